@@ -1,0 +1,154 @@
+//! The seam to the disk: everything that storage does to files goes through [`Disk`].
+//!
+//! Bodies: `mapped` (Linux, the fast one), `portable` (pwrite, read-only maps), `memory` (loses what was not synced),
+//! `faulty` (fails or tears the n-th call of another body). One conformance suite holds for all of them.
+//!
+//! Must not know: record batches, offsets, indexes.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Files and folders of one data directory. Paths are absolute or relative to the process, as the body's maker says.
+///
+/// Every call blocks. An error of `write`, `sync`, `create` or `rename` is final for the data directory that it
+/// happened in: nobody retries it on the same pages (fsync forgets failed pages).
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// Makes a file that grows by appends, up to `capacity` bytes; fails when it exists. The folder is not synced.
+    fn create_append(&self, path: &Path, capacity: u64) -> io::Result<Box<dyn AppendFile>>;
+
+    /// Opens a file for further appends behind `len`; what lies behind `len` is zeroed before it is handed out.
+    /// Nobody may hold bytes behind `len` (a file is only opened so at recovery, before it has readers).
+    fn open_append(&self, path: &Path, len: u64, capacity: u64) -> io::Result<Box<dyn AppendFile>>;
+
+    /// Opens a file that no longer changes. It is mapped on demand, within the body's budget of maps.
+    fn open_sealed(&self, path: &Path) -> io::Result<Arc<dyn SealedFile>>;
+
+    /// Reads a whole small file; refuses one longer than `limit` with [`io::ErrorKind::FileTooLarge`].
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// Replaces a small file durably: write beside it, sync, rename, sync the folder.
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// Writes `content` at `position` of an existing or new small file, without syncing it (index tails).
+    fn write_at(&self, path: &Path, position: u64, content: &[u8]) -> io::Result<()>;
+
+    /// Makes the file's content durable.
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Cuts a file to `len`. Only for files whose bytes behind `len` nobody can hold.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+
+    /// Renames within one data directory; replaces the target. Durable once the folder is synced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Readers that hold its bytes keep them.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a folder and its parents; no error when it exists.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder and all that is in it.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a folder's entries durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// What is in a folder, sorted by name.
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Total and free bytes of the file system that holds `path`.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+}
+
+/// One entry of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The whole path.
+    pub path: PathBuf,
+    /// The last part of the path; a name that is not UTF-8 is left out of listings.
+    pub name: String,
+    /// File or folder.
+    pub kind: EntryKind,
+    /// Length in bytes; 0 for a folder.
+    pub len: u64,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+}
+
+/// Bytes of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All bytes, used or not.
+    pub total: u64,
+    /// Bytes that this process may still use.
+    pub free: u64,
+}
+
+/// A file that grows at its end by one writer, while any number of readers hold parts of what is written.
+///
+/// ```text
+///   0 ......... written ......... prepared ......... capacity
+///   | readers may hold | appends go here | not yet allocated |
+/// ```
+pub trait AppendFile: Debug + Send + Sync {
+    /// Copies `parts`, one after the other, to the end. The caller has made sure that they fit into `prepared`:
+    /// otherwise [`io::ErrorKind::StorageFull`], and nothing is written.
+    fn append(&mut self, parts: &[&[u8]]) -> io::Result<()>;
+
+    /// The end of what is written.
+    fn written(&self) -> u64;
+
+    /// Up to where appends go without touching a page for the first time.
+    fn prepared(&self) -> u64;
+
+    /// Shares for readers, the preparing thread and the syncing thread.
+    fn shared(&self) -> Arc<dyn SharedFile>;
+
+    /// Ends appends and cuts the file off at `written`. Readers keep what they hold. Not synced.
+    fn seal(self: Box<Self>) -> io::Result<()>;
+}
+
+/// What others than the writer may do with an [`AppendFile`], from any thread, also after the writer has gone.
+pub trait SharedFile: Debug + Send + Sync {
+    /// Allocates, zeroes and populates up to `end` (rounded up to the body's step, at most the capacity).
+    /// A full or broken disk shows here, as an errno and never as a signal.
+    fn prepare(&self, end: u64) -> io::Result<()>;
+
+    /// Makes the written bytes of `range` durable, with what is needed to find them again.
+    fn sync(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// The written bytes of `range`, without a copy where the body can. The range must lie below `written`.
+    fn slice(&self, range: Range<u64>) -> io::Result<Bytes>;
+}
+
+/// A file that no longer changes.
+pub trait SealedFile: Debug + Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of `range`, without a copy where the body can. Touching them may wait for the disk: see `populate`.
+    fn slice(&self, range: Range<u64>) -> io::Result<Bytes>;
+
+    /// Whether all pages of `range` are in memory, so that touching them does not wait for the disk.
+    fn is_resident(&self, range: Range<u64>) -> bool;
+
+    /// Reads the pages of `range` into memory: blocks, and turns an I/O error into an errno instead of a signal.
+    fn populate(&self, range: Range<u64>) -> io::Result<()>;
+}

@@ -1,0 +1,3 @@
+//! One partition's log on disk. Blocking; no tokio, no sockets. The only unsafe code is the mapped file.
+
+pub mod disk;
