@@ -13,17 +13,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub mod memory;
+
 /// Files and folders of one data directory. Paths are absolute or relative to the process, as the body's maker says.
 ///
 /// Every call blocks. An error of `write`, `sync`, `create` or `rename` is final for the data directory that it
 /// happened in: nobody retries it on the same pages (fsync forgets failed pages).
 pub trait Disk: Debug + Send + Sync + 'static {
-    /// Makes a file that grows by appends, up to `capacity` bytes; fails when it exists. The folder is not synced.
-    fn create_append(&self, path: &Path, capacity: u64) -> io::Result<Box<dyn AppendFile>>;
+    /// Makes a file that grows by appends; fails when it exists. The folder is not synced. The path of a file that
+    /// is open for appends must not change.
+    fn create_append(&self, path: &Path, growth: Growth) -> io::Result<Box<dyn AppendFile>>;
 
     /// Opens a file for further appends behind `len`; what lies behind `len` is zeroed before it is handed out.
     /// Nobody may hold bytes behind `len` (a file is only opened so at recovery, before it has readers).
-    fn open_append(&self, path: &Path, len: u64, capacity: u64) -> io::Result<Box<dyn AppendFile>>;
+    /// A file shorter than `len` is refused with [`io::ErrorKind::UnexpectedEof`].
+    fn open_append(&self, path: &Path, len: u64, growth: Growth) -> io::Result<Box<dyn AppendFile>>;
 
     /// Opens a file that no longer changes. It is mapped on demand, within the body's budget of maps.
     fn open_sealed(&self, path: &Path) -> io::Result<Arc<dyn SealedFile>>;
@@ -43,7 +47,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Cuts a file to `len`. Only for files whose bytes behind `len` nobody can hold.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
 
-    /// Renames within one data directory; replaces the target. Durable once the folder is synced.
+    /// Renames within one folder; replaces a file, or an empty folder. Durable once the folder is synced.
+    /// Another folder is refused with [`io::ErrorKind::CrossesDevices`]: a crash could show both names.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file. Readers that hold its bytes keep them.
@@ -63,6 +68,76 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
     /// Total and free bytes of the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// Takes the file at `path` (made when missing) as a lock, for as long as the answer lives; a crash frees it.
+    /// [`io::ErrorKind::WouldBlock`] when another holds it.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
+}
+
+/// A lock that ends when it is dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its drop")] Box<dyn Debug + Send + Sync>);
+
+impl Lock {
+    /// Wraps what holds the lock and frees it when dropped.
+    pub fn new(holder: impl Debug + Send + Sync + 'static) -> Self {
+        Self(Box::new(holder))
+    }
+}
+
+/// How a file that takes appends may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// It never gets longer than this many bytes.
+    pub capacity: u64,
+    /// The piece in which it is zeroed.
+    pub chunk: PrepareChunk,
+}
+
+impl Growth {
+    /// Up to `capacity` bytes, zeroed in the default chunk.
+    #[must_use]
+    pub const fn up_to(capacity: u64) -> Self {
+        Self { capacity, chunk: PrepareChunk::REPLICATED }
+    }
+}
+
+/// The piece in which a growing file is zeroed, in bytes. It becomes the unit in which the kernel dirties, protects and
+/// writes back the page cache: large ones cost less CPU, small ones let frequent syncs write less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrepareChunk(u32);
+
+impl PrepareChunk {
+    /// 64 KiB: the cheapest that keeps syncs small when they come about every 100 ms or rarer.
+    pub const REPLICATED: Self = Self(64 * 1024);
+    /// 16 KiB: for logs that are synced before they are acknowledged.
+    pub const SYNCED: Self = Self(16 * 1024);
+    /// The smallest chunk.
+    pub const MIN_BYTES: u32 = 4 * 1024;
+    /// The largest chunk.
+    pub const MAX_BYTES: u32 = 1024 * 1024;
+
+    /// A power of two from [`Self::MIN_BYTES`] to [`Self::MAX_BYTES`], otherwise nothing.
+    #[must_use]
+    pub const fn new(bytes: u32) -> Option<Self> {
+        if bytes.is_power_of_two() && bytes >= Self::MIN_BYTES && bytes <= Self::MAX_BYTES {
+            Some(Self(bytes))
+        } else {
+            None
+        }
+    }
+
+    /// Its size.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for PrepareChunk {
+    fn default() -> Self {
+        Self::REPLICATED
+    }
 }
 
 /// One entry of a folder.
@@ -121,20 +196,29 @@ pub trait AppendFile: Debug + Send + Sync {
 }
 
 /// What others than the writer may do with an [`AppendFile`], from any thread, also after the writer has gone.
-pub trait SharedFile: Debug + Send + Sync {
+pub trait SharedFile: Readable {
+    /// The end of what is written: all bytes below it may be read.
+    fn written(&self) -> u64;
+
+    /// Up to where the file is allocated, zeroed and populated.
+    fn prepared(&self) -> u64;
+
+    /// The most bytes that the file may have.
+    fn capacity(&self) -> u64;
+
     /// Allocates, zeroes and populates up to `end` (rounded up to the body's step, at most the capacity).
-    /// A full or broken disk shows here, as an errno and never as a signal.
+    /// A full or broken disk shows here, as an errno and never as a signal. Once the file is sealed it does nothing.
     fn prepare(&self, end: u64) -> io::Result<()>;
 
     /// Makes the written bytes of `range` durable, with what is needed to find them again.
     fn sync(&self, range: Range<u64>) -> io::Result<()>;
 
-    /// The written bytes of `range`, without a copy where the body can. The range must lie below `written`.
-    fn slice(&self, range: Range<u64>) -> io::Result<Bytes>;
+    /// Asks the kernel to begin writing `range` back, without waiting and without a promise.
+    fn start_writeback(&self, range: Range<u64>) -> io::Result<()>;
 }
 
 /// A file that no longer changes.
-pub trait SealedFile: Debug + Send + Sync {
+pub trait SealedFile: Readable {
     /// Its length in bytes.
     fn len(&self) -> u64;
 
@@ -142,8 +226,12 @@ pub trait SealedFile: Debug + Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
 
-    /// The bytes of `range`, without a copy where the body can. Touching them may wait for the disk: see `populate`.
+/// Reading, the same for files that grow and for files that do not.
+pub trait Readable: Debug + Send + Sync {
+    /// The bytes of `range`, without a copy where the body can; what lies behind the end (`written`, or the length) is
+    /// refused with [`io::ErrorKind::UnexpectedEof`]. Touching them may wait for the disk: see `is_resident`.
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes>;
 
     /// Whether all pages of `range` are in memory, so that touching them does not wait for the disk.
