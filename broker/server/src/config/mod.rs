@@ -1,0 +1,191 @@
+//! The broker's configuration: flat keys with Kafka's names, from file, environment and command line, checked at start.
+//!
+//! Must not know: topics' own configs, sockets, files other than its own.
+
+mod keys;
+mod listener;
+mod rules;
+mod source;
+
+use std::ops::Deref;
+use std::path::Path;
+use std::time::Duration;
+
+pub use keys::{KEYS, Key, Values};
+pub use listener::{Advertise, Advertised, DEFAULT_LISTENER, Listener};
+pub use rules::{HostPort, ParseHostPortError};
+pub use source::{ENVIRONMENT_PREFIX, ReadSourcesError, Sources};
+
+/// What an answer to a produce means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// All in-sync replicas have it in memory; disks follow within `flush.ms`.
+    Replicated,
+    /// All in-sync replicas have it on their disks.
+    Synced,
+}
+
+/// Whose time a record bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, when it appends.
+    LogAppendTime,
+}
+
+/// The whole configuration, checked. Reads like [`Values`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerConfig {
+    values: Values,
+    listeners: Vec<Listener>,
+}
+
+/// The configuration cannot be used. Each variant names key, value and what is allowed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A source could not be read.
+    #[error(transparent)]
+    Sources(#[from] ReadSourcesError),
+    /// The value is not one that the key can have.
+    #[error("invalid value for {key} ({origin}): got \"{value}\", allowed is {allowed}")]
+    Invalid {
+        /// Kafka's spelling.
+        key: String,
+        /// As it was given.
+        value: String,
+        /// What would have been right.
+        allowed: String,
+        /// Where it was given.
+        origin: String,
+    },
+    /// There is no such key.
+    #[error("unknown key {key} ({origin}){suggestion}")]
+    Unknown {
+        /// As it was given.
+        key: String,
+        /// Where it was given.
+        origin: String,
+        /// `: did you mean ...?`, or nothing.
+        suggestion: String,
+    },
+    /// Two keys do not go together.
+    #[error("invalid value for {key}: got \"{value}\", allowed is {allowed}")]
+    Conflict {
+        /// Kafka's spelling.
+        key: &'static str,
+        /// As it was given.
+        value: String,
+        /// What would have been right.
+        allowed: String,
+    },
+}
+
+/// How alike two keys must be for one to be suggested for the other.
+const SUGGESTION_LIKENESS_MIN: f64 = 0.7;
+
+impl ConfigError {
+    fn unknown(key: &str, origin: String) -> Self {
+        let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&name.replace('.', "_"), key);
+        let best = KEYS.iter().map(|key| key.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let suggestion = best
+            .filter(|name| likeness(name) >= SUGGESTION_LIKENESS_MIN)
+            .map_or(String::new(), |name| format!(": did you mean {name}?"));
+        Self::Unknown { key: key.replace('_', "."), origin, suggestion }
+    }
+}
+
+impl Deref for BrokerConfig {
+    type Target = Values;
+
+    fn deref(&self) -> &Values {
+        &self.values
+    }
+}
+
+impl BrokerConfig {
+    /// Reads the sources and checks every key.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let values = Values::take(sources.collect()?)?;
+        let listeners = listeners(&values)?;
+        check(&values)?;
+        Ok(Self { values, listeners })
+    }
+
+    /// The listeners, with what each tells its clients.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// The folder that holds all data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.log_dirs.as_deref().unwrap_or(&self.log_dir)
+    }
+
+    /// How long records are kept, -1 for ever: of Kafka's three keys the finest that is given.
+    #[must_use]
+    pub fn retention_ms(&self) -> i64 {
+        let scaled = |amount: i32, unit_ms: i64| if amount < 0 { -1 } else { i64::from(amount) * unit_ms };
+        self.log_retention_ms
+            .or_else(|| self.log_retention_minutes.map(|minutes| scaled(minutes, 60_000)))
+            .unwrap_or_else(|| scaled(self.log_retention_hours, 3_600_000))
+    }
+
+    /// The age at which a segment is closed: of Kafka's two keys the finer that is given.
+    #[must_use]
+    pub fn roll_ms(&self) -> i64 {
+        self.log_roll_ms.unwrap_or(i64::from(self.log_roll_hours) * 3_600_000)
+    }
+}
+
+/// A time of the configuration; nothing below zero gets here.
+#[must_use]
+pub fn millis(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+/// Brings the three listener keys together.
+fn listeners(values: &Values) -> Result<Vec<Listener>, ConfigError> {
+    let nothing_said = || {
+        let bind = HostPort { host: "127.0.0.1".to_owned(), port: 9092 };
+        vec![Listener { name: DEFAULT_LISTENER.to_owned(), bind, advertise: Advertise::Reached }]
+    };
+    let mut listeners = values.listeners.clone().unwrap_or_else(nothing_said);
+    let given = values.given.get("listeners").cloned().unwrap_or_default();
+    for (index, listener) in listeners.iter().enumerate() {
+        if !values.listener_security_protocol_map.iter().any(|(name, _)| *name == listener.name) {
+            let allowed = format!("a name of listener.security.protocol.map, which has none for {}", listener.name);
+            return Err(ConfigError::Conflict { key: "listeners", value: given, allowed });
+        }
+        if listeners[..index].iter().any(|earlier| earlier.name == listener.name) {
+            let allowed = format!("each name once, but {} is there twice", listener.name);
+            return Err(ConfigError::Conflict { key: "listeners", value: given, allowed });
+        }
+    }
+    for advertised in values.advertised_listeners.iter().flatten() {
+        let Some(listener) = listeners.iter_mut().find(|listener| listener.name == advertised.name) else {
+            let value = values.given.get("advertised.listeners").cloned().unwrap_or_default();
+            let allowed = format!("names that listeners has, which has no {}", advertised.name);
+            return Err(ConfigError::Conflict { key: "advertised.listeners", value, allowed });
+        };
+        listener.advertise = Advertise::Fixed(advertised.address.clone());
+    }
+    Ok(listeners)
+}
+
+/// What holds between keys.
+fn check(values: &Values) -> Result<(), ConfigError> {
+    if values.queued_max_request_bytes < values.socket_request_max_bytes {
+        return Err(ConfigError::Conflict {
+            key: "queued.max.request.bytes",
+            value: values.queued_max_request_bytes.to_string(),
+            allowed: format!("at least socket.request.max.bytes, {}", values.socket_request_max_bytes),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! What the text of one setting may be: one small rule per kind of value.
+//!
+//! Must not know: which keys there are.
+
+use std::fmt::Display;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::listener::{Advertised, Listener};
+
+/// Text in, value out. What is refused is described by [`Rule::allowed`].
+pub(super) trait Rule {
+    /// The value that the text stands for.
+    type Out;
+
+    /// Nothing when the text is not allowed.
+    fn parse(&self, text: &str) -> Option<Self::Out>;
+
+    /// What is allowed, as part of a sentence behind "allowed is".
+    fn allowed(&self) -> String;
+}
+
+/// A plain number of a range.
+pub(super) struct Number<T>(pub(super) RangeInclusive<T>);
+
+impl<T: FromStr + PartialOrd + Display> Rule for Number<T> {
+    type Out = T;
+
+    fn parse(&self, text: &str) -> Option<T> {
+        text.parse().ok().filter(|value| self.0.contains(value))
+    }
+
+    fn allowed(&self) -> String {
+        format!("a number from {} to {}", self.0.start(), self.0.end())
+    }
+}
+
+/// A number of bytes, plain or with a unit.
+pub(super) struct Bytes<T>(pub(super) RangeInclusive<T>);
+
+impl<T: FromStr + PartialOrd + Display + TryFrom<u64>> Rule for Bytes<T> {
+    type Out = T;
+
+    fn parse(&self, text: &str) -> Option<T> {
+        let with_unit = || text.parse::<bytesize::ByteSize>().ok().and_then(|size| T::try_from(size.as_u64()).ok());
+        text.parse().ok().or_else(with_unit).filter(|value| self.0.contains(value))
+    }
+
+    fn allowed(&self) -> String {
+        format!("bytes from {} to {}, plain or with a unit (64MiB)", self.0.start(), self.0.end())
+    }
+}
+
+/// A number of milliseconds, plain or as a duration.
+pub(super) struct Millis(pub(super) RangeInclusive<i64>);
+
+impl Rule for Millis {
+    type Out = i64;
+
+    fn parse(&self, text: &str) -> Option<i64> {
+        let with_unit =
+            || humantime::parse_duration(text).ok().and_then(|duration| i64::try_from(duration.as_millis()).ok());
+        text.parse().ok().or_else(with_unit).filter(|value| self.0.contains(value))
+    }
+
+    fn allowed(&self) -> String {
+        format!("milliseconds from {} to {}, plain or as a duration (7days)", self.0.start(), self.0.end())
+    }
+}
+
+/// `true` or `false`.
+pub(super) struct Flag;
+
+impl Rule for Flag {
+    type Out = bool;
+
+    fn parse(&self, text: &str) -> Option<bool> {
+        text.to_ascii_lowercase().parse().ok()
+    }
+
+    fn allowed(&self) -> String {
+        "true or false".to_owned()
+    }
+}
+
+/// One of a few words.
+pub(super) struct OneOf<T: 'static>(pub(super) &'static [(&'static str, T)]);
+
+impl<T: Copy> Rule for OneOf<T> {
+    type Out = T;
+
+    fn parse(&self, text: &str) -> Option<T> {
+        self.0.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+    }
+
+    fn allowed(&self) -> String {
+        let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
+        format!("one of {}", words.join(", "))
+    }
+}
+
+/// Any text that is not empty.
+pub(super) struct Text;
+
+impl Rule for Text {
+    type Out = String;
+
+    fn parse(&self, text: &str) -> Option<String> {
+        Some(text.to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn allowed(&self) -> String {
+        "any text".to_owned()
+    }
+}
+
+/// One folder.
+pub(super) struct Folder;
+
+impl Rule for Folder {
+    type Out = PathBuf;
+
+    fn parse(&self, text: &str) -> Option<PathBuf> {
+        Some(PathBuf::from(text)).filter(|_| !text.is_empty() && !text.contains(','))
+    }
+
+    fn allowed(&self) -> String {
+        "the path of one folder".to_owned()
+    }
+}
+
+/// Another rule, or nothing at all.
+pub(super) struct Optional<R>(pub(super) R);
+
+impl<R: Rule> Rule for Optional<R> {
+    type Out = Option<R::Out>;
+
+    fn parse(&self, text: &str) -> Option<Option<R::Out>> {
+        if text.is_empty() {
+            return Some(None);
+        }
+        self.0.parse(text).map(Some)
+    }
+
+    fn allowed(&self) -> String {
+        format!("empty, or {}", self.0.allowed())
+    }
+}
+
+/// `HOST:PORT`, where an IPv6 host stands in brackets.
+pub(super) struct Address;
+
+impl Rule for Address {
+    type Out = HostPort;
+
+    fn parse(&self, text: &str) -> Option<HostPort> {
+        text.parse().ok()
+    }
+
+    fn allowed(&self) -> String {
+        "HOST:PORT, an IPv6 host in brackets, port 0 for any free one".to_owned()
+    }
+}
+
+/// Kafka's `listeners`.
+pub(super) struct Listeners;
+
+impl Rule for Listeners {
+    type Out = Vec<Listener>;
+
+    fn parse(&self, text: &str) -> Option<Vec<Listener>> {
+        text.split(',').map(|part| part.trim().parse().ok()).collect()
+    }
+
+    fn allowed(&self) -> String {
+        "NAME://HOST:PORT, several by comma; an empty host means all interfaces".to_owned()
+    }
+}
+
+/// Kafka's `advertised.listeners`.
+pub(super) struct AdvertisedListeners;
+
+impl Rule for AdvertisedListeners {
+    type Out = Vec<Advertised>;
+
+    fn parse(&self, text: &str) -> Option<Vec<Advertised>> {
+        text.split(',').map(|part| part.trim().parse().ok()).collect()
+    }
+
+    fn allowed(&self) -> String {
+        "NAME://HOST:PORT, several by comma; the host must be one that clients can reach, not 0.0.0.0".to_owned()
+    }
+}
+
+/// `NAME:PROTOCOL` pairs.
+pub(super) struct ProtocolMap;
+
+impl Rule for ProtocolMap {
+    type Out = Vec<(String, String)>;
+
+    fn parse(&self, text: &str) -> Option<Vec<(String, String)>> {
+        text.split(',')
+            .map(|pair| {
+                let (name, protocol) = pair.trim().split_once(':')?;
+                (protocol == "PLAINTEXT" && !name.is_empty()).then(|| (name.to_uppercase(), protocol.to_owned()))
+            })
+            .collect()
+    }
+
+    fn allowed(&self) -> String {
+        "NAME:PLAINTEXT, several by comma (TLS and SASL are not served yet)".to_owned()
+    }
+}
+
+/// A host, which may be a name, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address without brackets; empty for all interfaces.
+    pub host: String,
+    /// 0: any free port.
+    pub port: u16,
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_canonical().to_string(), port: address.port() }
+    }
+}
+
+impl Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// The text is no `HOST:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected HOST:PORT")]
+pub struct ParseHostPortError;
+
+impl FromStr for HostPort {
+    type Err = ParseHostPortError;
+
+    fn from_str(text: &str) -> Result<Self, ParseHostPortError> {
+        let (host, port) = text.rsplit_once(':').ok_or(ParseHostPortError)?;
+        let port = port.parse().map_err(|_| ParseHostPortError)?;
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if let Some(inside) = bracketed {
+            inside.parse::<Ipv6Addr>().map_err(|_| ParseHostPortError)?;
+            return Ok(Self { host: inside.to_owned(), port });
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if !host.bytes().all(plain) {
+            return Err(ParseHostPortError);
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
