@@ -1,1 +1,38 @@
-//! What the cluster is.
+//! What the cluster is: a pure, versioned fold of commands into an image.
+//!
+//! The metadata log holds [`Command`]s. [`Image::apply`] folds one of them into the next image, tells what changed
+//! ([`Delta`]) and what the proposer hears ([`Answer`]), or why the command changes nothing ([`Rejected`]). The same
+//! commands in the same order give the same images on every broker and in every later version of this crate.
+//!
+//! Must not know: files, sockets, clocks, randomness, Raft.
+
+pub mod names;
+
+mod map;
+
+mod broker;
+mod topic;
+
+mod image;
+
+mod command;
+mod delta;
+mod rejected;
+
+mod apply;
+mod snapshot;
+
+pub mod configs;
+
+pub use apply::Applied;
+pub use broker::{Broker, BrokerEpoch, Endpoint, SecurityProtocol};
+pub use command::{
+    Answer, Command, CommandDecodeError, ConfigChange, NewBroker, NewTopic, PARTITIONS_PER_COMMAND_MAX,
+    PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK, ProducerIdBlock, REPLICAS_MAX,
+};
+pub use delta::{Change, Delta};
+pub use image::{ClusterId, Image};
+pub use map::SharedMap;
+pub use rejected::Rejected;
+pub use snapshot::SnapshotDecodeError;
+pub use topic::{Partition, PartitionEpoch, Topic};

@@ -1,0 +1,308 @@
+//! The fold: image and command in, next image out.
+//!
+//! What a command does is a fact once it is in a log: a later release must find the same. So only rules that never
+//! change are checked here; values of configs, limits that users set, and who may do what are checked before a command
+//! is proposed.
+//!
+//! Must not know: bytes, clocks, randomness.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cairn_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, TopicId};
+
+use crate::broker::{Broker, BrokerEpoch};
+use crate::command::{
+    Answer, Command, ConfigChange, NewBroker, NewTopic, PARTITIONS_PER_COMMAND_MAX, PARTITIONS_PER_TOPIC_MAX,
+    PRODUCER_ID_BLOCK, ProducerIdBlock, REPLICAS_MAX,
+};
+use crate::delta::{Change, Delta};
+use crate::image::Image;
+use crate::names;
+use crate::rejected::Rejected;
+use crate::topic::{Partition, PartitionEpoch, Topic};
+
+/// What an accepted command led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The next image.
+    pub image: Image,
+    /// What differs from the one before; empty when the command repeated one that was done already.
+    pub delta: Delta,
+    /// What the proposer hears.
+    pub answer: Answer,
+}
+
+impl Image {
+    /// Folds one command in. `index` is its place in the metadata log, above that of every command before.
+    /// A rejected command changes nothing, and its rejection is its outcome.
+    pub fn apply(&self, index: u64, command: &Command) -> Result<Applied, Rejected> {
+        debug_assert!(index > self.version, "index {index} is not above {}", self.version);
+        let mut fold = Fold { image: self.clone(), changes: Vec::new(), index };
+        let answer = match command {
+            Command::InitCluster { cluster_id } => fold.init_cluster(*cluster_id),
+            Command::RegisterBroker(new) => fold.register_broker(new),
+            Command::UnfenceBroker { broker, epoch } => fold.unfence_broker(*broker, *epoch),
+            Command::FenceBroker { broker, epoch } => fold.fence_broker(*broker, *epoch),
+            Command::CreateTopic(new) => fold.create_topic(new),
+            Command::DeleteTopic { id } => fold.delete_topic(*id),
+            Command::CreatePartitions { id, expected, assignments } => {
+                fold.create_partitions(*id, *expected, assignments)
+            }
+            Command::SetTopicConfigs { id, changes } => fold.set_topic_configs(*id, changes),
+            Command::AllocateProducerIds { broker, epoch } => fold.allocate_producer_ids(*broker, *epoch),
+        }?;
+        let mut image = fold.image;
+        if !fold.changes.is_empty() {
+            image.version = index;
+        }
+        Ok(Applied { delta: Delta { version: image.version, changes: fold.changes }, image, answer })
+    }
+}
+
+/// One application under way. Thrown away whole when the command is rejected.
+struct Fold {
+    image: Image,
+    changes: Vec<Change>,
+    index: u64,
+}
+
+impl Fold {
+    fn init_cluster(&mut self, cluster_id: uuid::Uuid) -> Result<Answer, Rejected> {
+        if self.image.cluster_id.is_some() {
+            return Err(Rejected::ClusterIdExists);
+        }
+        self.image.cluster_id = Some(cluster_id);
+        self.changes.push(Change::ClusterIdSet);
+        Ok(Answer::Done)
+    }
+
+    fn register_broker(&mut self, new: &NewBroker) -> Result<Answer, Rejected> {
+        if let Some(known) = self.image.broker(new.id).filter(|known| known.incarnation == new.incarnation) {
+            return Ok(Answer::BrokerRegistered(known.epoch));
+        }
+        // The old incarnation loses its leaderships in the same step in which the new one gets its epoch (KIP-903).
+        self.take_leaderships(new.id);
+        let epoch = BrokerEpoch(i64::try_from(self.index).expect("a log has less than 2^63 entries"));
+        self.put_broker(Broker {
+            id: new.id,
+            epoch,
+            incarnation: new.incarnation,
+            endpoints: new.endpoints.clone(),
+            rack: new.rack.clone(),
+            storage_ids: new.storage_ids.clone(),
+            boot_id: new.boot_id,
+            fenced: true,
+        });
+        Ok(Answer::BrokerRegistered(epoch))
+    }
+
+    fn unfence_broker(&mut self, broker: BrokerId, epoch: BrokerEpoch) -> Result<Answer, Rejected> {
+        let known = self.broker(broker, epoch)?;
+        if !known.fenced {
+            return Ok(Answer::Done);
+        }
+        let unfenced = Broker { fenced: false, ..known.clone() };
+        self.change_partitions(|partition| {
+            if partition.leader.is_some() || !partition.isr.contains(&broker) {
+                return false;
+            }
+            partition.leader = Some(broker);
+            partition.leader_epoch = next_leader_epoch(partition);
+            true
+        });
+        self.put_broker(unfenced);
+        Ok(Answer::Done)
+    }
+
+    fn fence_broker(&mut self, broker: BrokerId, epoch: BrokerEpoch) -> Result<Answer, Rejected> {
+        let known = self.broker(broker, epoch)?;
+        if known.fenced {
+            return Ok(Answer::Done);
+        }
+        let fenced = Broker { fenced: true, ..known.clone() };
+        self.take_leaderships(broker);
+        self.put_broker(fenced);
+        Ok(Answer::Done)
+    }
+
+    /// Takes a broker out of every leadership, and out of the in-sync replicas where others are left.
+    fn take_leaderships(&mut self, broker: BrokerId) {
+        let brokers = Arc::clone(&self.image.brokers);
+        let may_lead = |id: &&BrokerId| **id != broker && brokers.get(id).is_some_and(|known| !known.fenced);
+        self.change_partitions(|partition| {
+            let mut changed = false;
+            if partition.isr.len() > 1 && partition.isr.contains(&broker) {
+                partition.isr.retain(|id| *id != broker);
+                changed = true;
+            }
+            if partition.leader == Some(broker) {
+                partition.leader =
+                    partition.replicas.iter().filter(|id| partition.isr.contains(id)).find(may_lead).copied();
+                partition.leader_epoch = next_leader_epoch(partition);
+                changed = true;
+            }
+            changed
+        });
+    }
+
+    fn create_topic(&mut self, new: &NewTopic) -> Result<Answer, Rejected> {
+        names::check_topic_name(&new.name)
+            .map_err(|reason| Rejected::TopicName { reason: reason.to_string().into() })?;
+        if self.image.names.contains_key(&*new.name) {
+            return Err(Rejected::TopicExists { name: new.name.clone() });
+        }
+        if let Some(other) = self.image.colliding_topic(&new.name) {
+            return Err(Rejected::TopicNameCollision { name: new.name.clone(), with: (*other.name).into() });
+        }
+        if new.id.is_zero() || self.image.topics.contains_key(&new.id) {
+            return Err(Rejected::TopicIdTaken(new.id));
+        }
+        let topic = Topic {
+            id: new.id,
+            name: (*new.name).into(),
+            partitions: self.new_partitions(0, &new.assignments)?,
+            configs: Arc::new(new.configs.iter().cloned().collect::<BTreeMap<_, _>>()),
+        };
+        self.changes.push(Change::TopicCreated { id: topic.id, name: Arc::clone(&topic.name) });
+        self.image.insert_topic(Arc::new(topic));
+        Ok(Answer::Done)
+    }
+
+    fn delete_topic(&mut self, id: TopicId) -> Result<Answer, Rejected> {
+        let topic = self.topic(id)?;
+        self.image.remove_topic(&topic);
+        self.changes.push(Change::TopicDeleted {
+            id,
+            name: Arc::clone(&topic.name),
+            partitions: topic.partition_count(),
+        });
+        Ok(Answer::Done)
+    }
+
+    fn create_partitions(
+        &mut self,
+        id: TopicId,
+        expected: usize,
+        assignments: &[Vec<BrokerId>],
+    ) -> Result<Answer, Rejected> {
+        let mut topic = Topic::clone(&*self.topic(id)?);
+        let partitions = topic.partitions.len();
+        if partitions != expected {
+            return Err(Rejected::PartitionCountChanged { partitions, expected });
+        }
+        let first = PartitionIndex(topic.partition_count());
+        topic.partitions.extend(self.new_partitions(partitions, assignments)?);
+        self.changes.push(Change::PartitionsAdded { id, name: Arc::clone(&topic.name), first });
+        self.image.insert_topic(Arc::new(topic));
+        Ok(Answer::Done)
+    }
+
+    fn set_topic_configs(&mut self, id: TopicId, changes: &[ConfigChange]) -> Result<Answer, Rejected> {
+        let topic = self.topic(id)?;
+        let mut configs = BTreeMap::clone(&topic.configs);
+        for change in changes {
+            match &change.value {
+                Some(value) => configs.insert(change.name.clone(), value.clone()),
+                None => configs.remove(&change.name),
+            };
+        }
+        if configs == *topic.configs {
+            return Ok(Answer::Done);
+        }
+        self.changes.push(Change::TopicConfigsChanged { id, name: Arc::clone(&topic.name) });
+        self.image.insert_topic(Arc::new(Topic { configs: Arc::new(configs), ..Topic::clone(&topic) }));
+        Ok(Answer::Done)
+    }
+
+    fn allocate_producer_ids(&mut self, broker: BrokerId, epoch: BrokerEpoch) -> Result<Answer, Rejected> {
+        self.broker(broker, epoch)?;
+        let first = self.image.next_producer_id;
+        let next = first.0.checked_add(PRODUCER_ID_BLOCK).ok_or(Rejected::ProducerIdsExhausted)?;
+        self.image.next_producer_id = ProducerId(next);
+        self.changes.push(Change::ProducerIdsAllocated);
+        Ok(Answer::ProducerIds(ProducerIdBlock { first, len: PRODUCER_ID_BLOCK }))
+    }
+
+    fn topic(&self, id: TopicId) -> Result<Arc<Topic>, Rejected> {
+        self.image.topic(id).cloned().ok_or(Rejected::UnknownTopic(id))
+    }
+
+    fn broker(&self, id: BrokerId, epoch: BrokerEpoch) -> Result<&Broker, Rejected> {
+        let broker = self.image.broker(id).ok_or(Rejected::UnknownBroker(id))?;
+        if broker.epoch != epoch {
+            return Err(Rejected::StaleBrokerEpoch { broker: id, epoch: broker.epoch });
+        }
+        Ok(broker)
+    }
+
+    fn put_broker(&mut self, broker: Broker) {
+        self.changes.push(Change::BrokerChanged(broker.id));
+        Arc::make_mut(&mut self.image.brokers).insert(broker.id, broker);
+    }
+
+    /// The state in which partitions begin, for a topic that has `before` of them.
+    fn new_partitions(&self, before: usize, assignments: &[Vec<BrokerId>]) -> Result<Vec<Partition>, Rejected> {
+        let (count, most) = (before.saturating_add(assignments.len()), PARTITIONS_PER_TOPIC_MAX);
+        let max = most.min(before.saturating_add(PARTITIONS_PER_COMMAND_MAX));
+        if assignments.is_empty() || count > max {
+            return Err(Rejected::PartitionCount { count, min: before + 1, max });
+        }
+        let index = |at: usize| PartitionIndex(i32::try_from(before + at).expect("checked against the limit"));
+        assignments.iter().enumerate().map(|(at, replicas)| self.new_partition(index(at), replicas)).collect()
+    }
+
+    fn new_partition(&self, index: PartitionIndex, replicas: &[BrokerId]) -> Result<Partition, Rejected> {
+        let repeated = replicas.iter().enumerate().any(|(at, id)| replicas[..at].contains(id));
+        if replicas.is_empty() || replicas.len() > REPLICAS_MAX || repeated {
+            return Err(Rejected::ReplicaAssignment(index));
+        }
+        let mut isr = Vec::with_capacity(replicas.len());
+        for id in replicas {
+            let broker = self.image.broker(*id).ok_or(Rejected::UnknownBroker(*id))?;
+            if !broker.fenced {
+                isr.push(*id);
+            }
+        }
+        let leader = *isr.first().ok_or(Rejected::NoLiveReplica(index))?;
+        Ok(Partition {
+            replicas: replicas.to_vec(),
+            isr,
+            leader: Some(leader),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: PartitionEpoch(0),
+        })
+    }
+
+    /// Shows every partition to `change`, which says whether it changed it.
+    fn change_partitions(&mut self, mut change: impl FnMut(&mut Partition) -> bool) {
+        let mut topics: Vec<_> = self.image.topics().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for topic in topics {
+            let mut partitions = topic.partitions.clone();
+            let mut changed = Vec::new();
+            for (index, partition) in (0..).map(PartitionIndex).zip(&mut partitions) {
+                if change(partition) {
+                    partition.partition_epoch.0 += 1;
+                    changed.push(index);
+                }
+            }
+            if changed.is_empty() {
+                continue;
+            }
+            self.changes.push(Change::PartitionsChanged {
+                id: topic.id,
+                name: Arc::clone(&topic.name),
+                partitions: changed,
+            });
+            self.image.insert_topic(Arc::new(Topic { partitions, ..Topic::clone(&topic) }));
+        }
+    }
+}
+
+fn next_leader_epoch(partition: &Partition) -> LeaderEpoch {
+    LeaderEpoch(partition.leader_epoch.0 + 1)
+}
+
+#[cfg(test)]
+mod tests;

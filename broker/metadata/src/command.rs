@@ -1,0 +1,250 @@
+//! What the metadata log holds: commands, their bytes, and what their proposers hear.
+//!
+//! ```text
+//!   0         1
+//!   | version | postcard of the command ... |
+//! ```
+//! Version 1. New commands are added at the end of [`Command`]; a command that changes its fields makes a new version.
+//! `docs/formats/metadata-log.md` draws it.
+//!
+//! Must not know: what the cluster is.
+
+use cairn_protocol::ids::{BrokerId, ProducerId, TopicId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::broker::{BrokerEpoch, Endpoint};
+
+/// The most partitions that one command may make.
+pub const PARTITIONS_PER_COMMAND_MAX: usize = 10_000;
+/// The most partitions that a topic may have.
+pub const PARTITIONS_PER_TOPIC_MAX: usize = 100_000;
+/// The most replicas that a partition may have.
+pub const REPLICAS_MAX: usize = 64;
+/// How many producer ids a broker is given at once, as in Kafka.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+const VERSION: u8 = 1;
+
+/// One entry of the metadata log. The order of the variants is part of the format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Gives the cluster its id: the first command of every log.
+    InitCluster {
+        /// The id.
+        cluster_id: Uuid,
+    },
+    /// Registers a new incarnation of a broker, fenced: the one before leads nothing from here on.
+    RegisterBroker(NewBroker),
+    /// A broker is ready: it may lead.
+    UnfenceBroker {
+        /// The broker.
+        broker: BrokerId,
+        /// Its incarnation.
+        epoch: BrokerEpoch,
+    },
+    /// A broker is gone: it leads nothing from here on.
+    FenceBroker {
+        /// The broker.
+        broker: BrokerId,
+        /// Its incarnation.
+        epoch: BrokerEpoch,
+    },
+    /// Makes a topic.
+    CreateTopic(NewTopic),
+    /// Deletes a topic.
+    DeleteTopic {
+        /// Its identity.
+        id: TopicId,
+    },
+    /// Adds partitions to a topic.
+    CreatePartitions {
+        /// The topic.
+        id: TopicId,
+        /// How many it had when the command was made; otherwise the command is rejected.
+        expected: usize,
+        /// The replicas of each new partition.
+        assignments: Vec<Vec<BrokerId>>,
+    },
+    /// Sets and deletes configs of a topic; the others stay.
+    SetTopicConfigs {
+        /// The topic.
+        id: TopicId,
+        /// What changes.
+        changes: Vec<ConfigChange>,
+    },
+    /// Gives a broker the next [`PRODUCER_ID_BLOCK`] producer ids.
+    AllocateProducerIds {
+        /// The broker.
+        broker: BrokerId,
+        /// Its incarnation.
+        epoch: BrokerEpoch,
+    },
+}
+
+/// A broker that registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewBroker {
+    /// Its node id.
+    pub id: BrokerId,
+    /// Chosen by its process at start: the same one again is a retry.
+    pub incarnation: Uuid,
+    /// Where it is reached.
+    pub endpoints: Vec<Endpoint>,
+    /// Its rack.
+    pub rack: Option<Box<str>>,
+    /// The identities of its data directories.
+    pub storage_ids: Vec<Uuid>,
+    /// The kernel's boot id.
+    pub boot_id: Option<Uuid>,
+    /// The epoch under which it last stopped cleanly.
+    pub clean_shutdown: Option<BrokerEpoch>,
+}
+
+/// A topic that is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its identity, chosen by the proposer.
+    pub id: TopicId,
+    /// The replicas of each partition, the preferred leader first.
+    pub assignments: Vec<Vec<BrokerId>>,
+    /// Its configs, already checked by [`crate::configs`].
+    pub configs: Vec<(Box<str>, Box<str>)>,
+}
+
+/// A change of one config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// Kafka's name of it.
+    pub name: Box<str>,
+    /// Its value, already checked by [`crate::configs`]; none deletes it.
+    pub value: Option<Box<str>>,
+}
+
+/// What the proposer of an accepted command hears.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The broker's new epoch.
+    BrokerRegistered(BrokerEpoch),
+    /// The ids.
+    ProducerIds(ProducerIdBlock),
+}
+
+/// Producer ids that belong to one broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerIdBlock {
+    /// The first.
+    pub first: ProducerId,
+    /// How many follow on.
+    pub len: i64,
+}
+
+/// Bytes are no [`Command`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandDecodeError {
+    /// Nothing there.
+    #[error("command is empty")]
+    Empty,
+    /// Made by a later release.
+    #[error("command has the version {0}, known is {VERSION}")]
+    Version(u8),
+    /// Cut, or not of this format.
+    #[error("command does not decode")]
+    Malformed,
+}
+
+impl Command {
+    /// The bytes that go to the metadata log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![VERSION]).expect("a command encodes into memory")
+    }
+
+    /// Reads what [`Self::encode`] made, of this version or an older one. Bytes left over are refused.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CommandDecodeError> {
+        match bytes {
+            [] => Err(CommandDecodeError::Empty),
+            [VERSION, body @ ..] => match postcard::take_from_bytes(body) {
+                Ok((command, [])) => Ok(command),
+                _ => Err(CommandDecodeError::Malformed),
+            },
+            [version, ..] => Err(CommandDecodeError::Version(*version)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_version_1() {
+        let create = Command::CreateTopic(NewTopic {
+            name: "ab".into(),
+            id: TopicId(Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10)),
+            assignments: vec![vec![BrokerId(1), BrokerId(2)]],
+            configs: vec![("k".into(), "v".into())],
+        });
+        let bytes = create.encode();
+        assert_eq!(
+            bytes,
+            [
+                1, // version
+                4, // CreateTopic
+                2, b'a', b'b', // name
+                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, // id
+                1, 2, 2, 4, // one partition, two replicas, zigzag 1 and 2
+                1, 1, b'k', 1, b'v', // one config
+            ]
+        );
+        assert_eq!(Command::decode(&bytes), Ok(create));
+    }
+
+    #[test]
+    fn the_order_of_the_variants_is_the_format() {
+        let id = TopicId::ZERO;
+        let (broker, epoch) = (BrokerId(1), BrokerEpoch(1));
+        let new_broker = NewBroker {
+            id: broker,
+            incarnation: Uuid::nil(),
+            endpoints: Vec::new(),
+            rack: None,
+            storage_ids: Vec::new(),
+            boot_id: None,
+            clean_shutdown: None,
+        };
+        let new_topic = NewTopic { name: "a".into(), id, assignments: Vec::new(), configs: Vec::new() };
+        let all = [
+            Command::InitCluster { cluster_id: Uuid::nil() },
+            Command::RegisterBroker(new_broker),
+            Command::UnfenceBroker { broker, epoch },
+            Command::FenceBroker { broker, epoch },
+            Command::CreateTopic(new_topic),
+            Command::DeleteTopic { id },
+            Command::CreatePartitions { id, expected: 1, assignments: Vec::new() },
+            Command::SetTopicConfigs { id, changes: Vec::new() },
+            Command::AllocateProducerIds { broker, epoch },
+        ];
+        for (index, command) in all.into_iter().enumerate() {
+            let bytes = command.encode();
+            assert_eq!(usize::from(bytes[1]), index, "{command:?}");
+            assert_eq!(Command::decode(&bytes), Ok(command));
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_command() {
+        let bytes = Command::AllocateProducerIds { broker: BrokerId(1), epoch: BrokerEpoch(300) }.encode();
+        assert_eq!(Command::decode(&[]), Err(CommandDecodeError::Empty));
+        assert_eq!(Command::decode(&[&[2], &bytes[1..]].concat()), Err(CommandDecodeError::Version(2)));
+        for cut in 1..bytes.len() {
+            assert_eq!(Command::decode(&bytes[..cut]), Err(CommandDecodeError::Malformed), "{cut}");
+        }
+        assert_eq!(Command::decode(&[&bytes[..], &[0]].concat()), Err(CommandDecodeError::Malformed));
+        assert_eq!(Command::decode(&[1, 200]), Err(CommandDecodeError::Malformed));
+    }
+}

@@ -1,0 +1,128 @@
+//! The configs in force for one topic, as values to act by instead of texts.
+//!
+//! Must not know: what a log does with them.
+
+use super::{ConfigMap, TopicConfigKey, effective, find};
+
+/// What an acknowledgement with `acks=all` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// In the memory of all in-sync replicas; on their disks soon.
+    Replicated,
+    /// On the disks of all in-sync replicas.
+    Synced,
+}
+
+/// Whose clock a record's timestamp is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's.
+    LogAppendTime,
+}
+
+/// The configs in force for one topic. `None` stands for "no limit".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `durability`, or `synced` where `flush.messages` is 1.
+    pub durability: Durability,
+    /// `file.delete.delay.ms`
+    pub file_delete_delay_ms: u64,
+    /// `flush.messages`
+    pub flush_messages: Option<u64>,
+    /// `flush.ms`
+    pub flush_ms: Option<u64>,
+    /// `index.interval.bytes`
+    pub index_interval_bytes: u32,
+    /// `max.message.bytes`
+    pub max_message_bytes: u32,
+    /// `message.timestamp.after.max.ms`
+    pub timestamp_after_max_ms: Option<u64>,
+    /// `message.timestamp.before.max.ms`
+    pub timestamp_before_max_ms: Option<u64>,
+    /// `message.timestamp.type`
+    pub timestamp_type: TimestampType,
+    /// `min.insync.replicas`
+    pub min_insync_replicas: u32,
+    /// `retention.bytes`
+    pub retention_bytes: Option<u64>,
+    /// `retention.ms`
+    pub retention_ms: Option<u64>,
+    /// `segment.bytes`
+    pub segment_bytes: u32,
+    /// `segment.index.bytes`
+    pub segment_index_bytes: u32,
+    /// `segment.jitter.ms`
+    pub segment_jitter_ms: u64,
+    /// `segment.ms`
+    pub segment_ms: u64,
+}
+
+impl TopicSettings {
+    /// The settings of a topic with these configs of its own, on a broker with these.
+    ///
+    /// A value that [`super::check`] would refuse counts as not set: it can only come from a log that a later release
+    /// wrote, and the broker's value is better than no broker.
+    #[must_use]
+    pub fn resolve(topic: &ConfigMap, broker: &ConfigMap) -> Self {
+        let texts = Texts { topic, broker };
+        let flush_messages = texts.limit("flush.messages");
+        let synced = flush_messages == Some(1) || texts.text("durability") == "synced";
+        Self {
+            durability: if synced { Durability::Synced } else { Durability::Replicated },
+            file_delete_delay_ms: texts.count("file.delete.delay.ms"),
+            flush_messages,
+            flush_ms: texts.limit("flush.ms"),
+            index_interval_bytes: texts.int("index.interval.bytes"),
+            max_message_bytes: texts.int("max.message.bytes"),
+            timestamp_after_max_ms: texts.limit("message.timestamp.after.max.ms"),
+            timestamp_before_max_ms: texts.limit("message.timestamp.before.max.ms"),
+            timestamp_type: match texts.text("message.timestamp.type").as_str() {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            min_insync_replicas: texts.int("min.insync.replicas"),
+            retention_bytes: texts.limit("retention.bytes"),
+            retention_ms: texts.limit("retention.ms"),
+            segment_bytes: texts.int("segment.bytes"),
+            segment_index_bytes: texts.int("segment.index.bytes"),
+            segment_jitter_ms: texts.count("segment.jitter.ms"),
+            segment_ms: texts.count("segment.ms"),
+        }
+    }
+}
+
+struct Texts<'a> {
+    topic: &'a ConfigMap,
+    broker: &'a ConfigMap,
+}
+
+impl Texts<'_> {
+    fn text(&self, name: &str) -> String {
+        let key: &TopicConfigKey = find(name).expect("settings are read by names of the table");
+        let none = ConfigMap::new();
+        let candidates =
+            [effective(key, self.topic, self.broker), effective(key, &none, self.broker), key.default.into()];
+        let valid = candidates.iter().find_map(|value| key.check(value).ok());
+        valid.expect("defaults of the table are valid").into_string()
+    }
+
+    fn number(&self, name: &str) -> i64 {
+        self.text(name).parse().expect("checked values of numeric kinds are numbers")
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        u64::try_from(self.number(name)).expect("the table allows no negative value here")
+    }
+
+    fn int(&self, name: &str) -> u32 {
+        u32::try_from(self.number(name)).expect("the table allows no negative value here")
+    }
+
+    /// -1 and the largest number both mean that there is no limit.
+    fn limit(&self, name: &str) -> Option<u64> {
+        let number = self.number(name);
+        u64::try_from(number).ok().filter(|_| number != i64::MAX)
+    }
+}

@@ -1,0 +1,165 @@
+use super::*;
+
+fn map(entries: &[(&str, &str)]) -> ConfigMap {
+    entries.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+#[test]
+fn the_table_is_sorted_and_its_defaults_are_valid() {
+    assert!(TOPIC_CONFIGS.is_sorted_by(|a, b| a.name < b.name));
+    for key in TOPIC_CONFIGS {
+        assert!(std::ptr::eq(find(key.name).expect("by its name"), key));
+        assert_eq!(key.check(key.default).as_deref(), Ok(key.default), "{}", key.name);
+        assert!(key.doc.ends_with('.') && !key.doc.contains("  "), "{}", key.doc);
+    }
+}
+
+#[test]
+fn values_are_checked() {
+    #[rustfmt::skip]
+    let table = [
+        // name                     value                accepted as
+        ("retention.ms",            "1000",              Ok("1000")),
+        ("retention.ms",            " -1 ",              Ok("-1")),
+        ("retention.ms",            "-2",                Err("a number from -1")),
+        ("retention.ms",            "1h",                Err("a number from -1")),
+        ("retention.ms",            "",                  Err("a number from -1")),
+        ("retention.bytes",         "9223372036854775807", Ok("9223372036854775807")),
+        ("retention.bytes",         "9223372036854775808", Err("a number from -1")),
+        ("segment.bytes",           "1048576",           Ok("1048576")),
+        ("segment.bytes",           "1048575",           Err("a number from 1048576 to 2147483647")),
+        ("segment.bytes",           "2147483648",        Err("a number from 1048576 to 2147483647")),
+        ("max.message.bytes",       "0",                 Ok("0")),
+        ("min.insync.replicas",     "0",                 Err("a number from 1 to 2147483647")),
+        ("message.timestamp.type",  "LogAppendTime",     Ok("LogAppendTime")),
+        ("message.timestamp.type",  "logappendtime",     Err("one of CreateTime, LogAppendTime")),
+        ("durability",              "synced",            Ok("synced")),
+        ("durability",              "fsync",             Err("one of replicated, synced")),
+        ("cleanup.policy",          "delete",            Ok("delete")),
+        ("cleanup.policy",          "",                  Err("a list of compact, delete")),
+        ("cleanup.policy",          "delete,delete",     Err("a list of compact, delete")),
+        ("preallocate",             "FALSE",             Ok("false")),
+        ("min.cleanable.dirty.ratio", "0.5",             Ok("0.5")),
+        ("min.cleanable.dirty.ratio", "NaN",             Err("a fraction from 0 to 1")),
+        ("compression.type",        "producer",          Ok("producer")),
+    ];
+    for (name, value, expected) in table {
+        let found = check(name, value);
+        match (expected, &found) {
+            (Ok(canonical), Ok(found)) if &**found == canonical => {}
+            (Err(allowed), Err(ConfigError::Invalid { allowed: found, .. })) if &**found == allowed => {}
+            _ => panic!("{name}={value:?}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_not_in_force_accepts_its_default_only() {
+    for (name, value) in [
+        ("cleanup.policy", "compact"),
+        ("cleanup.policy", "compact,delete"),
+        ("compression.type", "zstd"),
+        ("unclean.leader.election.enable", "true"),
+        ("preallocate", "true"),
+        ("remote.storage.enable", "true"),
+        ("follower.replication.throttled.replicas", "*"),
+    ] {
+        let error = check(name, value).expect_err(name);
+        assert!(matches!(error, ConfigError::NotYet { .. }), "{error}");
+    }
+    assert_eq!(
+        check("compression.type", "zstd").map_err(|e| e.to_string()),
+        Err("topic config 'compression.type' does not accept 'zstd' yet: only 'producer' is in force".into())
+    );
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_a_suggestion() {
+    let text = |name| check(name, "1").expect_err("unknown").to_string();
+    assert_eq!(text("retention.msec"), "unknown topic config 'retention.msec': did you mean 'retention.ms'?");
+    assert_eq!(text("segment_ms"), "unknown topic config 'segment_ms': did you mean 'segment.ms'?");
+    assert_eq!(text("frobnicate"), "unknown topic config 'frobnicate'");
+}
+
+#[test]
+fn a_value_comes_from_the_topic_then_the_broker_then_the_default() {
+    let key = find("retention.ms").expect("known");
+    let broker = map(&[("log.retention.hours", "2"), ("log.retention.minutes", "7")]);
+    let topic = map(&[("retention.ms", "5")]);
+    let described = describe(key, &topic, &broker);
+    let synonym = |name, value: &str, source| Synonymous { name, value: value.into(), source };
+    assert_eq!((&*described.value, described.source), ("5", Source::Topic));
+    assert_eq!(
+        described.synonyms,
+        [
+            synonym("retention.ms", "5", Source::Topic),
+            synonym("log.retention.minutes", "420000", Source::StaticBroker),
+            synonym("log.retention.hours", "7200000", Source::StaticBroker),
+            synonym("log.retention.ms", "604800000", Source::Default),
+        ]
+    );
+    for (topic, broker) in [(&topic, &broker), (&map(&[]), &broker), (&topic, &map(&[])), (&map(&[]), &map(&[]))] {
+        for described in describe_all(topic, broker) {
+            assert_eq!(described.value, effective(described.key, topic, broker), "{}", described.key.name);
+        }
+    }
+    assert_eq!(&*effective(key, &map(&[]), &map(&[("log.retention.hours", "-1")])), "-1", "no limit in any unit");
+    assert_eq!(
+        find_by_synonym("log.roll.hours").map(|(key, synonym)| (key.name, synonym.factor)),
+        Some(("segment.ms", 3_600_000))
+    );
+    assert!(find_by_synonym("segment.ms").is_none());
+}
+
+#[test]
+fn settings_hold_what_is_in_force() {
+    let defaults = TopicSettings::resolve(&map(&[]), &map(&[]));
+    assert_eq!(
+        defaults,
+        TopicSettings {
+            durability: Durability::Replicated,
+            file_delete_delay_ms: 60_000,
+            flush_messages: None,
+            flush_ms: None,
+            index_interval_bytes: 4096,
+            max_message_bytes: 1_048_588,
+            timestamp_after_max_ms: Some(3_600_000),
+            timestamp_before_max_ms: None,
+            timestamp_type: TimestampType::CreateTime,
+            min_insync_replicas: 1,
+            retention_bytes: None,
+            retention_ms: Some(604_800_000),
+            segment_bytes: 1 << 30,
+            segment_index_bytes: 10 << 20,
+            segment_jitter_ms: 0,
+            segment_ms: 604_800_000,
+        }
+    );
+    let broker = map(&[("log.durability", "synced"), ("log.segment.bytes", "2097152"), ("log.retention.ms", "9")]);
+    let topic =
+        map(&[("durability", "replicated"), ("retention.ms", "-1"), ("message.timestamp.type", "LogAppendTime")]);
+    assert_eq!(
+        TopicSettings::resolve(&topic, &broker),
+        TopicSettings {
+            segment_bytes: 2 << 20,
+            retention_ms: None,
+            timestamp_type: TimestampType::LogAppendTime,
+            ..defaults.clone()
+        }
+    );
+    assert_eq!(TopicSettings::resolve(&map(&[]), &broker).durability, Durability::Synced);
+}
+
+#[test]
+fn kafkas_flush_of_every_record_means_synced() {
+    let settings = TopicSettings::resolve(&map(&[("flush.messages", "1")]), &map(&[]));
+    assert_eq!((settings.durability, settings.flush_messages), (Durability::Synced, Some(1)));
+}
+
+#[test]
+fn a_value_of_a_later_release_counts_as_not_set() {
+    let topic = map(&[("durability", "galactic"), ("segment.bytes", "12"), ("brand.new", "x")]);
+    let broker = map(&[("log.segment.bytes", "2097152")]);
+    let settings = TopicSettings::resolve(&topic, &broker);
+    assert_eq!((settings.durability, settings.segment_bytes), (Durability::Replicated, 2 << 20));
+}

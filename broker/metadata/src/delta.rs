@@ -1,0 +1,133 @@
+//! What a command changed, for those who keep something per topic, partition or broker.
+//!
+//! Must not know: how it came about.
+
+use std::sync::Arc;
+
+use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
+
+use crate::image::Image;
+
+/// The difference between two images, in the order in which it has to be carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// The [`Image::version`] that it leads to.
+    pub version: u64,
+    /// What changed.
+    pub changes: Vec<Change>,
+}
+
+/// One change. Values are read from the image that the delta came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The cluster got its id.
+    ClusterIdSet,
+    /// A topic is gone. A topic that follows with the same name is another one.
+    TopicDeleted {
+        /// Its identity.
+        id: TopicId,
+        /// The name that it had.
+        name: Arc<str>,
+        /// How many partitions it had.
+        partitions: i32,
+    },
+    /// A topic is new, with all its partitions.
+    TopicCreated {
+        /// Its identity.
+        id: TopicId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A topic has more partitions: those from `first` on.
+    PartitionsAdded {
+        /// The topic.
+        id: TopicId,
+        /// Its name.
+        name: Arc<str>,
+        /// The first new one.
+        first: PartitionIndex,
+    },
+    /// Replicas, leader, epochs or in-sync replicas of partitions that were there before.
+    PartitionsChanged {
+        /// The topic.
+        id: TopicId,
+        /// Its name.
+        name: Arc<str>,
+        /// Which of its partitions, rising.
+        partitions: Vec<PartitionIndex>,
+    },
+    /// Configs of a topic that was there before.
+    TopicConfigsChanged {
+        /// The topic.
+        id: TopicId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A broker registered, was fenced or unfenced.
+    BrokerChanged(BrokerId),
+    /// Producer ids were given out.
+    ProducerIdsAllocated,
+}
+
+impl Delta {
+    /// What leads from `old` to `new`, for those who missed the commands between them (a snapshot was installed).
+    /// Costs a walk over both images.
+    #[must_use]
+    pub fn between(old: &Image, new: &Image) -> Self {
+        let mut changes = Vec::new();
+        if old.cluster_id() != new.cluster_id() {
+            changes.push(Change::ClusterIdSet);
+        }
+        for topic in sorted(old).filter(|topic| new.topic(topic.id).is_none()) {
+            changes.push(Change::TopicDeleted {
+                id: topic.id,
+                name: Arc::clone(&topic.name),
+                partitions: topic.partition_count(),
+            });
+        }
+        for topic in sorted(new) {
+            match old.topic(topic.id) {
+                Some(before) if Arc::ptr_eq(before, topic) => {}
+                Some(before) => push_topic_changes(&mut changes, before, topic),
+                None => changes.push(Change::TopicCreated { id: topic.id, name: Arc::clone(&topic.name) }),
+            }
+        }
+        for broker in new.brokers() {
+            if old.broker(broker.id) != Some(broker) {
+                changes.push(Change::BrokerChanged(broker.id));
+            }
+        }
+        if old.next_producer_id() != new.next_producer_id() {
+            changes.push(Change::ProducerIdsAllocated);
+        }
+        Self { version: new.version(), changes }
+    }
+}
+
+fn sorted(image: &Image) -> impl Iterator<Item = &Arc<crate::Topic>> {
+    let mut topics: Vec<_> = image.topics().collect();
+    topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    topics.into_iter()
+}
+
+fn push_topic_changes(changes: &mut Vec<Change>, before: &crate::Topic, topic: &crate::Topic) {
+    let changed: Vec<_> = topic
+        .partitions()
+        .zip(&before.partitions)
+        .filter(|((_, new), old)| new != old)
+        .map(|((index, _), _)| index)
+        .collect();
+    if !changed.is_empty() {
+        changes.push(Change::PartitionsChanged { id: topic.id, name: Arc::clone(&topic.name), partitions: changed });
+    }
+    if topic.partition_count() > before.partition_count() {
+        changes.push(Change::PartitionsAdded {
+            id: topic.id,
+            name: Arc::clone(&topic.name),
+            first: PartitionIndex(before.partition_count()),
+        });
+    }
+    if topic.configs != before.configs {
+        changes.push(Change::TopicConfigsChanged { id: topic.id, name: Arc::clone(&topic.name) });
+    }
+}

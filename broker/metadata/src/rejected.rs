@@ -1,0 +1,80 @@
+//! Why a command changed nothing. The same rejection is found again by every broker that folds the command.
+//!
+//! Must not know: Kafka's error codes; the server maps these to them.
+
+use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
+use serde::{Deserialize, Serialize};
+
+use crate::broker::BrokerEpoch;
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejected {
+    /// The cluster has its id already.
+    #[error("cluster already has an id")]
+    ClusterIdExists,
+    /// The name is not legal.
+    #[error("{reason}")]
+    TopicName {
+        /// What is wrong with it.
+        reason: Box<str>,
+    },
+    /// A topic with this name exists.
+    #[error("topic '{name}' already exists")]
+    TopicExists {
+        /// The name.
+        name: Box<str>,
+    },
+    /// The id belongs to another topic, or is the zero id.
+    #[error("topic id {0} is taken")]
+    TopicIdTaken(TopicId),
+    /// A topic exists whose name differs only in `.` and `_`.
+    #[error("topic '{name}' collides with existing topic '{with}'")]
+    TopicNameCollision {
+        /// The name.
+        name: Box<str>,
+        /// The topic that exists.
+        with: Box<str>,
+    },
+    /// No topic has this id.
+    #[error("no topic has the id {0}")]
+    UnknownTopic(TopicId),
+    /// Too few or too many partitions.
+    #[error("{count} partitions in all, allowed are {min} to {max}")]
+    PartitionCount {
+        /// How many there would be.
+        count: usize,
+        /// The fewest allowed.
+        min: usize,
+        /// The most allowed.
+        max: usize,
+    },
+    /// The topic has another number of partitions than the proposer believed.
+    #[error("topic has {partitions} partitions, expected {expected}")]
+    PartitionCountChanged {
+        /// How many there are.
+        partitions: usize,
+        /// How many the proposer saw.
+        expected: usize,
+    },
+    /// No replicas, too many, or a broker twice.
+    #[error("replicas of partition {0} are none, too many or repeated")]
+    ReplicaAssignment(PartitionIndex),
+    /// All replicas are on fenced brokers.
+    #[error("no replica of partition {0} is on a broker that serves")]
+    NoLiveReplica(PartitionIndex),
+    /// A broker that is not registered.
+    #[error("broker {0} is not registered")]
+    UnknownBroker(BrokerId),
+    /// Another incarnation of the broker has registered since.
+    #[error("broker {broker} has the epoch {epoch}")]
+    StaleBrokerEpoch {
+        /// The broker.
+        broker: BrokerId,
+        /// Its present epoch.
+        epoch: BrokerEpoch,
+    },
+    /// No ids are left.
+    #[error("producer ids are exhausted")]
+    ProducerIdsExhausted,
+}

@@ -1,0 +1,131 @@
+//! The bytes of a whole image: what a checkpoint of the metadata log holds.
+//!
+//! ```text
+//!   0         1
+//!   | version | postcard of the image ... |
+//! ```
+//! Version 1. Topics are sorted by name, so that equal images have equal bytes. Whoever stores the bytes adds a checksum.
+//!
+//! Must not know: files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cairn_protocol::ids::{ProducerId, TopicId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::broker::Broker;
+use crate::image::Image;
+use crate::names;
+use crate::topic::{Partition, Topic};
+
+const VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct ImageV1 {
+    version: u64,
+    cluster_id: Option<Uuid>,
+    next_producer_id: ProducerId,
+    features: BTreeMap<Box<str>, i16>,
+    brokers: Vec<Broker>,
+    topics: Vec<TopicV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TopicV1 {
+    id: TopicId,
+    name: Box<str>,
+    configs: BTreeMap<Box<str>, Box<str>>,
+    partitions: Vec<Partition>,
+}
+
+/// Bytes are no image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotDecodeError {
+    /// Nothing there.
+    #[error("snapshot is empty")]
+    Empty,
+    /// Made by a later release.
+    #[error("snapshot has the version {0}, known is {VERSION}")]
+    Version(u8),
+    /// Cut, or not of this format.
+    #[error("snapshot does not decode")]
+    Malformed,
+    /// It decodes, and contradicts itself.
+    #[error("snapshot contradicts itself: {0}")]
+    Inconsistent(&'static str),
+}
+
+impl Image {
+    /// The bytes of a snapshot.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut topics: Vec<_> = self.topics().collect();
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let body = ImageV1 {
+            version: self.version,
+            cluster_id: self.cluster_id,
+            next_producer_id: self.next_producer_id,
+            features: BTreeMap::clone(&self.features),
+            brokers: self.brokers().cloned().collect(),
+            topics: topics.into_iter().map(|topic| TopicV1::from(&**topic)).collect(),
+        };
+        postcard::to_extend(&body, vec![VERSION]).expect("an image encodes into memory")
+    }
+
+    /// Reads what [`Self::encode`] made, of this version or an older one. Bytes left over are refused.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotDecodeError> {
+        let body: ImageV1 = match bytes {
+            [] => return Err(SnapshotDecodeError::Empty),
+            [VERSION, body @ ..] => match postcard::take_from_bytes(body) {
+                Ok((body, [])) => body,
+                _ => return Err(SnapshotDecodeError::Malformed),
+            },
+            [version, ..] => return Err(SnapshotDecodeError::Version(*version)),
+        };
+        let mut image = Self {
+            version: body.version,
+            cluster_id: body.cluster_id,
+            brokers: Arc::new(body.brokers.into_iter().map(|broker| (broker.id, broker)).collect()),
+            next_producer_id: body.next_producer_id,
+            features: Arc::new(body.features),
+            ..Self::default()
+        };
+        for topic in body.topics {
+            image.insert_decoded(topic)?;
+        }
+        Ok(image)
+    }
+
+    fn insert_decoded(&mut self, topic: TopicV1) -> Result<(), SnapshotDecodeError> {
+        let inconsistent = |what| Err(SnapshotDecodeError::Inconsistent(what));
+        if names::check_topic_name(&topic.name).is_err() {
+            return inconsistent("a topic's name is not legal");
+        }
+        if topic.partitions.is_empty() || topic.partitions.len() > crate::PARTITIONS_PER_TOPIC_MAX {
+            return inconsistent("a topic has no partitions or too many");
+        }
+        if self.topics.contains_key(&topic.id) || self.names.contains_key(&*topic.name) {
+            return inconsistent("a topic is there twice");
+        }
+        self.insert_topic(Arc::new(Topic {
+            id: topic.id,
+            name: (*topic.name).into(),
+            partitions: topic.partitions,
+            configs: Arc::new(topic.configs),
+        }));
+        Ok(())
+    }
+}
+
+impl From<&Topic> for TopicV1 {
+    fn from(topic: &Topic) -> Self {
+        Self {
+            id: topic.id,
+            name: (*topic.name).into(),
+            configs: BTreeMap::clone(&topic.configs),
+            partitions: topic.partitions.clone(),
+        }
+    }
+}
