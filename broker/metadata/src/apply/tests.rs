@@ -1,1 +1,414 @@
+use cairn_protocol::ids::TopicId;
+use proptest::prelude::*;
+use uuid::Uuid;
 
+use super::*;
+use crate::command::CommandDecodeError;
+use crate::snapshot::SnapshotDecodeError;
+
+const B1: BrokerId = BrokerId(1);
+const B2: BrokerId = BrokerId(2);
+
+/// A cluster as its log makes it: commands at rising indexes.
+#[derive(Default)]
+struct Cluster {
+    image: Image,
+    index: u64,
+}
+
+impl Cluster {
+    fn with_brokers(brokers: &[BrokerId]) -> Self {
+        let mut cluster = Self::default();
+        for broker in brokers {
+            let epoch = cluster.register(*broker, 1);
+            cluster.ok(&Command::UnfenceBroker { broker: *broker, epoch });
+        }
+        cluster
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<Applied, Rejected> {
+        self.index += 1;
+        let applied = self.image.apply(self.index, command)?;
+        self.image = applied.image.clone();
+        Ok(applied)
+    }
+
+    fn ok(&mut self, command: &Command) -> Applied {
+        self.apply(command).unwrap_or_else(|rejected| panic!("{command:?}: {rejected}"))
+    }
+
+    fn register(&mut self, id: BrokerId, incarnation: u128) -> BrokerEpoch {
+        match self.ok(&register(id, incarnation)).answer {
+            Answer::BrokerRegistered(epoch) => epoch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn epoch(&self, id: BrokerId) -> BrokerEpoch {
+        self.image.broker(id).expect("registered").epoch
+    }
+
+    fn partition(&self, name: &str, index: i32) -> &Partition {
+        let topic = self.image.topic_by_name(name).expect("exists");
+        topic.partition(PartitionIndex(index)).expect("exists")
+    }
+}
+
+fn register(id: BrokerId, incarnation: u128) -> Command {
+    Command::RegisterBroker(NewBroker {
+        id,
+        incarnation: Uuid::from_u128(incarnation),
+        endpoints: Vec::new(),
+        rack: None,
+        storage_ids: Vec::new(),
+        boot_id: None,
+        clean_shutdown: None,
+    })
+}
+
+fn id(number: u128) -> TopicId {
+    TopicId(Uuid::from_u128(number))
+}
+
+fn create(name: &str, number: u128, assignments: &[&[BrokerId]]) -> Command {
+    let assignments = assignments.iter().map(|replicas| replicas.to_vec()).collect();
+    Command::CreateTopic(NewTopic { name: name.into(), id: id(number), assignments, configs: Vec::new() })
+}
+
+#[test]
+fn a_topic_is_made_changed_and_deleted() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    let made = cluster.ok(&create("a.b", 7, &[&[B1], &[B1]]));
+    assert_eq!(made.answer, Answer::Done);
+    assert_eq!(made.delta.changes, [Change::TopicCreated { id: id(7), name: "a.b".into() }]);
+    assert_eq!((made.image.version(), made.delta.version), (cluster.index, cluster.index));
+    assert_eq!((made.image.topic_count(), made.image.partition_count()), (1, 2));
+    let expected = Partition {
+        replicas: vec![B1],
+        isr: vec![B1],
+        leader: Some(B1),
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: PartitionEpoch(0),
+    };
+    assert_eq!(cluster.partition("a.b", 1), &expected);
+
+    let set = |name: &str, value: Option<&str>| Command::SetTopicConfigs {
+        id: id(7),
+        changes: vec![ConfigChange { name: name.into(), value: value.map(Into::into) }],
+    };
+    let changed = cluster.ok(&set("retention.ms", Some("5")));
+    assert_eq!(changed.delta.changes, [Change::TopicConfigsChanged { id: id(7), name: "a.b".into() }]);
+    let version = cluster.image.version();
+    let again = cluster.ok(&set("retention.ms", Some("5")));
+    assert_eq!((again.delta.changes.len(), again.image.version()), (0, version), "nothing changed");
+    cluster.ok(&set("retention.ms", None));
+    assert!(cluster.image.topic(id(7)).is_some_and(|topic| topic.configs.is_empty()));
+
+    let more = Command::CreatePartitions { id: id(7), expected: 2, assignments: vec![vec![B1]] };
+    let added = cluster.ok(&more);
+    let first = PartitionIndex(2);
+    assert_eq!(added.delta.changes, [Change::PartitionsAdded { id: id(7), name: "a.b".into(), first }]);
+    assert_eq!(cluster.apply(&more), Err(Rejected::PartitionCountChanged { partitions: 3, expected: 2 }));
+
+    let gone = cluster.ok(&Command::DeleteTopic { id: id(7) });
+    assert_eq!(gone.delta.changes, [Change::TopicDeleted { id: id(7), name: "a.b".into(), partitions: 3 }]);
+    assert_eq!((cluster.image.topic_count(), cluster.image.partition_count()), (0, 0));
+    assert_eq!(cluster.apply(&Command::DeleteTopic { id: id(7) }), Err(Rejected::UnknownTopic(id(7))));
+    cluster.ok(&create("a_b", 8, &[&[B1]]));
+}
+
+#[test]
+fn topics_that_may_not_be_are_rejected_and_change_nothing() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    cluster.register(B2, 1);
+    cluster.ok(&create("a.b", 1, &[&[B1]]));
+    let before = cluster.image.clone();
+    let index = PartitionIndex;
+    let name = |reason: &str| Rejected::TopicName { reason: reason.into() };
+    let too_many = vec![&[B1][..]; PARTITIONS_PER_COMMAND_MAX + 1];
+    let count = too_many.len();
+    let many_brokers: Vec<_> = (0..65).map(BrokerId).collect();
+    let cases = [
+        (create("", 2, &[&[B1]]), name("topic name must not be empty")),
+        (create("..", 2, &[&[B1]]), name("topic name must not be '.' or '..'")),
+        (create("a.b", 2, &[&[B1]]), Rejected::TopicExists { name: "a.b".into() }),
+        (create("a_b", 2, &[&[B1]]), Rejected::TopicNameCollision { name: "a_b".into(), with: "a.b".into() }),
+        (create("c", 1, &[&[B1]]), Rejected::TopicIdTaken(id(1))),
+        (create("c", 0, &[&[B1]]), Rejected::TopicIdTaken(TopicId::ZERO)),
+        (create("c", 2, &[]), Rejected::PartitionCount { count: 0, min: 1, max: 10_000 }),
+        (create("c", 2, &too_many), Rejected::PartitionCount { count, min: 1, max: 10_000 }),
+        (create("c", 2, &[&[B1], &[]]), Rejected::ReplicaAssignment(index(1))),
+        (create("c", 2, &[&[B1, B1]]), Rejected::ReplicaAssignment(index(0))),
+        (create("c", 2, &[&many_brokers]), Rejected::ReplicaAssignment(index(0))),
+        (create("c", 2, &[&[B1, BrokerId(9)]]), Rejected::UnknownBroker(BrokerId(9))),
+        (create("c", 2, &[&[B2]]), Rejected::NoLiveReplica(index(0))),
+    ];
+    for (command, rejection) in cases {
+        assert_eq!(cluster.apply(&command), Err(rejection));
+        assert_eq!(cluster.image, before);
+    }
+}
+
+#[test]
+fn a_topic_grows_up_to_its_limit() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    let step = vec![vec![B1]; PARTITIONS_PER_COMMAND_MAX];
+    cluster.ok(&Command::CreateTopic(NewTopic {
+        name: "wide".into(),
+        id: id(1),
+        assignments: step.clone(),
+        configs: Vec::new(),
+    }));
+    for steps in 1..PARTITIONS_PER_TOPIC_MAX / PARTITIONS_PER_COMMAND_MAX {
+        let expected = steps * PARTITIONS_PER_COMMAND_MAX;
+        cluster.ok(&Command::CreatePartitions { id: id(1), expected, assignments: step.clone() });
+    }
+    let one_more =
+        Command::CreatePartitions { id: id(1), expected: PARTITIONS_PER_TOPIC_MAX, assignments: vec![vec![B1]] };
+    let max = PARTITIONS_PER_TOPIC_MAX;
+    assert_eq!(cluster.apply(&one_more), Err(Rejected::PartitionCount { count: max + 1, min: max + 1, max }));
+}
+
+#[test]
+fn the_cluster_gets_its_id_once() {
+    let mut cluster = Cluster::default();
+    assert_eq!(cluster.image.cluster_id(), None);
+    cluster.ok(&Command::InitCluster { cluster_id: Uuid::from_u128(1) });
+    assert_eq!(cluster.apply(&Command::InitCluster { cluster_id: Uuid::from_u128(2) }), Err(Rejected::ClusterIdExists));
+    assert_eq!(cluster.image.cluster_id().map(|id| id.to_string()), Some("AAAAAAAAAAAAAAAAAAAAAQ".into()));
+}
+
+#[test]
+fn producer_ids_are_given_out_in_blocks() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    let allocate = Command::AllocateProducerIds { broker: B1, epoch: cluster.epoch(B1) };
+    for first in [0, 1000, 2000] {
+        let block = ProducerIdBlock { first: ProducerId(first), len: 1000 };
+        assert_eq!(cluster.ok(&allocate).answer, Answer::ProducerIds(block));
+    }
+    cluster.image.next_producer_id = ProducerId(i64::MAX - 999);
+    assert_eq!(cluster.apply(&allocate), Err(Rejected::ProducerIdsExhausted));
+    let stale = Command::AllocateProducerIds { broker: B1, epoch: BrokerEpoch(0) };
+    let epoch = cluster.epoch(B1);
+    assert_eq!(cluster.apply(&stale), Err(Rejected::StaleBrokerEpoch { broker: B1, epoch }));
+    let unknown = Command::AllocateProducerIds { broker: B2, epoch };
+    assert_eq!(cluster.apply(&unknown), Err(Rejected::UnknownBroker(B2)));
+}
+
+#[test]
+fn a_restarted_broker_leads_again_under_a_higher_epoch() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    cluster.ok(&create("a", 1, &[&[B1]]));
+    let first_epoch = cluster.epoch(B1);
+
+    let registered = cluster.ok(&register(B1, 2));
+    let lost = Partition {
+        leader: None,
+        leader_epoch: LeaderEpoch(1),
+        partition_epoch: PartitionEpoch(1),
+        replicas: vec![B1],
+        isr: vec![B1],
+    };
+    assert_eq!(cluster.partition("a", 0), &lost);
+    let partitions = vec![PartitionIndex(0)];
+    assert_eq!(
+        registered.delta.changes,
+        [Change::PartitionsChanged { id: id(1), name: "a".into(), partitions }, Change::BrokerChanged(B1)]
+    );
+    let retried = cluster.ok(&register(B1, 2));
+    assert_eq!((retried.answer, retried.delta.changes.len()), (registered.answer, 0), "the same process asks again");
+
+    let epoch = cluster.epoch(B1);
+    assert!(epoch > first_epoch);
+    let stale = Command::UnfenceBroker { broker: B1, epoch: first_epoch };
+    assert_eq!(cluster.apply(&stale), Err(Rejected::StaleBrokerEpoch { broker: B1, epoch }));
+    cluster.ok(&Command::UnfenceBroker { broker: B1, epoch });
+    let back = Partition { leader: Some(B1), leader_epoch: LeaderEpoch(2), partition_epoch: PartitionEpoch(2), ..lost };
+    assert_eq!(cluster.partition("a", 0), &back);
+    assert_eq!(cluster.ok(&Command::UnfenceBroker { broker: B1, epoch }).delta.changes, []);
+}
+
+#[test]
+fn leadership_goes_to_the_next_in_sync_replica_that_serves() {
+    let mut cluster = Cluster::with_brokers(&[B1, B2]);
+    cluster.ok(&create("a", 1, &[&[B1, B2], &[B2, B1], &[B2]]));
+    cluster.ok(&Command::FenceBroker { broker: B1, epoch: cluster.epoch(B1) });
+    let state = |cluster: &Cluster, index| {
+        let p = cluster.partition("a", index);
+        (p.leader, p.isr.clone(), p.leader_epoch.0, p.partition_epoch.0)
+    };
+    assert_eq!(state(&cluster, 0), (Some(B2), vec![B2], 1, 1));
+    assert_eq!(state(&cluster, 1), (Some(B2), vec![B2], 0, 1));
+    assert_eq!(state(&cluster, 2), (Some(B2), vec![B2], 0, 0));
+    cluster.ok(&Command::FenceBroker { broker: B2, epoch: cluster.epoch(B2) });
+    assert_eq!(state(&cluster, 0), (None, vec![B2], 2, 2), "the last in-sync replica stays the only one that may lead");
+    cluster.ok(&Command::UnfenceBroker { broker: B1, epoch: cluster.epoch(B1) });
+    assert_eq!(state(&cluster, 0), (None, vec![B2], 2, 2), "B1 may lack what B2 acknowledged");
+    cluster.ok(&Command::UnfenceBroker { broker: B2, epoch: cluster.epoch(B2) });
+    assert_eq!(state(&cluster, 0), (Some(B2), vec![B2], 3, 3));
+}
+
+#[test]
+fn snapshots_that_are_none_are_refused() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    cluster.ok(&create("a", 1, &[&[B1]]));
+    let bytes = cluster.image.encode();
+    assert_eq!(Image::decode(&bytes).as_ref(), Ok(&cluster.image));
+    assert_eq!(Image::decode(&[]), Err(SnapshotDecodeError::Empty));
+    assert_eq!(Image::decode(&[&[2], &bytes[1..]].concat()), Err(SnapshotDecodeError::Version(2)));
+    for cut in 1..bytes.len() {
+        assert_eq!(Image::decode(&bytes[..cut]), Err(SnapshotDecodeError::Malformed), "{cut}");
+    }
+    assert_eq!(Image::decode(&[&bytes[..], &[0]].concat()), Err(SnapshotDecodeError::Malformed));
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x5a;
+        // The checksum around it finds the damage; here it only must not panic.
+        let _ = Image::decode(&flipped);
+    }
+}
+
+const NAMES: [&str; 6] = ["a", "a.b", "a_b", "x-1", "__consumer_offsets", "bad/name"];
+
+fn any_replicas() -> impl Strategy<Value = Vec<BrokerId>> {
+    prop::collection::vec((1..=3i32).prop_map(BrokerId), 0..4)
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let assignments = || prop::collection::vec(any_replicas(), 0..4);
+    let broker = || (1..=3i32).prop_map(BrokerId);
+    // Epochs are indexes: small ones hit, and miss.
+    let epoch = || (0..40i64).prop_map(BrokerEpoch);
+    let topic = || (0..8u128).prop_map(id);
+    let config = || (prop::sample::select(vec!["retention.ms", "durability"]), prop::option::of("[a-c]"));
+    prop_oneof![
+        1 => any::<u128>().prop_map(|n| Command::InitCluster { cluster_id: Uuid::from_u128(n) }),
+        3 => (broker(), 0..3u128).prop_map(|(broker, incarnation)| register(broker, incarnation)),
+        5 => (broker(), epoch()).prop_map(|(broker, epoch)| Command::UnfenceBroker { broker, epoch }),
+        2 => (broker(), epoch()).prop_map(|(broker, epoch)| Command::FenceBroker { broker, epoch }),
+        6 => (prop::sample::select(NAMES.to_vec()), topic(), assignments()).prop_map(|(name, id, assignments)| {
+            Command::CreateTopic(NewTopic { name: name.into(), id, assignments, configs: Vec::new() })
+        }),
+        2 => topic().prop_map(|id| Command::DeleteTopic { id }),
+        2 => (topic(), 0..5usize, assignments()).prop_map(|(id, expected, assignments)| {
+            Command::CreatePartitions { id, expected, assignments }
+        }),
+        3 => (topic(), prop::collection::vec(config(), 0..3)).prop_map(|(id, changes)| {
+            let change = |(name, value): (&str, Option<String>)| ConfigChange {
+                name: name.into(),
+                value: value.map(Into::into),
+            };
+            Command::SetTopicConfigs { id, changes: changes.into_iter().map(change).collect() }
+        }),
+        1 => (broker(), epoch()).prop_map(|(broker, epoch)| Command::AllocateProducerIds { broker, epoch }),
+    ]
+}
+
+/// Commands in a row, where most epochs are the ones that the brokers have at that point.
+fn fold(commands: &mut [Command], honest: u64) -> Vec<(u64, Result<Applied, Rejected>)> {
+    let mut image = Image::default();
+    let mut outcomes = Vec::new();
+    for (index, command) in (1u64..).zip(commands) {
+        if let Command::UnfenceBroker { broker, epoch }
+        | Command::FenceBroker { broker, epoch }
+        | Command::AllocateProducerIds { broker, epoch } = command
+            && index % 4 != honest % 4
+            && let Some(known) = image.broker(*broker)
+        {
+            *epoch = known.epoch;
+        }
+        let outcome = image.apply(index, command);
+        if let Ok(applied) = &outcome {
+            image = applied.image.clone();
+        }
+        outcomes.push((index, outcome));
+    }
+    outcomes
+}
+
+fn check_invariants(image: &Image) {
+    let mut partitions = 0;
+    for topic in image.topics() {
+        assert!(!topic.partitions.is_empty());
+        assert_eq!(image.topic_by_name(&topic.name), Some(topic));
+        assert_eq!(image.colliding_topic(&topic.name), None);
+        partitions += topic.partitions.len();
+        for partition in &topic.partitions {
+            assert!(!partition.isr.is_empty());
+            assert!(partition.isr.iter().all(|id| partition.replicas.contains(id)));
+            if let Some(leader) = partition.leader {
+                assert!(partition.isr.contains(&leader));
+                assert!(image.broker(leader).is_some_and(|broker| !broker.fenced));
+            }
+        }
+    }
+    assert_eq!((image.topics.len(), image.partition_count()), (image.names.len(), partitions));
+}
+
+/// Epochs never fall, and rise with what they count.
+fn check_step(before: &Image, after: &Image) {
+    assert!(after.next_producer_id() >= before.next_producer_id());
+    for old in before.brokers() {
+        let new = after.broker(old.id).expect("brokers stay registered");
+        assert!(new.epoch > old.epoch || (new.epoch == old.epoch && new.incarnation == old.incarnation));
+    }
+    for (old, new) in before.topics().filter_map(|old| Some((old, after.topic(old.id)?))) {
+        for (old, new) in old.partitions.iter().zip(&new.partitions) {
+            let leader_steps = i32::from(old.leader != new.leader);
+            assert!(new.leader_epoch.0 == old.leader_epoch.0 + leader_steps, "{old:?} -> {new:?}");
+            assert!(new.partition_epoch.0 == old.partition_epoch.0 + i32::from(old != new), "{old:?} -> {new:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fold_holds_its_invariants(mut commands in prop::collection::vec(any_command(), 1..60), honest: u64) {
+        let outcomes = fold(&mut commands, honest);
+        let mut before = Image::default();
+        for (index, outcome) in &outcomes {
+            let Ok(applied) = outcome else { continue };
+            check_invariants(&applied.image);
+            check_step(&before, &applied.image);
+            prop_assert_eq!(&applied.delta, &Delta::between(&before, &applied.image), "at {}", index);
+            prop_assert_eq!(applied.delta.changes.is_empty(), applied.image == before);
+            before = applied.image.clone();
+        }
+    }
+
+    #[test]
+    fn the_fold_is_the_same_again_and_from_any_snapshot(
+        mut commands in prop::collection::vec(any_command(), 1..60),
+        honest: u64,
+        cut: prop::sample::Index,
+    ) {
+        let outcomes = fold(&mut commands, honest);
+        let cut = cut.index(commands.len());
+        let mut image = Image::default();
+        for ((index, outcome), command) in outcomes.iter().zip(&commands) {
+            // Through bytes, as a log keeps them.
+            let decoded: Result<Command, CommandDecodeError> = Command::decode(&command.encode());
+            let again = image.apply(*index, &decoded.expect("encoded"));
+            prop_assert_eq!(&again, outcome);
+            if let Ok(applied) = again {
+                image = applied.image;
+            }
+            if usize::try_from(*index).expect("small") == cut {
+                let bytes = image.encode();
+                let restored = Image::decode(&bytes).expect("encoded");
+                prop_assert_eq!(&restored, &image);
+                prop_assert_eq!(restored.encode(), bytes, "equal images have equal bytes");
+                image = restored;
+            }
+        }
+    }
+
+    #[test]
+    fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let versioned = [&[1][..], &bytes].concat();
+        let _ = (Command::decode(&bytes), Image::decode(&bytes));
+        let _ = (Command::decode(&versioned), Image::decode(&versioned));
+    }
+}
