@@ -3,3 +3,11 @@
 //! Must not know: sockets, files, what a broker or a client does with a message.
 
 pub mod ids;
+
+pub mod api;
+pub mod codec;
+pub mod header;
+pub mod messages;
+
+pub use api::{ApiKey, Request};
+pub use codec::{DecodeError, EncodeError, EncodedFrame, Message, Reader, Writer};
