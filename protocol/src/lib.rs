@@ -2,6 +2,7 @@
 //!
 //! Must not know: sockets, files, what a broker or a client does with a message.
 
+pub mod error_code;
 pub mod ids;
 
 pub mod api;
