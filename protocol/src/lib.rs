@@ -2,13 +2,17 @@
 //!
 //! Must not know: sockets, files, what a broker or a client does with a message.
 
-pub mod error_code;
 pub mod ids;
 
 pub mod api;
 pub mod codec;
 pub mod header;
 pub mod messages;
+
+pub mod error_code;
+pub mod murmur2;
+pub mod records;
+pub mod varint;
 
 pub use api::{ApiKey, Request};
 pub use codec::{DecodeError, EncodeError, EncodedFrame, Message, Reader, Writer};
