@@ -58,7 +58,7 @@ impl ApiKey {
 
     /// The versions that Apache Kafka 4.3 advertises for it.
     ///
-    /// Produce begins with 0 although nothing below 3 is served: librdkafka before 2.11 takes a broker that does not show
+    /// Produce begins with 0 although nothing below 3 is served: older librdkafka takes a broker that does not show
     /// 0 for one that knows no compression (KAFKA-18659).
     #[must_use]
     pub const fn advertised_versions(self) -> RangeInclusive<i16> {

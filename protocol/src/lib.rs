@@ -5,7 +5,9 @@
 pub mod ids;
 
 pub mod api;
+pub mod api_versions;
 pub mod codec;
+pub mod frame;
 pub mod header;
 pub mod messages;
 

@@ -8,14 +8,22 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Element, EncodeError, TAKE_OVER_LEN, Version};
 
+/// The bytes of a frame's length.
+const FRAME_PREFIX_LEN: usize = 4;
+
+/// What most frames need beside large byte fields.
+const FRAME_CAPACITY: usize = 256;
+
 /// Collects what messages write.
 #[derive(Debug, Default)]
 pub struct Writer {
-    /// What is finished, in order.
+    /// The segment that a frame's length goes into at the end, once it is finished.
+    first: Option<BytesMut>,
+    /// What is finished behind `first`, in order.
     segments: Vec<Bytes>,
-    /// The lengths of `segments` together.
+    /// The lengths of `first` and `segments` together.
     finished_len: usize,
-    /// What comes behind `segments`.
+    /// What comes behind them.
     tail: BytesMut,
     /// Inside tagged fields everything is copied into `tail`, because their size is written before them afterwards.
     tag_depth: u32,
@@ -34,6 +42,14 @@ impl Writer {
         Self { tail: BytesMut::with_capacity(capacity), ..Self::default() }
     }
 
+    /// A writer that begins with room for a frame's length, to be finished by [`finish_frame`](Self::finish_frame).
+    #[must_use]
+    pub fn for_frame() -> Self {
+        let mut writer = Self::with_capacity(FRAME_CAPACITY);
+        writer.put_slice(&[0; FRAME_PREFIX_LEN]);
+        writer
+    }
+
     /// The number of bytes written so far.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -50,7 +66,18 @@ impl Writer {
     #[must_use]
     pub fn finish(mut self) -> EncodedFrame {
         self.cut();
-        EncodedFrame { len: self.finished_len, segments: self.segments, next: 0 }
+        let first = self.first.map(BytesMut::freeze);
+        let segments = first.into_iter().chain(self.segments).collect();
+        EncodedFrame { len: self.finished_len, segments, next: 0 }
+    }
+
+    /// What was written behind the room that [`for_frame`](Self::for_frame) left, with its length in that room.
+    pub fn finish_frame(mut self) -> Result<EncodedFrame, EncodeError> {
+        let len = self.len() - FRAME_PREFIX_LEN;
+        let prefix = i32::try_from(len).map_err(|_| EncodeError::TooLong(len))?.to_be_bytes();
+        let first = self.first.as_mut().unwrap_or(&mut self.tail);
+        first[..FRAME_PREFIX_LEN].copy_from_slice(&prefix);
+        Ok(self.finish())
     }
 
     /// Copies `bytes`.
@@ -81,9 +108,15 @@ impl Writer {
 
     /// Makes a segment of what the own buffer holds.
     fn cut(&mut self) {
-        if !self.tail.is_empty() {
-            self.finished_len += self.tail.len();
-            self.segments.push(self.tail.split().freeze());
+        if self.tail.is_empty() {
+            return;
+        }
+        self.finished_len += self.tail.len();
+        let segment = self.tail.split();
+        if self.first.is_none() && self.segments.is_empty() {
+            self.first = Some(segment);
+        } else {
+            self.segments.push(segment.freeze());
         }
     }
 
