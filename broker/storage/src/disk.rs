@@ -13,7 +13,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(test)]
+mod conformance;
+mod files;
+mod map;
+#[cfg(target_os = "linux")]
+pub mod mapped;
 pub mod memory;
+pub mod portable;
+mod sealed;
 
 /// Files and folders of one data directory. Paths are absolute or relative to the process, as the body's maker says.
 ///
@@ -99,6 +107,11 @@ impl Growth {
     #[must_use]
     pub const fn up_to(capacity: u64) -> Self {
         Self { capacity, chunk: PrepareChunk::REPLICATED }
+    }
+
+    /// Up to where a file is prepared when `end` is asked for.
+    fn step_to(self, end: u64) -> u64 {
+        end.checked_next_multiple_of(u64::from(self.chunk.bytes())).unwrap_or(u64::MAX).min(self.capacity)
     }
 }
 

@@ -240,8 +240,7 @@ impl SharedFile for MemoryShared {
         if self.sealed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let step = u64::from(self.growth.chunk.bytes());
-        let end = end.next_multiple_of(step).min(self.growth.capacity);
+        let end = self.growth.step_to(end);
         if end > self.prepared() {
             self.inode.grow(end)?;
             self.prepared.store(end, Ordering::Release);
@@ -250,9 +249,7 @@ impl SharedFile for MemoryShared {
     }
 
     fn sync(&self, range: Range<u64>) -> io::Result<()> {
-        if range.end > self.written() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        check(&range, self.written())?;
         self.inode.sync_pages(range)
     }
 
@@ -263,19 +260,25 @@ impl SharedFile for MemoryShared {
 
 impl Readable for MemoryShared {
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        if range.end > self.written() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        check(&range, self.written())?;
         self.inode.slice(range)
     }
 
-    fn is_resident(&self, _: Range<u64>) -> bool {
-        true
+    fn is_resident(&self, range: Range<u64>) -> bool {
+        check(&range, self.written()).is_ok()
     }
 
-    fn populate(&self, _: Range<u64>) -> io::Result<()> {
-        Ok(())
+    fn populate(&self, range: Range<u64>) -> io::Result<()> {
+        check(&range, self.written())
     }
+}
+
+/// Refuses a range that ends behind `end`.
+fn check(range: &Range<u64>, end: u64) -> io::Result<()> {
+    if range.start > range.end || range.end > end {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
 }
 
 /// A file that no longer changes.
@@ -300,18 +303,16 @@ impl SealedFile for MemorySealed {
 
 impl Readable for MemorySealed {
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        if range.end > self.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        check(&range, self.len)?;
         self.inode.slice(range)
     }
 
-    fn is_resident(&self, _: Range<u64>) -> bool {
-        true
+    fn is_resident(&self, range: Range<u64>) -> bool {
+        check(&range, self.len).is_ok()
     }
 
-    fn populate(&self, _: Range<u64>) -> io::Result<()> {
-        Ok(())
+    fn populate(&self, range: Range<u64>) -> io::Result<()> {
+        check(&range, self.len)
     }
 }
 
