@@ -1,0 +1,209 @@
+//! The records of `__consumer_offsets` that hold committed offsets, in Kafka's own bytes.
+//!
+//! ```text
+//!   key    | type: i16 = 1 | group: string | topic: string | partition: i32 |
+//!   value  | version: i16  | OffsetCommitValue of that version |    none: the offset is deleted
+//! ```
+//! Type 0 is an older spelling of the same key. Other types belong to groups with members.
+//!
+//! Must not know: what has been committed.
+
+use bytes::{Buf, Bytes};
+use cairn_protocol::codec::{DecodeError, Message};
+use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::messages::{OffsetCommitKey, OffsetCommitValue};
+
+use crate::offsets::{CommittedOffset, OffsetKey};
+
+const LEGACY_KEY: i16 = 0;
+const KEY: i16 = 1;
+const KEY_VERSION: i16 = 0;
+/// The only version that keeps when an offset expires.
+const VALUE_VERSION_EXPIRING: i16 = 1;
+const VALUE_VERSION: i16 = 4;
+
+/// A record that has to be appended to the shard's partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its key.
+    pub key: Bytes,
+    /// Its value; none deletes.
+    pub value: Option<Bytes>,
+    /// What it means, so that nobody has to read it back.
+    pub(crate) change: OffsetChange,
+}
+
+/// What a record does to committed offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OffsetChange {
+    pub(crate) key: OffsetKey,
+    pub(crate) value: Option<CommittedOffset>,
+}
+
+/// A record that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A record of this topic has a key.
+    #[error("record has no key, or one without a type")]
+    NoKey,
+    /// The value is too short to have a version.
+    #[error("value has no version")]
+    NoVersion,
+    /// Key or value do not decode.
+    #[error("decode record: {0}")]
+    Decode(#[from] DecodeError),
+}
+
+/// What a record says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    Offset(OffsetChange),
+    /// A key of a type that is not about offsets.
+    Other(i16),
+}
+
+impl Record {
+    /// The record that makes `change` last. A string that is too long for Kafka's wire cannot come in by it either.
+    pub(crate) fn new(change: OffsetChange) -> Self {
+        let key = OffsetCommitKey {
+            group: change.key.group.clone(),
+            topic: change.key.topic.clone(),
+            partition: change.key.partition.0,
+        };
+        let key = key.to_prefixed_bytes(KEY, KEY_VERSION).expect("names came in by the same encoding");
+        let value = change.value.as_ref().map(encode_value);
+        Self { key, value, change }
+    }
+}
+
+fn encode_value(committed: &CommittedOffset) -> Bytes {
+    let version = if committed.expires_at.is_some() { VALUE_VERSION_EXPIRING } else { VALUE_VERSION };
+    let value = OffsetCommitValue {
+        offset: committed.offset.0,
+        leader_epoch: committed.leader_epoch.map_or(-1, |epoch| epoch.0),
+        metadata: committed.metadata.clone(),
+        commit_timestamp: committed.committed_at.0,
+        expire_timestamp: committed.expires_at.map_or(-1, |at| at.0),
+        topic_id: committed.topic_id.0,
+    };
+    value.to_prefixed_bytes(version, version).expect("the metadata is bounded")
+}
+
+pub(crate) fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, RecordError> {
+    let (kind, key) = split_number(key).ok_or(RecordError::NoKey)?;
+    if kind != KEY && kind != LEGACY_KEY {
+        return Ok(Decoded::Other(kind));
+    }
+    let key = OffsetCommitKey::decode_all(key, KEY_VERSION)?;
+    let key = OffsetKey { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition) };
+    let value = value.map(decode_value).transpose()?;
+    Ok(Decoded::Offset(OffsetChange { key, value }))
+}
+
+fn decode_value(value: &Bytes) -> Result<CommittedOffset, RecordError> {
+    let (version, value) = split_number(value).ok_or(RecordError::NoVersion)?;
+    let value = OffsetCommitValue::decode_all(value, version)?;
+    Ok(CommittedOffset {
+        offset: Offset(value.offset),
+        leader_epoch: (value.leader_epoch >= 0).then_some(LeaderEpoch(value.leader_epoch)),
+        metadata: value.metadata,
+        committed_at: Timestamp(value.commit_timestamp),
+        expires_at: (value.expire_timestamp >= 0).then_some(Timestamp(value.expire_timestamp)),
+        topic_id: TopicId(value.topic_id),
+    })
+}
+
+fn split_number(bytes: &Bytes) -> Option<(i16, Bytes)> {
+    let mut bytes = bytes.clone();
+    Some((bytes.try_get_i16().ok()?, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Bytes {
+        let digit = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
+        (0..text.len()).step_by(2).map(digit).collect()
+    }
+
+    fn change(topic_id: TopicId, expires_at: Option<Timestamp>) -> OffsetChange {
+        OffsetChange {
+            key: OffsetKey { group: "group-é".into(), topic: "topic".into(), partition: PartitionIndex(3) },
+            value: Some(CommittedOffset {
+                offset: Offset(1_234_567_890_123),
+                leader_epoch: Some(LeaderEpoch(5)),
+                metadata: "méta".into(),
+                committed_at: Timestamp(1000),
+                expires_at,
+                topic_id,
+            }),
+        }
+    }
+
+    /// The bytes were made by Apache Kafka 4.3.1's own group coordinator.
+    #[test]
+    fn records_have_kafkas_bytes() {
+        let key = "0001000867726f75702dc3a90005746f70696300000003";
+        let topic_id = "AQIDBAUGBwgJCgsMDQ4PEA".parse().expect("a topic id");
+        let table = [
+            (TopicId::ZERO, None, "00040000011f71fb04cb00000005066dc3a9746100000000000003e800"),
+            (
+                topic_id,
+                None,
+                "00040000011f71fb04cb00000005066dc3a9746100000000000003e80100100102030405060708090a0b0c0d0e0f10",
+            ),
+            (topic_id, Some(Timestamp(77)), "00010000011f71fb04cb00056dc3a9746100000000000003e8000000000000004d"),
+        ];
+        for (topic_id, expires_at, value) in table {
+            let record = Record::new(change(topic_id, expires_at));
+            assert_eq!((&record.key, record.value.as_ref()), (&hex(key), Some(&hex(value))));
+        }
+        let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: PartitionIndex(0) };
+        let tombstone = Record::new(OffsetChange { key, value: None });
+        assert_eq!((tombstone.key, tombstone.value), (hex("000100016700017400000000"), None));
+    }
+
+    #[test]
+    fn records_read_back_in_every_version() {
+        let whole = change("AQIDBAUGBwgJCgsMDQ4PEA".parse().expect("a topic id"), Some(Timestamp(77)));
+        let record = Record::new(whole.clone());
+        for version in 0..=4i16 {
+            let message = OffsetCommitValue {
+                offset: 1_234_567_890_123,
+                leader_epoch: if version >= 3 { 5 } else { -1 },
+                metadata: "méta".into(),
+                commit_timestamp: 1000,
+                expire_timestamp: if version == 1 { 77 } else { -1 },
+                topic_id: if version >= 4 { whole.value.as_ref().expect("set").topic_id.0 } else { uuid::Uuid::nil() },
+            };
+            let value = message.to_prefixed_bytes(version, version).expect("encodes");
+            let mut expected = whole.clone();
+            let committed = expected.value.as_mut().expect("set");
+            committed.leader_epoch = committed.leader_epoch.filter(|_| version >= 3);
+            committed.expires_at = committed.expires_at.filter(|_| version == 1);
+            committed.topic_id = if version >= 4 { committed.topic_id } else { TopicId::ZERO };
+            for kind in [0, 1] {
+                let key = [&[0, kind], &record.key[2..]].concat().into();
+                assert_eq!(decode(&key, Some(&value)).expect("decodes"), Decoded::Offset(expected.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let record = Record::new(change(TopicId::ZERO, None));
+        let (key, value) = (record.key, record.value.expect("set"));
+        for cut in 0..key.len() {
+            assert!(decode(&key.slice(..cut), Some(&value)).is_err(), "key cut at {cut}");
+        }
+        for cut in 0..value.len() {
+            assert!(decode(&key, Some(&value.slice(..cut))).is_err(), "value cut at {cut}");
+        }
+        let longer = Bytes::from([&value[..], &[0]].concat());
+        assert!(matches!(decode(&key, Some(&longer)), Err(RecordError::Decode(_))));
+        let later = Bytes::from([&[0, 5], &value[2..]].concat());
+        assert!(matches!(decode(&key, Some(&later)), Err(RecordError::Decode(_))));
+        assert!(matches!(decode(&hex("000200016700"), None), Ok(Decoded::Other(2))));
+    }
+}
