@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 
-use super::{lz4, snappy};
+use super::{lz4, snappy, zstandard};
 
 /// Decompressed bytes of one batch, at most, unless configured otherwise. There is no limit by ratio: honest data
 /// compresses by any.
@@ -117,7 +117,13 @@ pub enum DecompressError {
         /// The limit.
         limit: usize,
     },
-    /// The input is not what its compression prescribes, or asks for more memory than it may.
+    /// A zstd frame cannot be decoded within the window that it may have.
+    #[error("zstd records need a window of more than {limit} bytes")]
+    Window {
+        /// Bytes of the greatest window.
+        limit: u64,
+    },
+    /// The input is not what its compression prescribes.
     #[error("decompress {codec} records")]
     Corrupt {
         /// The compression.
@@ -125,6 +131,15 @@ pub enum DecompressError {
         /// What the library says.
         source: io::Error,
     },
+}
+
+impl DecompressError {
+    pub(super) fn of(codec: Compression, limits: &DecompressLimits, source: io::Error) -> Self {
+        if source.get_ref().is_some_and(|inner| inner.is::<zstandard::WindowError>()) {
+            return Self::Window { limit: 1u64.checked_shl(limits.zstd_window_log).unwrap_or(u64::MAX) };
+        }
+        Self::Corrupt { codec, source }
+    }
 }
 
 /// Why bytes could not be compressed.
@@ -148,14 +163,14 @@ pub enum CompressError {
     },
 }
 
-/// A running decompression. It has a fixed amount of memory: a zstd window, an lz4 block or a snappy chunk; only bare
-/// snappy, which cannot be streamed, needs all its output, at most 22 times its input.
+/// A running decompression. It has a fixed amount of memory: a zstd window, two lz4 blocks of 4 MiB at most or a snappy
+/// chunk; only bare snappy, which cannot be streamed, needs all its output, at most 22 times its input.
 pub(super) enum Decoder<'a> {
     None(&'a [u8]),
     Gzip(Box<flate2::bufread::MultiGzDecoder<&'a [u8]>>),
     Snappy(snappy::Decoder<'a>),
     Lz4(Box<lz4::Decoder<'a>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+    Zstd(zstandard::Decoder<'a>),
 }
 
 impl<'a> Decoder<'a> {
@@ -165,19 +180,10 @@ impl<'a> Decoder<'a> {
             Compression::Gzip => Ok(Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(input)))),
             Compression::Snappy => snappy::Decoder::new(input, limits.output_bytes).map(Self::Snappy),
             Compression::Lz4 => lz4::Decoder::new(input).map(|decoder| Self::Lz4(Box::new(decoder))),
-            Compression::Zstd => open_zstd(input, limits).map(|decoder| Self::Zstd(Box::new(decoder))),
+            Compression::Zstd => zstandard::Decoder::new(input, limits).map(Self::Zstd),
         };
-        opened.map_err(|source| DecompressError::Corrupt { codec, source })
+        opened.map_err(|source| DecompressError::of(codec, limits, source))
     }
-}
-
-fn open_zstd<'a>(
-    input: &'a [u8],
-    limits: &DecompressLimits,
-) -> io::Result<zstd::stream::read::Decoder<'static, &'a [u8]>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-    decoder.window_log_max(limits.zstd_window_log)?;
-    Ok(decoder)
 }
 
 impl Read for Decoder<'_> {
@@ -216,7 +222,7 @@ pub fn decompress(codec: Compression, input: &[u8], limits: &DecompressLimits) -
             Ok(0) => break,
             Ok(bytes) => filled += bytes,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(DecompressError::Corrupt { codec, source }),
+            Err(source) => return Err(DecompressError::of(codec, limits, source)),
         }
     }
     if filled > limit {
@@ -242,7 +248,7 @@ pub fn compress(codec: Compression, level: Option<i32>, input: &[u8], out: &mut 
         Compression::Gzip => gzip(level.unwrap_or(GZIP_LEVEL_DEFAULT), input, out),
         Compression::Snappy => snappy::compress(input, out),
         Compression::Lz4 => lz4::compress(input, out),
-        Compression::Zstd => zstd(level.unwrap_or(ZSTD_LEVEL_DEFAULT), input, out),
+        Compression::Zstd => zstandard::compress(level.unwrap_or(ZSTD_LEVEL_DEFAULT), input, out),
     };
     compressed.map_err(|source| CompressError::Failed { codec, source })
 }
@@ -250,17 +256,6 @@ pub fn compress(codec: Compression, level: Option<i32>, input: &[u8], out: &mut 
 fn gzip(level: i32, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let level = u32::try_from(level).map_or(flate2::Compression::default(), flate2::Compression::new);
     let mut encoder = flate2::write::GzEncoder::new(out, level);
-    encoder.write_all(input)?;
-    encoder.finish().map(drop)
-}
-
-fn zstd(level: i32, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
-    encoder.set_pledged_src_size(Some(u64::try_from(input.len()).unwrap_or(u64::MAX)))?;
-    // The highest levels would ask readers for more window than we ourselves give.
-    if input.len() >> ZSTD_WINDOW_LOG_MAX != 0 {
-        encoder.window_log(ZSTD_WINDOW_LOG_MAX)?;
-    }
     encoder.write_all(input)?;
     encoder.finish().map(drop)
 }

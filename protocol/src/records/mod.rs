@@ -12,6 +12,7 @@ mod record;
 mod snappy;
 mod validate;
 mod view;
+mod zstandard;
 
 pub use builder::{AppendError, BatchBuilder, FinishError, NewRecord};
 pub use compression::{

@@ -130,6 +130,8 @@ impl InvalidProduced {
             Self::Crc(_) | Self::Decompress(DecompressError::Corrupt { .. }) => ErrorCode::CorruptMessage,
             Self::Decompress(DecompressError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
             Self::TimestampType => ErrorCode::InvalidTimestamp,
+            // Not CorruptMessage, which would make the producer send it again and again.
+            Self::Decompress(DecompressError::Window { .. }) => ErrorCode::InvalidRecord,
             Self::BaseOffset { .. }
             | Self::Count { .. }
             | Self::Attributes { .. }
@@ -160,7 +162,7 @@ impl BatchView<'_> {
             Compression::None => walk_slice(self.header(), self.record_bytes(), limits),
             codec => {
                 let decoder = Decoder::new(codec, self.record_bytes(), &limits.decompress)?;
-                walk_stream(self.header(), Stream::new(decoder, codec, limits.decompress.output_bytes), limits)
+                walk_stream(self.header(), Stream::new(decoder, codec, limits.decompress), limits)
             }
         }
     }
@@ -298,13 +300,13 @@ struct Stream<R> {
     /// Bytes of the current record that have not been taken.
     record_left: usize,
     output_bytes: usize,
-    output_bytes_max: usize,
+    limits: DecompressLimits,
 }
 
 impl<R: Read> Stream<R> {
-    fn new(decoder: R, codec: Compression, output_bytes_max: usize) -> Self {
+    fn new(decoder: R, codec: Compression, limits: DecompressLimits) -> Self {
         let buffer = vec![0; STREAM_BUFFER_BYTES].into_boxed_slice();
-        Self { decoder, codec, buffer, start: 0, end: 0, record_left: 0, output_bytes: 0, output_bytes_max }
+        Self { decoder, codec, buffer, start: 0, end: 0, record_left: 0, output_bytes: 0, limits }
     }
 
     fn take_record(&mut self) -> Result<RawRecord<()>, StreamError> {
@@ -326,8 +328,9 @@ impl<R: Read> Stream<R> {
             self.start = 0;
             self.end = self.read()?;
             self.output_bytes += self.end;
-            if self.output_bytes > self.output_bytes_max {
-                return Err(StreamError::Decompress(DecompressError::TooLarge { limit: self.output_bytes_max }));
+            let limit = self.limits.output_bytes;
+            if self.output_bytes > limit {
+                return Err(StreamError::Decompress(DecompressError::TooLarge { limit }));
             }
         }
         Ok(&self.buffer[self.start..self.end])
@@ -338,7 +341,7 @@ impl<R: Read> Stream<R> {
             match self.decoder.read(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(StreamError::Decompress(DecompressError::Corrupt { codec: self.codec, source }));
+                    return Err(StreamError::Decompress(DecompressError::of(self.codec, &self.limits, source)));
                 }
                 Ok(bytes) => return Ok(bytes),
             }
