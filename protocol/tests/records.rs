@@ -316,3 +316,57 @@ fn malformed_records_are_refused() {
         Err(InvalidProduced::Record { index: 0, source: RecordError::OutOfRange })
     ));
 }
+
+#[test]
+fn records_without_a_time_have_none() {
+    let mut builder = BatchBuilder::new();
+    for timestamp in [-1, -1] {
+        builder.append(&NewRecord { timestamp: Timestamp(timestamp), ..NewRecord::default() }).unwrap();
+    }
+    let batch = builder.finish(None).unwrap();
+    assert_eq!(BatchView::parse(&batch).unwrap().header().max_timestamp(), None);
+    let produced = validate(&batch).unwrap();
+    assert_eq!((produced.max, produced.min, produced.max_timestamp()), (None, None, Timestamp(-1)));
+
+    // Kafka's maximum starts from -1 as well; what lies below is for the caller to refuse.
+    builder.append(&NewRecord { timestamp: Timestamp(-7), ..NewRecord::default() }).unwrap();
+    let produced = validate(&builder.finish(None).unwrap()).unwrap();
+    assert_eq!(produced.max, None);
+    assert_eq!(produced.min, Some(TimestampAt { timestamp: Timestamp(-7), offset_delta: 0 }));
+}
+
+#[test]
+fn headers_of_a_record_are_limited() {
+    let headers = vec![("h", None); 1025];
+    for (count, allowed) in [(1024, true), (1025, false)] {
+        let mut builder = BatchBuilder::new();
+        builder.append(&NewRecord { headers: &headers[..count], ..NewRecord::default() }).unwrap();
+        let validated = validate(&builder.finish(None).unwrap());
+        match validated {
+            Ok(_) => assert!(allowed),
+            Err(InvalidProduced::Headers { index: 0, headers: 1025, limit: 1024 }) => assert!(!allowed),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn bombs_are_stopped_at_the_limit() {
+    let value = vec![0; 4 << 20];
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let mut builder = BatchBuilder::new().with_compression(compression, None).unwrap();
+        for _ in 0..4 {
+            builder.append(&NewRecord { value: Some(&value), ..NewRecord::default() }).unwrap();
+        }
+        let batch = builder.finish(None).unwrap();
+        assert!(batch.len() < 1 << 20, "{compression}");
+        let view = BatchView::parse(&batch).unwrap();
+        let mut limits = ProduceLimits::default();
+        let found = view.validate_produced(&limits).unwrap();
+        limits.decompress.output_bytes = usize::try_from(found.record_bytes).unwrap();
+        view.validate_produced(&limits).unwrap();
+        limits.decompress.output_bytes -= 1;
+        let refused = view.validate_produced(&limits).unwrap_err();
+        assert_eq!(refused.error_code(), ErrorCode::MessageTooLarge, "{compression}");
+    }
+}
