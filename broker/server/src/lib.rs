@@ -3,4 +3,24 @@
 //!
 //! Must not know: how bytes are laid out on disk, which Raft library there is.
 
+#![allow(dead_code, reason = "the APIs that use the rest of the frame land one by one")]
+
 pub mod config;
+
+mod broker;
+mod node;
+
+mod net;
+
+mod dispatch;
+
+mod api;
+mod topics;
+
+mod cluster;
+
+mod telemetry;
+
+pub use broker::{Addresses, Broker, StartError};
+pub use net::BindError;
+pub use telemetry::HttpError;

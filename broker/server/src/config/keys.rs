@@ -37,7 +37,7 @@ macro_rules! keys {
         #[derive(Clone, Debug, PartialEq)]
         pub struct Values {
             $($(#[doc = $doc])+ pub $field: $type,)+
-            /// What was given, as text by Kafka's name; the other keys have their defaults.
+            /// What was given, by Kafka's name, as plain text without units; the other keys have their defaults.
             pub given: BTreeMap<&'static str, String>,
         }
 
@@ -71,7 +71,7 @@ fn one<R: Rule>(
     match rule.parse(&text) {
         Some(value) => {
             if !text.is_empty() {
-                named.insert(name, text);
+                named.insert(name, rule.plain(&text));
             }
             Ok(value)
         }
@@ -156,6 +156,10 @@ keys! {
     log_roll_ms: Option<i64> = "log.roll.ms", "", "ms", Optional(Millis(1..=i64::MAX));
     /// The same in hours.
     log_roll_hours: i32 = "log.roll.hours", "168", "", Number(1..=i32::MAX);
+    /// How much of log.roll.ms is taken off, differently for each partition. Empty: log.roll.jitter.hours.
+    log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms", "", "ms", Optional(Millis(0..=i64::MAX));
+    /// The same in hours.
+    log_roll_jitter_hours: i32 = "log.roll.jitter.hours", "0", "", Number(0..=i32::MAX);
     /// How long records are kept; -1: for ever. Empty: log.retention.minutes.
     log_retention_ms: Option<i64> = "log.retention.ms", "", "ms", Optional(Millis(-1..=i64::MAX));
     /// The same in minutes. Empty: log.retention.hours.
@@ -172,8 +176,8 @@ keys! {
     log_index_size_max_bytes: i32 = "log.index.size.max.bytes", "10485760", "bytes", Bytes(4..=i32::MAX);
     /// Records after which a partition is made durable before the produce is answered.
     log_flush_interval_messages: i64 = "log.flush.interval.messages", "9223372036854775807", "", Number(1..=i64::MAX);
-    /// The time after which what was appended is made durable in the background.
-    log_flush_interval_ms: i64 = "log.flush.interval.ms", "100", "ms", Millis(1..=i64::MAX);
+    /// The time after which what was appended is made durable in the background. Empty: 100 ms.
+    log_flush_interval_ms: Option<i64> = "log.flush.interval.ms", "", "ms", Optional(Millis(1..=i64::MAX));
     /// How often it is noted up to where partitions are durable, so that recovery begins there.
     log_flush_offset_checkpoint_interval_ms: i64 = "log.flush.offset.checkpoint.interval.ms", "60000", "ms", Millis(1..=i64::MAX / 2_000_000);
     /// Whether a record's time is its producer's or the broker's.

@@ -11,6 +11,8 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
+use cairn_metadata::configs::{self, ConfigMap};
+
 pub use keys::{KEYS, Key, Values};
 pub use listener::{Advertise, Advertised, DEFAULT_LISTENER, Listener};
 pub use rules::{HostPort, ParseHostPortError};
@@ -124,19 +126,11 @@ impl BrokerConfig {
         self.log_dirs.as_deref().unwrap_or(&self.log_dir)
     }
 
-    /// How long records are kept, -1 for ever: of Kafka's three keys the finest that is given.
+    /// What is given for keys that are the defaults of topics' configs, by Kafka's names.
     #[must_use]
-    pub fn retention_ms(&self) -> i64 {
-        let scaled = |amount: i32, unit_ms: i64| if amount < 0 { -1 } else { i64::from(amount) * unit_ms };
-        self.log_retention_ms
-            .or_else(|| self.log_retention_minutes.map(|minutes| scaled(minutes, 60_000)))
-            .unwrap_or_else(|| scaled(self.log_retention_hours, 3_600_000))
-    }
-
-    /// The age at which a segment is closed: of Kafka's two keys the finer that is given.
-    #[must_use]
-    pub fn roll_ms(&self) -> i64 {
-        self.log_roll_ms.unwrap_or(i64::from(self.log_roll_hours) * 3_600_000)
+    pub fn topic_defaults(&self) -> ConfigMap {
+        let of_topics = self.given.iter().filter(|(name, _)| configs::find_by_synonym(name).is_some());
+        of_topics.map(|(name, value)| ((*name).into(), value.as_str().into())).collect()
     }
 }
 

@@ -18,6 +18,11 @@ pub(super) trait Rule {
     /// Nothing when the text is not allowed.
     fn parse(&self, text: &str) -> Option<Self::Out>;
 
+    /// The text as Kafka would spell it: numbers without units.
+    fn plain(&self, text: &str) -> String {
+        text.to_owned()
+    }
+
     /// What is allowed, as part of a sentence behind "allowed is".
     fn allowed(&self) -> String;
 }
@@ -48,6 +53,10 @@ impl<T: FromStr + PartialOrd + Display + TryFrom<u64>> Rule for Bytes<T> {
         text.parse().ok().or_else(with_unit).filter(|value| self.0.contains(value))
     }
 
+    fn plain(&self, text: &str) -> String {
+        self.parse(text).map_or_else(|| text.to_owned(), |value| value.to_string())
+    }
+
     fn allowed(&self) -> String {
         format!("bytes from {} to {}, plain or with a unit (64MiB)", self.0.start(), self.0.end())
     }
@@ -63,6 +72,10 @@ impl Rule for Millis {
         let with_unit =
             || humantime::parse_duration(text).ok().and_then(|duration| i64::try_from(duration.as_millis()).ok());
         text.parse().ok().or_else(with_unit).filter(|value| self.0.contains(value))
+    }
+
+    fn plain(&self, text: &str) -> String {
+        self.parse(text).map_or_else(|| text.to_owned(), |value| value.to_string())
     }
 
     fn allowed(&self) -> String {
@@ -142,6 +155,10 @@ impl<R: Rule> Rule for Optional<R> {
             return Some(None);
         }
         self.0.parse(text).map(Some)
+    }
+
+    fn plain(&self, text: &str) -> String {
+        self.0.plain(text)
     }
 
     fn allowed(&self) -> String {

@@ -1,3 +1,5 @@
+use cairn_metadata::configs::{ConfigMap, TopicSettings};
+
 use super::*;
 
 fn load(sources: &Sources) -> Result<BrokerConfig, String> {
@@ -11,6 +13,10 @@ fn file(name: &str, content: &str) -> (tempfile::TempDir, std::path::PathBuf) {
     (folder, path)
 }
 
+fn topic_settings(config: &BrokerConfig) -> TopicSettings {
+    TopicSettings::resolve(&ConfigMap::new(), &config.topic_defaults())
+}
+
 fn defaults() -> BrokerConfig {
     BrokerConfig::load(&Sources::none()).unwrap()
 }
@@ -20,8 +26,7 @@ fn every_key_has_its_default_when_nothing_is_given() {
     let config = defaults();
     assert_eq!(config.node_id, 1);
     assert_eq!(config.data_dir(), Path::new("./cairn-data"));
-    assert_eq!(config.retention_ms(), 7 * 24 * 3_600_000);
-    assert_eq!(config.roll_ms(), 7 * 24 * 3_600_000);
+    assert_eq!(topic_settings(&config), TopicSettings::resolve(&ConfigMap::new(), &ConfigMap::new()));
     assert_eq!(config.listeners().len(), 1);
     assert_eq!(config.listeners()[0].bind.to_string(), "127.0.0.1:9092");
     assert_eq!(config.listeners()[0].advertise, Advertise::Reached);
@@ -114,9 +119,14 @@ fn times_and_sizes_take_units() {
         .set("log.roll.hours", "2")
         .set("log.disk.reserve.bytes", "1GiB");
     let config = load(&sources).unwrap();
-    assert_eq!(config.retention_ms(), 2 * 24 * 3_600_000);
-    assert_eq!(config.log_segment_bytes, 16 << 20);
-    assert_eq!(config.roll_ms(), 7_200_000);
+    let settings = topic_settings(&config);
+    assert_eq!(settings.retention_ms, Some(2 * 24 * 3_600_000));
+    assert_eq!(settings.segment_bytes, 16 << 20);
+    assert_eq!(settings.segment_ms, 7_200_000);
     assert_eq!(config.log_disk_reserve_bytes, Some(1 << 30));
-    assert_eq!(load(&Sources::none().set("log.retention.minutes", "-1")).unwrap().retention_ms(), -1);
+    let forever = load(&Sources::none().set("log.retention.minutes", "-1").set("log.retention.hours", "1")).unwrap();
+    assert_eq!(topic_settings(&forever).retention_ms, None);
+    let settings = load(&Sources::none().set("log.durability", "synced").set("message.max.bytes", "1KiB")).unwrap();
+    assert_eq!(topic_settings(&settings).durability, configs::Durability::Synced);
+    assert_eq!(topic_settings(&settings).max_message_bytes, 1024);
 }

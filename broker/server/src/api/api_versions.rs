@@ -1,0 +1,70 @@
+//! ApiVersions, versions 0 to 4: which APIs are served, and which features are finalized.
+//!
+//! - A version that is not known gets the body of version 0 with UNSUPPORTED_VERSION and the range of ApiVersions itself, so
+//!   that the client can ask again (KIP-511).
+//! - The client's software name and version (3 and later) must be Kafka's: letters, digits, `-` and `.`; else
+//!   INVALID_REQUEST.
+//! - Features are announced from the day that they work; none does yet.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_protocol::ApiKey;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::messages::api_versions_response::ApiVersion;
+use cairn_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+
+use super::SERVED;
+use crate::dispatch::{Call, Outcome, encode};
+use crate::node::Node;
+
+pub(super) fn handle(_node: &Arc<Node>, call: &Call, request: ApiVersionsRequest) -> Outcome<ApiVersionsResponse> {
+    let ApiVersionsRequest { client_software_name, client_software_version } = request;
+    let named = is_software(&client_software_name) && is_software(&client_software_version);
+    if call.version >= 3 && !named {
+        return Outcome::Now(refusal(ErrorCode::InvalidRequest, Vec::new()));
+    }
+    Outcome::Now(ApiVersionsResponse {
+        api_keys: SERVED.iter().map(|key| shown(*key)).collect(),
+        finalized_features_epoch: 0,
+        ..ApiVersionsResponse::default()
+    })
+}
+
+/// The answer to a version that is not known.
+pub(super) fn unsupported(node: &Node, call: &Call) -> Vec<Bytes> {
+    node.metrics.error(call.api, ErrorCode::UnsupportedVersion);
+    encode(call, 0, &refusal(ErrorCode::UnsupportedVersion, vec![shown(ApiKey::ApiVersions)]))
+}
+
+fn refusal(error: ErrorCode, api_keys: Vec<ApiVersion>) -> ApiVersionsResponse {
+    ApiVersionsResponse { error_code: error.code(), api_keys, ..ApiVersionsResponse::default() }
+}
+
+fn shown(key: ApiKey) -> ApiVersion {
+    let versions = key.advertised_versions();
+    ApiVersion { api_key: key.code(), min_version: *versions.start(), max_version: *versions.end() }
+}
+
+/// Kafka's rule: `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`.
+fn is_software(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.iter().copied().all(inner) && outer(bytes.first()) && outer(bytes.last())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_names_follow_kafkas_rule() {
+        for legal in ["librdkafka", "v1.2.3-rc", "a", "apache-kafka-java"] {
+            assert!(is_software(legal), "{legal}");
+        }
+        for illegal in ["", "-a", "a-", "a b", "a_b", "a\u{e9}"] {
+            assert!(!is_software(illegal), "{illegal}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Metadata, versions 0 to 13: brokers, and topics with their partitions and leaders.
+//!
+//! - All topics: an empty list in version 0, null from 1 on. By id from 10 on.
+//! - A topic that does not exist is made when the client allows it and `auto.create.topics.enable` does; the answer waits for
+//!   it and shows it whole, so that the client need not ask again.
+//! - The address of this broker is what the listener advertises: with nothing configured, what the client has reached.
+//! - Authorized operations: all of them, when asked for, as nobody is forbidden anything yet.
+
+use std::sync::Arc;
+
+use cairn_metadata::{Image, Rejected, Topic, names};
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{PartitionIndex, TopicId};
+use cairn_protocol::messages::metadata_request::MetadataRequestTopic;
+use cairn_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use cairn_protocol::messages::{MetadataRequest, MetadataResponse};
+
+use super::authorized;
+use crate::cluster::ProposeError;
+use crate::dispatch::{Call, Outcome};
+use crate::node::Node;
+use crate::topics;
+
+pub(super) fn handle(node: &Arc<Node>, call: &Call, request: MetadataRequest) -> Outcome<MetadataResponse> {
+    let MetadataRequest {
+        topics,
+        allow_auto_topic_creation,
+        include_cluster_authorized_operations: of_cluster,
+        include_topic_authorized_operations: of_topics,
+    } = request;
+    let wanted = wanted(call.version, topics.as_deref());
+    let operations = Operations {
+        topic: if of_topics { authorized::TOPIC } else { authorized::NOT_ASKED },
+        cluster: if of_cluster { authorized::CLUSTER } else { authorized::NOT_ASKED },
+    };
+    let may_create = node.config.auto_create_topics_enable && allow_auto_topic_creation;
+    let missing = if may_create { missing(&node.image(), &wanted) } else { Vec::new() };
+    if missing.is_empty() {
+        return Outcome::Now(answer(node, call, &wanted, operations, &[]));
+    }
+    let (node, call) = (Arc::clone(node), call.clone());
+    Outcome::alone(async move {
+        let mut refused = Vec::new();
+        for name in missing {
+            if let Err(error) = create(&node, &name).await {
+                refused.push((name, error));
+            }
+        }
+        answer(&node, &call, &wanted, operations, &refused)
+    })
+}
+
+/// What the client wants to know of.
+enum Wanted {
+    All,
+    These(Vec<Named>),
+}
+
+enum Named {
+    Name(Box<str>),
+    Id(TopicId),
+}
+
+#[derive(Clone, Copy)]
+struct Operations {
+    topic: i32,
+    cluster: i32,
+}
+
+fn wanted(version: i16, topics: Option<&[MetadataRequestTopic]>) -> Wanted {
+    let named = |topic: &MetadataRequestTopic| match &topic.name {
+        Some(name) => Named::Name(name.clone()),
+        None => Named::Id(TopicId(topic.topic_id)),
+    };
+    match topics {
+        None => Wanted::All,
+        Some([]) if version == 0 => Wanted::All,
+        Some(topics) => Wanted::These(topics.iter().map(named).collect()),
+    }
+}
+
+fn missing(image: &Image, wanted: &Wanted) -> Vec<Box<str>> {
+    let Wanted::These(topics) = wanted else { return Vec::new() };
+    let unknown = |named: &Named| match named {
+        Named::Name(name) if names::check_topic_name(name).is_ok() && image.topic_by_name(name).is_none() => {
+            Some(name.clone())
+        }
+        _ => None,
+    };
+    topics.iter().filter_map(unknown).collect()
+}
+
+/// Makes a topic as the broker's configuration says.
+async fn create(node: &Node, name: &str) -> Result<(), ErrorCode> {
+    let config = &node.config;
+    let (partitions, replication_factor) = if name == names::CONSUMER_OFFSETS_TOPIC {
+        (config.offsets_topic_num_partitions, config.offsets_topic_replication_factor)
+    } else {
+        (config.num_partitions, config.default_replication_factor)
+    };
+    let count = usize::try_from(partitions).unwrap_or(0);
+    let replicas = usize::try_from(replication_factor).unwrap_or(0);
+    let assignments = topics::assign(&node.image(), count, replicas, topics::random_start())
+        .map_err(|_| ErrorCode::InvalidReplicationFactor)?;
+    match node.cluster.propose(topics::create(name, assignments, Vec::new())).await {
+        Ok(_) | Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(()),
+        Err(ProposeError::Rejected(Rejected::TopicNameCollision { .. } | Rejected::TopicName { .. })) => {
+            Err(ErrorCode::InvalidTopicException)
+        }
+        Err(error) => {
+            tracing::warn!(topic = name, %error, "topic was not made");
+            Err(ErrorCode::LeaderNotAvailable)
+        }
+    }
+}
+
+fn answer(
+    node: &Node,
+    call: &Call,
+    wanted: &Wanted,
+    operations: Operations,
+    refused: &[(Box<str>, ErrorCode)],
+) -> MetadataResponse {
+    let image = node.image();
+    let known = |topic: &Arc<Topic>| describe(&image, topic, operations);
+    let topics = match wanted {
+        Wanted::All => {
+            let mut topics: Vec<&Arc<Topic>> = image.topics().collect();
+            topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            topics.into_iter().map(known).collect()
+        }
+        Wanted::These(wanted) => wanted
+            .iter()
+            .map(|named| match named {
+                Named::Name(name) => image.topic_by_name(name).map_or_else(|| unknown_name(name, refused), known),
+                Named::Id(id) => image.topic(*id).map_or_else(|| unknown_id(*id), known),
+            })
+            .collect(),
+    };
+    MetadataResponse {
+        brokers: brokers(node, call, &image),
+        cluster_id: image.cluster_id().map(|id| id.to_string().into()),
+        controller_id: node.id.0,
+        topics,
+        cluster_authorized_operations: operations.cluster,
+        ..MetadataResponse::default()
+    }
+}
+
+/// The brokers that serve, with the addresses that suit the listener that the client has come in by.
+fn brokers(node: &Node, call: &Call, image: &Image) -> Vec<MetadataResponseBroker> {
+    let connection = &call.connection;
+    let own = connection.listener.advertised(connection.local);
+    let serving = image.brokers().filter(|broker| !broker.fenced || broker.id == node.id);
+    serving
+        .filter_map(|broker| {
+            let of_listener = |endpoint: &&cairn_metadata::Endpoint| *endpoint.listener == *connection.listener.name;
+            let (host, port) = if broker.id == node.id {
+                (own.host.as_str().into(), own.port)
+            } else {
+                let endpoint = broker.endpoints.iter().find(of_listener)?;
+                (endpoint.host.clone(), endpoint.port)
+            };
+            let (node_id, rack) = (broker.id.0, broker.rack.clone());
+            Some(MetadataResponseBroker { node_id, host, port: i32::from(port), rack })
+        })
+        .collect()
+}
+
+fn describe(image: &Image, topic: &Arc<Topic>, operations: Operations) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::None.code(),
+        name: Some((*topic.name).into()),
+        topic_id: topic.id.0,
+        is_internal: names::is_internal(&topic.name),
+        partitions: topic.partitions().map(|(index, partition)| describe_partition(image, index, partition)).collect(),
+        topic_authorized_operations: operations.topic,
+    }
+}
+
+fn describe_partition(
+    image: &Image,
+    index: PartitionIndex,
+    partition: &cairn_metadata::Partition,
+) -> MetadataResponsePartition {
+    let offline = |id: &&cairn_protocol::ids::BrokerId| image.broker(**id).is_none_or(|broker| broker.fenced);
+    let error = if partition.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
+    MetadataResponsePartition {
+        error_code: error.code(),
+        partition_index: index.0,
+        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_epoch: partition.leader_epoch.0,
+        replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
+        isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
+        offline_replicas: partition.replicas.iter().filter(offline).map(|id| id.0).collect(),
+    }
+}
+
+fn unknown_name(name: &str, refused: &[(Box<str>, ErrorCode)]) -> MetadataResponseTopic {
+    let error = match refused.iter().find(|(refused, _)| **refused == *name) {
+        Some((_, error)) => *error,
+        None if names::check_topic_name(name).is_err() => ErrorCode::InvalidTopicException,
+        None => ErrorCode::UnknownTopicOrPartition,
+    };
+    MetadataResponseTopic {
+        error_code: error.code(),
+        name: Some(name.into()),
+        is_internal: names::is_internal(name),
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn unknown_id(id: TopicId) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::UnknownTopicId.code(),
+        name: None,
+        topic_id: id.0,
+        ..MetadataResponseTopic::default()
+    }
+}

@@ -1,0 +1,59 @@
+//! The APIs that are served: one file each, whose header says its versions and behaviours.
+//!
+//! An API is served in all the versions that Apache Kafka 4.3 advertises for it, or left out.
+//!
+//! Must not know: frames, sockets.
+
+use std::sync::Arc;
+
+use cairn_protocol::{ApiKey, Reader};
+
+use crate::dispatch::{Call, serve};
+use crate::net::Answer;
+use crate::node::Node;
+
+pub(crate) mod authorized;
+
+macro_rules! apis {
+    ($($key:ident => $module:ident),+ $(,)?) => {
+        $(mod $module;)+
+
+        /// The APIs that ApiVersions shows, by key.
+        pub(crate) const SERVED: &[ApiKey] = &[$(ApiKey::$key),+];
+
+        /// Has the API handle the request.
+        pub(crate) fn dispatch(node: &Arc<Node>, call: Call, reader: Reader) -> Answer {
+            if !is_served(call.api, call.version) {
+                return refuse(node, &call);
+            }
+            match call.api {
+                $(ApiKey::$key => serve(node, call, reader, $module::handle),)+
+                _ => refuse(node, &call),
+            }
+        }
+    };
+}
+
+apis! {
+    Metadata => metadata,
+    ApiVersions => api_versions,
+}
+
+/// Whether requests of this version are handled. Produce shows versions from 0 on, and has them from 3 on.
+fn is_served(api: ApiKey, version: i16) -> bool {
+    api.versions().contains(&version) && api.advertised_versions().contains(&version)
+}
+
+/// A version that is not known is answered for ApiVersions alone (KIP-511); for the others, as in Kafka, the connection
+/// ends, and the broker's log says why.
+fn refuse(node: &Arc<Node>, call: &Call) -> Answer {
+    if call.api == ApiKey::ApiVersions {
+        return Answer::Now(api_versions::unsupported(node, call));
+    }
+    let shown = call.api.advertised_versions();
+    if !SERVED.contains(&call.api) {
+        return Answer::Close(format!("{} is not served", call.api).into());
+    }
+    let (first, last) = (shown.start(), shown.end());
+    Answer::Close(format!("{} version {} is not served, only {first} to {last}", call.api, call.version).into())
+}

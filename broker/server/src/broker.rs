@@ -1,0 +1,217 @@
+//! A broker from start to stop: the entry for the command line and for tests.
+//!
+//! Must not know: frames, what any API does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_metadata::{Answer, Command, NewBroker};
+use cairn_protocol::ids::BrokerId;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::api;
+use crate::cluster::{Cluster, ProposeError};
+use crate::config::{BrokerConfig, millis};
+use crate::dispatch::Dispatcher;
+use crate::net::{
+    BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo, RequestBudget,
+    SocketOptions, accept_loop, bind,
+};
+use crate::node::Node;
+use crate::telemetry::{Health, HttpError, HttpServer, Labels, Metrics};
+
+/// How long connections may take to finish what they have begun when the broker stops.
+const CONNECTIONS_STOP_MAX: Duration = Duration::from_secs(5);
+
+/// A running broker. It stops when it is told to, not when it is dropped.
+#[derive(Debug)]
+pub struct Broker {
+    node: Arc<Node>,
+    addresses: Addresses,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Where a broker really listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Each listener's name and address, in the order of `listeners`.
+    pub kafka: Vec<(String, SocketAddr)>,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+}
+
+/// A broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address of a listener cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The address of `metrics.listener` cannot be had.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The cluster's metadata does not take this broker.
+    #[error("cannot register with the cluster: {0}")]
+    Register(String),
+}
+
+impl StartError {
+    /// The process's exit code for it: 2 configuration, 3 data directory in use, 4 storage failed, 1 anything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bind(_) | Self::Http(_) | Self::Register(_) => 1,
+        }
+    }
+}
+
+impl Broker {
+    /// Starts a broker; when this returns, it serves.
+    pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let metrics = Arc::new(Metrics::new(api::SERVED.iter().copied()));
+        let health = Health::starting();
+        let http = HttpServer::bind(&config.metrics_listener).await?;
+        let listeners = bind_all(&config).await?;
+        let addresses = Addresses {
+            kafka: listeners.iter().map(|bound| (bound.info.name.clone(), bound.info.bound)).collect(),
+            metrics: http.address,
+        };
+        tasks.spawn(http.serve(Arc::clone(&metrics), Arc::clone(&health), stop.clone()));
+        let node = Arc::new(Node {
+            id: BrokerId(config.node_id),
+            topic_defaults: config.topic_defaults(),
+            cluster: Cluster::new(),
+            metrics,
+            config,
+        });
+        register(&node).await.map_err(|error| StartError::Register(error.to_string()))?;
+        serve(&node, listeners, &stop, &tasks);
+        health.set(Vec::new());
+        Ok(Self { node, addresses, stop, tasks })
+    }
+
+    /// Where it really listens.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The configuration that it was started with.
+    #[must_use]
+    pub fn config(&self) -> &BrokerConfig {
+        &self.node.config
+    }
+
+    /// Stops: no further request begins, what has begun is answered, everything is made durable.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(CONNECTIONS_STOP_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "connections did not end in time");
+        }
+    }
+}
+
+async fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BindError> {
+    let buffer = |bytes: i32| u32::try_from(bytes).ok();
+    let options = SocketOptions {
+        backlog: config.socket_listen_backlog_size,
+        send_buffer: buffer(config.socket_send_buffer_bytes),
+        receive_buffer: buffer(config.socket_receive_buffer_bytes),
+    };
+    let mut bound = Vec::new();
+    for listener in config.listeners() {
+        bound.push(bind(listener, options).await?);
+    }
+    Ok(bound)
+}
+
+/// Makes this broker known to the cluster, and able to lead.
+async fn register(node: &Node) -> Result<(), ProposeError> {
+    if node.image().cluster_id().is_none() {
+        node.cluster.propose(Command::InitCluster { cluster_id: Uuid::new_v4() }).await?;
+    }
+    let new = NewBroker {
+        id: node.id,
+        incarnation: Uuid::new_v4(),
+        endpoints: Vec::new(),
+        rack: node.config.broker_rack.as_deref().map(Into::into),
+        storage_ids: Vec::new(),
+        boot_id: None,
+        clean_shutdown: None,
+    };
+    let answer = node.cluster.propose(Command::RegisterBroker(new)).await?;
+    if let Answer::BrokerRegistered(epoch) = answer {
+        node.cluster.propose(Command::UnfenceBroker { broker: node.id, epoch }).await?;
+    }
+    Ok(())
+}
+
+/// Begins to accept connections.
+fn serve(node: &Arc<Node>, listeners: Vec<Bound>, stop: &CancellationToken, tasks: &TaskTracker) {
+    let config = &node.config;
+    let permits = ConnectionPermits::new(config.max_connections, config.max_connections_per_ip);
+    let serving = Serving {
+        node: Arc::clone(node),
+        dispatcher: Arc::new(Dispatcher::new(Arc::clone(node))),
+        budget: RequestBudget::new(config.queued_max_request_bytes),
+        limits: Arc::new(Limits {
+            frame_max: config.socket_request_max_bytes as usize,
+            in_flight_max: config.connection_requests_in_flight as usize,
+            queued_bytes_max: config.connection_queued_response_bytes as usize,
+            idle: millis(config.connections_max_idle_ms),
+            request_timeout: millis(config.connection_request_timeout_ms),
+            write_timeout: millis(config.connection_write_timeout_ms),
+        }),
+        stop: stop.clone(),
+    };
+    for bound in listeners {
+        let serving = serving.clone();
+        let connect = move |stream, peer, listener, permit| {
+            let serving = serving.clone();
+            async move {
+                serving.connection(stream, peer, listener).await;
+                drop(permit);
+            }
+        };
+        tasks.spawn(accept_loop(bound, Arc::clone(&permits), stop.clone(), tasks.clone(), connect));
+    }
+}
+
+/// What every connection is given.
+#[derive(Clone)]
+struct Serving {
+    node: Arc<Node>,
+    dispatcher: Arc<Dispatcher>,
+    budget: RequestBudget,
+    limits: Arc<Limits>,
+    stop: CancellationToken,
+}
+
+impl Serving {
+    /// Serves one connection until it ends.
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
+        let Ok(local) = stream.local_addr() else { return };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "connection was gone before it began");
+            return;
+        }
+        let metrics = &self.node.metrics;
+        metrics.connections.inc();
+        metrics.connections_accepted.inc();
+        let info = Arc::new(ConnectionInfo { listener, peer, local });
+        let connection = Connection::new(stream, info, self.limits, self.budget, self.dispatcher);
+        let ended = connection.run(self.stop.cancelled()).await;
+        metrics.connections.dec();
+        metrics.connections_ended.get_or_create(&Labels::reason(ended.reason())).inc();
+        match ended.is_fault() {
+            true => tracing::info!(%peer, reason = %ended, "connection closed"),
+            false => tracing::debug!(%peer, reason = %ended, "connection closed"),
+        }
+    }
+}

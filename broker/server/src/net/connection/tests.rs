@@ -1,0 +1,281 @@
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::config::Advertise;
+
+/// Answers each request with its own bytes; the first byte says how.
+struct Echo {
+    seen: mpsc::UnboundedSender<u8>,
+    /// What requests that begin with `W` or `A` wait for.
+    gate: Arc<Semaphore>,
+}
+
+impl Service for Echo {
+    fn call(&self, request: Request) -> Answer {
+        let frame = request.frame;
+        self.seen.send(frame[0]).unwrap();
+        let gate = Arc::clone(&self.gate);
+        let later = |frame: Bytes| {
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
+                vec![frame]
+            })
+        };
+        match frame[0] {
+            b'W' => Answer::Later(later(frame), Order::Pipelined),
+            b'A' => Answer::Later(later(frame), Order::Alone),
+            b'N' => Answer::Now(Vec::new()),
+            b'L' => Answer::Now(vec![Bytes::from(vec![b'L'; 1 << 20]); 64]),
+            b'X' => Answer::Close("as asked".into()),
+            _ => Answer::Now(vec![frame]),
+        }
+    }
+}
+
+struct Fixture {
+    client: TcpStream,
+    ended: JoinHandle<Ended>,
+    seen: mpsc::UnboundedReceiver<u8>,
+    gate: Arc<Semaphore>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+const LIMITS: Limits = Limits {
+    frame_max: 8 << 20,
+    in_flight_max: 4,
+    queued_bytes_max: 1 << 20,
+    idle: Duration::from_secs(600),
+    request_timeout: Duration::from_secs(600),
+    write_timeout: Duration::from_secs(600),
+};
+
+impl Fixture {
+    async fn new(limits: Limits, budget: &RequestBudget) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bound = listener.local_addr().unwrap();
+        let client = TcpStream::connect(bound).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let info = Arc::new(ConnectionInfo {
+            listener: Arc::new(ListenerInfo::for_tests("PLAINTEXT", Advertise::Reached, bound)),
+            peer,
+            local: bound,
+        });
+        let (seen_tx, seen) = mpsc::unbounded_channel();
+        let gate = Arc::new(Semaphore::new(0));
+        let service = Arc::new(Echo { seen: seen_tx, gate: Arc::clone(&gate) });
+        let connection = Connection::new(stream, info, Arc::new(limits), budget.clone(), service);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let ended = tokio::spawn(connection.run(async move {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }));
+        Self { client, ended, seen, gate, stop: Some(stop) }
+    }
+
+    async fn send(&mut self, kind: u8, length: usize) {
+        self.client.write_all(&frame(kind, length)).await.unwrap();
+    }
+
+    async fn receive(&mut self, length: usize) -> Vec<u8> {
+        let mut answer = vec![0; length];
+        self.client.read_exact(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn handled(&mut self) -> u8 {
+        self.seen.recv().await.unwrap()
+    }
+}
+
+fn frame(kind: u8, length: usize) -> Vec<u8> {
+    let mut bytes = i32::try_from(length).unwrap().to_be_bytes().to_vec();
+    bytes.resize(4 + length, kind);
+    bytes
+}
+
+fn budget() -> RequestBudget {
+    RequestBudget::new(64 << 20)
+}
+
+#[tokio::test]
+async fn answers_leave_in_the_order_of_the_requests() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    for kind in [b'W', b'1', b'N', b'2'] {
+        f.send(kind, 8).await;
+    }
+    for kind in [b'W', b'1', b'N', b'2'] {
+        assert_eq!(f.handled().await, kind, "later requests begin while the first waits");
+    }
+    f.gate.add_permits(1);
+    assert_eq!(f.receive(24).await, b"WWWWWWWW1111111122222222");
+}
+
+#[tokio::test]
+async fn a_request_that_goes_alone_holds_the_next_one_back() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    f.send(b'A', 8).await;
+    f.send(b'1', 8).await;
+    assert_eq!(f.handled().await, b'A');
+    assert_eq!(f.seen.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+    f.gate.add_permits(1);
+    assert_eq!(f.receive(16).await, b"AAAAAAAA11111111");
+}
+
+#[tokio::test]
+async fn no_more_requests_begin_than_may_be_in_flight() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    for _ in 0..9 {
+        f.send(b'W', 8).await;
+    }
+    for _ in 0..4 {
+        assert_eq!(f.handled().await, b'W');
+    }
+    for _ in 0..5 {
+        assert_eq!(f.seen.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+        f.gate.add_permits(1);
+        f.receive(8).await;
+        assert_eq!(f.handled().await, b'W');
+    }
+}
+
+#[tokio::test]
+async fn lengths_that_are_none_end_the_connection() {
+    for length in [-1, 0, 7, (8 << 20) + 1, i32::MAX, i32::MIN] {
+        let mut f = Fixture::new(LIMITS, &budget()).await;
+        f.client.write_all(&length.to_be_bytes()).await.unwrap();
+        assert!(matches!(f.ended.await.unwrap(), Ended::Receive(ReceiveError::Length { .. })), "{length}");
+        assert_eq!(f.client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_told_after_the_answers_before_it() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    for kind in [b'W', b'X', b'1'] {
+        f.send(kind, 8).await;
+    }
+    assert_eq!(f.handled().await, b'W');
+    assert_eq!(f.handled().await, b'X');
+    f.gate.add_permits(1);
+    assert_eq!(f.receive(8).await, b"WWWWWWWW");
+    assert!(matches!(f.ended.await.unwrap(), Ended::Garbage(_)));
+    assert!(f.seen.recv().await.is_none(), "nothing behind the garbage is looked at");
+}
+
+#[tokio::test]
+async fn what_was_sent_before_closing_is_still_handled() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    for kind in [b'A', b'1', b'2'] {
+        f.send(kind, 8).await;
+    }
+    f.client.shutdown().await.unwrap();
+    f.gate.add_permits(1);
+    let mut answers = Vec::new();
+    f.client.read_to_end(&mut answers).await.unwrap();
+    assert_eq!(answers, b"AAAAAAAA1111111122222222");
+    assert!(matches!(f.ended.await.unwrap(), Ended::Receive(ReceiveError::Closed)));
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_arrive_whole_ends_the_connection() {
+    let limits = Limits { request_timeout: Duration::from_millis(30), ..LIMITS };
+    for part in [1, 4, 5, 11] {
+        let mut f = Fixture::new(limits.clone(), &budget()).await;
+        f.client.write_all(&frame(b'1', 8)[..part]).await.unwrap();
+        assert!(matches!(f.ended.await.unwrap(), Ended::SlowRequest), "{part}");
+        assert!(f.seen.recv().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_but_one_that_waits_for_the_broker_does_not() {
+    let limits = Limits { idle: Duration::from_millis(30), ..LIMITS };
+    let f = Fixture::new(limits.clone(), &budget()).await;
+    assert!(matches!(f.ended.await.unwrap(), Ended::Idle(_)));
+
+    let mut waiting = Fixture::new(limits.clone(), &budget()).await;
+    waiting.send(b'W', 8).await;
+    waiting.handled().await;
+    let other = Fixture::new(limits, &budget()).await;
+    assert!(matches!(other.ended.await.unwrap(), Ended::Idle(_)), "begun later, ended earlier");
+    assert!(!waiting.ended.is_finished());
+    waiting.gate.add_permits(1);
+    assert_eq!(waiting.receive(8).await, b"WWWWWWWW");
+    assert!(matches!(waiting.ended.await.unwrap(), Ended::Idle(_)));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_ends_its_connection() {
+    let limits = Limits { write_timeout: Duration::from_millis(30), ..LIMITS };
+    let mut f = Fixture::new(limits, &budget()).await;
+    f.send(b'L', 8).await;
+    assert!(matches!(f.ended.await.unwrap(), Ended::SlowReader(_)));
+}
+
+#[tokio::test]
+async fn answers_that_are_not_taken_hold_requests_back() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    f.send(b'L', 8).await;
+    assert_eq!(f.handled().await, b'L');
+    f.send(b'1', 8).await;
+    f.receive(1 << 20).await;
+    assert_eq!(f.seen.try_recv(), Err(mpsc::error::TryRecvError::Empty), "more than the bound still waits");
+    f.receive(63 << 20).await;
+    assert_eq!(f.receive(8).await, b"11111111");
+}
+
+#[tokio::test]
+async fn large_requests_wait_for_the_brokers_budget_and_small_ones_do_not() {
+    let budget = RequestBudget::new(3 << 20);
+    let mut first = Fixture::new(LIMITS, &budget).await;
+    let mut second = Fixture::new(LIMITS, &budget).await;
+    let mut third = Fixture::new(LIMITS, &budget).await;
+    first.send(b'W', 2 << 20).await;
+    assert_eq!(first.handled().await, b'W');
+    second.client.write_all(&frame(b'1', 2 << 20)[..1000]).await.unwrap();
+    third.send(b'2', 8).await;
+    assert_eq!(third.receive(8).await, b"22222222");
+    assert_eq!(second.seen.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+    first.gate.add_permits(1);
+    first.receive(2 << 20).await;
+    second.client.write_all(&frame(b'1', 2 << 20)[1000..]).await.unwrap();
+    assert_eq!(second.handled().await, b'1');
+    second.receive(2 << 20).await;
+    third.send(b'2', 8).await;
+    third.receive(8).await;
+    assert_eq!(budget.available(), 3 << 20);
+}
+
+#[tokio::test]
+async fn memory_grows_by_what_arrives_and_not_by_what_is_promised() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let inbox = Mutex::new(Inbox::new(100 << 20, RequestBudget::new(128 << 20)));
+    client.write_all(&frame(b'1', 64 << 20)[..300_000]).await.unwrap();
+    poll_fn(|cx| {
+        let mut inbox = inbox.lock().unwrap();
+        assert!(inbox.poll_frame(&mut stream, cx, Instant::now()).is_pending());
+        if inbox.buffered() == 300_000 - 4 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    assert!(inbox.lock().unwrap().capacity() <= 4 * 300_000);
+}
+
+#[tokio::test]
+async fn a_stopping_broker_answers_what_it_has_begun() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    f.send(b'W', 8).await;
+    f.handled().await;
+    f.stop.take().unwrap().send(()).unwrap();
+    tokio::task::yield_now().await;
+    f.gate.add_permits(1);
+    assert_eq!(f.receive(8).await, b"WWWWWWWW");
+    assert!(matches!(f.ended.await.unwrap(), Ended::Shutdown));
+}

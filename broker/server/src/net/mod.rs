@@ -1,0 +1,14 @@
+//! Sockets: listeners, one task per connection, frames in and answers out, and every limit on them.
+//!
+//! Must not know: what a request means.
+
+mod connection;
+mod inbox;
+mod listener;
+mod outbox;
+mod permits;
+
+pub(crate) use connection::{Answer, Connection, ConnectionInfo, Limits, Order, Request, Service};
+pub use listener::BindError;
+pub(crate) use listener::{Bound, ListenerInfo, SocketOptions, accept_loop, bind};
+pub(crate) use permits::{ConnectionPermits, RequestBudget};

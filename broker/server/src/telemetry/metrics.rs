@@ -1,0 +1,168 @@
+//! The broker's metrics, in OpenMetrics' text.
+//!
+//! Must not know: where the numbers come from.
+
+use std::time::Duration;
+
+use cairn_protocol::ApiKey;
+use cairn_protocol::error_code::ErrorCode;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// All metrics. The hot ones are found by index, not by label.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    apis: Vec<ApiMetrics>,
+    errors: Family<Labels, Counter>,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_accepted: Counter,
+    pub(crate) connections_ended: Family<Labels, Counter>,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) fetches_waiting: Gauge,
+    pub(crate) syncs: Histogram,
+    pub(crate) partitions: Gauge,
+    pub(crate) partitions_offline: Gauge,
+    pub(crate) disk_free: Gauge,
+    pub(crate) disk_reserve: Gauge,
+    pub(crate) allocator_stalls: Counter,
+}
+
+/// What is counted for one API.
+#[derive(Clone, Debug)]
+struct ApiMetrics {
+    requests: Counter,
+    time: Histogram,
+}
+
+/// One label set of a family.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct Labels {
+    api: Option<&'static str>,
+    error: Option<&'static str>,
+    reason: Option<&'static str>,
+}
+
+impl Labels {
+    const NONE: Self = Self { api: None, error: None, reason: None };
+
+    fn api(api: ApiKey) -> Self {
+        Self { api: Some(api.name()), ..Self::NONE }
+    }
+
+    pub(crate) fn reason(reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..Self::NONE }
+    }
+}
+
+/// 25 µs to 14 minutes, each bucket four times the one before.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_025, 4.0, 13))
+}
+
+impl Metrics {
+    /// Metrics for these APIs; what is observed of others is not counted.
+    pub(crate) fn new(served: impl Iterator<Item = ApiKey>) -> Self {
+        let mut registry = Registry::with_prefix("cairn");
+        let requests = Family::<Labels, Counter>::default();
+        let time = Family::<Labels, Histogram>::new_with_constructor(seconds);
+        registry.register("requests", "Requests, by API", requests.clone());
+        registry.register_with_unit(
+            "request_time",
+            "From the whole request to the ready answer, waits included",
+            Unit::Seconds,
+            time.clone(),
+        );
+        let mut apis = Vec::new();
+        for api in served {
+            let at = index(api);
+            if apis.len() <= at {
+                apis.resize_with(at + 1, || ApiMetrics { requests: Counter::default(), time: seconds() });
+            }
+            apis[at] = ApiMetrics {
+                requests: requests.get_or_create_owned(&Labels::api(api)),
+                time: time.get_or_create_owned(&Labels::api(api)),
+            };
+        }
+        let mut metrics = Self {
+            apis,
+            errors: Family::default(),
+            connections: Gauge::default(),
+            connections_accepted: Counter::default(),
+            connections_ended: Family::default(),
+            bytes_received: Counter::default(),
+            bytes_sent: Counter::default(),
+            fetches_waiting: Gauge::default(),
+            syncs: seconds(),
+            partitions: Gauge::default(),
+            partitions_offline: Gauge::default(),
+            disk_free: Gauge::default(),
+            disk_reserve: Gauge::default(),
+            allocator_stalls: Counter::default(),
+            registry: Registry::default(),
+        };
+        metrics.register_in(&mut registry);
+        metrics.registry = registry;
+        metrics
+    }
+
+    fn register_in(&self, registry: &mut Registry) {
+        registry.register("errors", "Errors in answers, by API and error", self.errors.clone());
+        registry.register("connections", "Connections that are open", self.connections.clone());
+        registry.register("connections_accepted", "Connections ever accepted", self.connections_accepted.clone());
+        registry.register("connections_ended", "Connections ended, by reason", self.connections_ended.clone());
+        let bytes = |name| (name, Unit::Bytes);
+        let (name, unit) = bytes("received");
+        registry.register_with_unit(name, "Bytes of requests", unit, self.bytes_received.clone());
+        let (name, unit) = bytes("sent");
+        registry.register_with_unit(name, "Bytes of answers", unit, self.bytes_sent.clone());
+        registry.register("fetches_waiting", "Fetches that wait for records", self.fetches_waiting.clone());
+        registry.register_with_unit(
+            "sync_time",
+            "Time of one sync of one partition",
+            Unit::Seconds,
+            self.syncs.clone(),
+        );
+        registry.register("partitions", "Partitions that are open", self.partitions.clone());
+        registry.register("partitions_offline", "Partitions that cannot be served", self.partitions_offline.clone());
+        let (name, unit) = bytes("disk_free");
+        registry.register_with_unit(name, "Free bytes of the data disk", unit, self.disk_free.clone());
+        let (name, unit) = bytes("disk_reserve");
+        registry.register_with_unit(name, "Free bytes below which produces wait", unit, self.disk_reserve.clone());
+        registry.register(
+            "allocator_stalls",
+            "Appends that met a page that was not prepared",
+            self.allocator_stalls.clone(),
+        );
+    }
+
+    /// One answered request.
+    pub(crate) fn observe(&self, api: ApiKey, time: Duration) {
+        if let Some(metrics) = self.apis.get(index(api)) {
+            metrics.requests.inc();
+            metrics.time.observe(time.as_secs_f64());
+        }
+    }
+
+    /// One error in an answer.
+    pub(crate) fn error(&self, api: ApiKey, error: ErrorCode) {
+        let labels = Labels { error: Some(error.name()), ..Labels::api(api) };
+        self.errors.get_or_create(&labels).inc();
+    }
+
+    /// All of them as text.
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("a string takes whatever is written");
+        text
+    }
+}
+
+fn index(api: ApiKey) -> usize {
+    usize::try_from(api.code()).unwrap_or(usize::MAX)
+}

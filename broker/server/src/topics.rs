@@ -1,0 +1,99 @@
+//! What a new topic is made of: an id, and brokers for its partitions.
+//!
+//! Must not know: who asks for it.
+
+use cairn_metadata::{Command, Image, NewTopic};
+use cairn_protocol::ids::{BrokerId, TopicId};
+use rand::RngExt;
+use uuid::Uuid;
+
+/// More replicas are wanted than brokers serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("replication factor {wanted} is larger than the {brokers} brokers that serve")]
+pub(crate) struct TooFewBrokers {
+    pub(crate) wanted: usize,
+    pub(crate) brokers: usize,
+}
+
+/// The brokers of `count` partitions, begun at `start`: each partition one broker further, so that leaderships and
+/// replicas are spread evenly.
+pub(crate) fn assign(
+    image: &Image,
+    count: usize,
+    replication_factor: usize,
+    start: usize,
+) -> Result<Vec<Vec<BrokerId>>, TooFewBrokers> {
+    let brokers: Vec<BrokerId> = image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id).collect();
+    if replication_factor == 0 || replication_factor > brokers.len() {
+        return Err(TooFewBrokers { wanted: replication_factor, brokers: brokers.len() });
+    }
+    let replicas = |partition: usize| {
+        (0..replication_factor).map(|replica| brokers[(start + partition + replica) % brokers.len()]).collect()
+    };
+    Ok((0..count).map(replicas).collect())
+}
+
+/// A command that makes a topic with an id of its own.
+pub(crate) fn create(name: &str, assignments: Vec<Vec<BrokerId>>, configs: Vec<(Box<str>, Box<str>)>) -> Command {
+    Command::CreateTopic(NewTopic { name: name.into(), id: new_id(), assignments, configs })
+}
+
+/// Where the spread of a new topic's partitions begins.
+pub(crate) fn random_start() -> usize {
+    rand::rng().random_range(0..usize::from(u16::MAX))
+}
+
+/// A random id whose spelling does not begin with a dash, which tools would take for an option.
+fn new_id() -> TopicId {
+    loop {
+        let id = TopicId(Uuid::new_v4());
+        if !id.to_string().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_metadata::{Answer, NewBroker};
+
+    use super::*;
+
+    fn image(brokers: i32) -> Image {
+        let mut image = Image::default();
+        for id in 1..=brokers {
+            let new = NewBroker {
+                id: BrokerId(id),
+                incarnation: Uuid::from_u128(1),
+                endpoints: Vec::new(),
+                rack: None,
+                storage_ids: Vec::new(),
+                boot_id: None,
+                clean_shutdown: None,
+            };
+            let registered = image.apply(image.version() + 1, &Command::RegisterBroker(new)).unwrap();
+            let Answer::BrokerRegistered(epoch) = registered.answer else { panic!("{:?}", registered.answer) };
+            let unfence = Command::UnfenceBroker { broker: BrokerId(id), epoch };
+            image = registered.image.apply(registered.image.version() + 1, &unfence).unwrap().image;
+        }
+        image
+    }
+
+    #[test]
+    fn replicas_go_round() {
+        let image = image(3);
+        let shown = |replicas: Vec<Vec<BrokerId>>| -> Vec<Vec<i32>> {
+            replicas.into_iter().map(|ids| ids.into_iter().map(|id| id.0).collect()).collect()
+        };
+        assert_eq!(shown(assign(&image, 4, 2, 2).unwrap()), [[3, 1], [1, 2], [2, 3], [3, 1]]);
+        assert_eq!(assign(&image, 1, 4, 0), Err(TooFewBrokers { wanted: 4, brokers: 3 }));
+        assert_eq!(assign(&image, 1, 0, 0), Err(TooFewBrokers { wanted: 0, brokers: 3 }));
+    }
+
+    #[test]
+    fn ids_do_not_look_like_options() {
+        for _ in 0..1000 {
+            assert!(!new_id().to_string().starts_with('-'));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Starts brokers in this process and speaks to them in raw frames.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use bytes::Bytes;
+use cairn_broker::Broker;
+use cairn_broker::config::{BrokerConfig, Sources};
+use cairn_protocol::frame::request_frame;
+use cairn_protocol::header::ResponseHeader;
+use cairn_protocol::{ApiKey, Message, Reader, Request};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A broker with a data folder of its own, on free ports.
+pub(crate) struct TestBroker {
+    pub(crate) broker: Broker,
+    _folder: TempDir,
+}
+
+impl TestBroker {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Starts with these keys set.
+    pub(crate) async fn with(set: &[(&str, &str)]) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), set).await
+    }
+
+    async fn open(folder: TempDir, set: &[(&str, &str)]) -> Self {
+        let broker = Broker::start(config(folder.path(), set)).await.unwrap();
+        Self { broker, _folder: folder }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.broker.addresses().kafka[0].1
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        Client::connect(self.address()).await
+    }
+}
+
+/// A configuration for a test: free ports, data in `folder`.
+pub(crate) fn config(folder: &Path, set: &[(&str, &str)]) -> BrokerConfig {
+    let mut sources =
+        Sources::none().set("listeners", "PLAINTEXT://127.0.0.1:0").set("log.dir", folder.to_str().unwrap());
+    for (key, value) in set {
+        sources = sources.set(key, value);
+    }
+    BrokerConfig::load(&sources).unwrap()
+}
+
+/// One connection.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    next_correlation_id: i32,
+}
+
+/// A request that was sent and is to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    api_key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, next_correlation_id: 1 }
+    }
+
+    /// Sends a request and takes its answer.
+    pub(crate) async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        let sent = self.send(version, request).await;
+        self.receive::<R>(sent).await
+    }
+
+    pub(crate) async fn send<R: Request>(&mut self, version: i16, request: &R) -> Sent {
+        let sent = Sent { api_key: R::KEY, version, correlation_id: self.next_correlation_id };
+        self.next_correlation_id += 1;
+        let frame = request_frame(version, sent.correlation_id, Some("test"), request).unwrap().into_bytes();
+        self.stream.write_all(&frame).await.unwrap();
+        sent
+    }
+
+    /// The next answer, which must be the one to `sent`.
+    pub(crate) async fn receive<R: Request>(&mut self, sent: Sent) -> R::Response {
+        let frame = self.frame().await.expect("an answer");
+        let mut reader = Reader::new(frame);
+        let header = ResponseHeader::decode(&mut reader, sent.api_key, sent.version).unwrap();
+        assert_eq!(header.correlation_id, sent.correlation_id, "answers come in the order of the requests");
+        let response = R::Response::decode(&mut reader, sent.version).unwrap();
+        reader.finish().unwrap();
+        response
+    }
+
+    /// The next frame without its length; none when the broker has closed the connection.
+    pub(crate) async fn frame(&mut self) -> Option<Bytes> {
+        let length = self.stream.read_i32().await.ok()?;
+        let mut frame = vec![0; usize::try_from(length).unwrap()];
+        self.stream.read_exact(&mut frame).await.unwrap();
+        Some(frame.into())
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Waits until the broker closes the connection without another byte.
+    pub(crate) async fn expect_close(mut self) {
+        let mut rest = Vec::new();
+        // A reset is a close too: the broker may not have read all that was sent.
+        let _ = self.stream.read_to_end(&mut rest).await;
+        assert_eq!(rest, b"", "nothing is answered before the connection ends");
+    }
+}

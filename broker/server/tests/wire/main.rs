@@ -1,0 +1,6 @@
+//! A broker in this process, spoken to in raw frames.
+
+mod harness;
+
+mod api_versions;
+mod metadata;
