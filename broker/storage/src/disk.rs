@@ -204,7 +204,7 @@ pub trait AppendFile: Debug + Send + Sync {
     /// Shares for readers, the preparing thread and the syncing thread.
     fn shared(&self) -> Arc<dyn SharedFile>;
 
-    /// Ends appends and cuts the file off at `written`. Readers keep what they hold. Not synced.
+    /// Ends appends, waits for whoever is preparing, and cuts the file off at `written`. Readers keep what they hold. Not synced.
     fn seal(self: Box<Self>) -> io::Result<()>;
 }
 
@@ -220,7 +220,8 @@ pub trait SharedFile: Readable {
     fn capacity(&self) -> u64;
 
     /// Allocates, zeroes and populates up to `end` (rounded up to the body's step, at most the capacity).
-    /// A full or broken disk shows here, as an errno and never as a signal. Once the file is sealed it does nothing.
+    /// A full or broken disk shows here, as an errno and never as a signal. Once the file is sealed, or its writer is
+    /// dropped, it does nothing: by then the file may belong to another writer.
     fn prepare(&self, end: u64) -> io::Result<()>;
 
     /// Makes the written bytes of `range` durable, with what is needed to find them again.

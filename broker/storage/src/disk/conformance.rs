@@ -80,6 +80,7 @@ for_every_body! {
         slices_end_at_what_is_written,
         preparation_goes_by_chunks_to_the_capacity,
         seal_cuts_and_readers_keep_what_they_hold,
+        nothing_is_prepared_without_a_writer,
         bytes_outlive_the_file,
         a_reopened_file_has_zeros_behind_its_end,
         a_file_shorter_than_its_end_is_not_opened,

@@ -152,6 +152,12 @@ impl AppendFile for PortableAppend {
     }
 }
 
+impl Drop for PortableAppend {
+    fn drop(&mut self) {
+        *self.shared.growing.lock() = Sealing::Sealed;
+    }
+}
+
 impl SharedFile for PortableShared {
     fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)

@@ -92,6 +92,24 @@ pub(super) fn seal_cuts_and_readers_keep_what_they_hold(disk: &dyn Disk, root: &
     assert_bytes(sealed.slice(0..sealed.len()).unwrap(), held);
 }
 
+pub(super) fn nothing_is_prepared_without_a_writer(disk: &dyn Disk, root: &Path) {
+    let path = root.join("log");
+    let mut file = new_file(disk, &path, 1 << 20);
+    let old = file.shared();
+    old.prepare(10_000).unwrap();
+    file.append(&[&pattern(0, 10_000)]).unwrap();
+    drop(file);
+    let mut file = disk.open_append(&path, 10_000, growth(1 << 20)).unwrap();
+    file.shared().prepare(100_000).unwrap();
+    file.append(&[&pattern(10_000, 80_000)]).unwrap();
+    old.prepare(1 << 20).unwrap();
+    assert_bytes(old.slice(0..10_000).unwrap(), pattern(0, 10_000));
+    drop(file);
+    let whole = content(disk, &path);
+    assert_bytes(&whole[..90_000], pattern(0, 90_000));
+    assert!(whole.len() < 1 << 19, "the old handle makes the new writer's file no longer");
+}
+
 pub(super) fn bytes_outlive_the_file(disk: &dyn Disk, root: &Path) {
     let path = root.join("log");
     let mut file = new_file(disk, &path, 1 << 20);

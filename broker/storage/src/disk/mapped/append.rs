@@ -138,8 +138,14 @@ impl AppendFile for MappedAppend {
         if growing.allocated > written {
             shared.file()?.set_len(written)?;
         }
-        shared.descriptors.forget(shared.key);
         Ok(())
+    }
+}
+
+impl Drop for MappedAppend {
+    fn drop(&mut self) {
+        self.shared.growing.lock().sealed = true;
+        self.shared.descriptors.forget(self.shared.key);
     }
 }
 

@@ -222,6 +222,13 @@ impl AppendFile for MemoryAppend {
     }
 }
 
+impl Drop for MemoryAppend {
+    fn drop(&mut self) {
+        let _growing = self.shared.growing.lock();
+        self.shared.sealed.store(true, Ordering::Release);
+    }
+}
+
 impl SharedFile for MemoryShared {
     fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
