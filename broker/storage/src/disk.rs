@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 #[cfg(test)]
 mod conformance;
+pub mod faulty;
 mod files;
 mod map;
 #[cfg(target_os = "linux")]
@@ -22,6 +23,9 @@ pub mod mapped;
 pub mod memory;
 pub mod portable;
 mod sealed;
+
+/// What is behind the name of a small file while it is being replaced. Kafka uses the same.
+pub const REPLACEMENT_SUFFIX: &str = ".tmp";
 
 /// Files and folders of one data directory. Paths are absolute or relative to the process, as the body's maker says.
 ///

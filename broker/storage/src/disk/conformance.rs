@@ -25,6 +25,11 @@ fn memory() -> Place {
     Place { disk: Arc::new(disk), root, _folder: None }
 }
 
+fn faulty_without_faults() -> Place {
+    let Place { disk, root, _folder } = memory();
+    Place { disk: Arc::new(super::faulty::FaultyDisk::new(disk)), root, _folder }
+}
+
 fn real(disk: Arc<dyn Disk>) -> Place {
     let folder = tempfile::tempdir().unwrap();
     Place { disk, root: folder.path().to_owned(), _folder: Some(folder) }
@@ -54,6 +59,7 @@ fn mapped_with_one_descriptor_and_map() -> Place {
 macro_rules! for_every_body {
     ($($file:ident :: { $($case:ident),* $(,)? })*) => {
         for_every_body!(@body memory, $($file { $($case)* })*);
+        for_every_body!(@body faulty_without_faults, $($file { $($case)* })*);
         for_every_body!(@body portable, $($file { $($case)* })*);
         for_every_body!(@body portable_without_maps, $($file { $($case)* })*);
         #[cfg(target_os = "linux")]

@@ -8,10 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Entry, EntryKind, Lock, Space};
-
-/// What is behind the name of a file while it is being replaced. Kafka uses the same.
-const REPLACEMENT_SUFFIX: &str = ".tmp";
+use super::{Entry, EntryKind, Lock, REPLACEMENT_SUFFIX, Space};
 
 /// Tells a file from another one that took its name. File systems give numbers again, so the time of birth belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
