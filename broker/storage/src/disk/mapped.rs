@@ -17,6 +17,8 @@ use crate::map_budget::{Gauges, MapBudget, MapUsage};
 
 mod append;
 mod descriptors;
+#[cfg(test)]
+mod tests;
 
 use append::MappedAppend;
 use descriptors::Descriptors;

@@ -131,7 +131,8 @@ impl Sealed {
             map => Arc::new(map?),
         };
         *self.slot.map.lock() = Some(Arc::clone(&map));
-        self.slot.used.store(true, Ordering::Relaxed);
+        // Only a second read counts as use, so that one pass over everything cold does not drive out what is read often.
+        self.slot.used.store(false, Ordering::Relaxed);
         if ring.len() > 2 * self.maps.live() + RING_SLACK {
             ring.retain(|slot| slot.strong_count() > 0);
         }

@@ -134,11 +134,8 @@ impl AppendFile for MappedAppend {
         let shared = &*self.shared;
         let mut growing = shared.growing.lock();
         growing.sealed = true;
-        let written = shared.written();
-        if growing.allocated > written {
-            shared.file()?.set_len(written)?;
-        }
-        Ok(())
+        // Also when nothing seems to lie behind: a step that failed on a full disk may have made the file longer.
+        shared.file()?.set_len(shared.written())
     }
 }
 
