@@ -5,11 +5,9 @@
 use std::ops::RangeInclusive;
 
 use crate::api::ApiKey;
+use crate::error_code::ErrorCode;
 use crate::messages::ApiVersionsResponse;
 use crate::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
-
-/// Kafka's UNSUPPORTED_VERSION.
-const UNSUPPORTED_VERSION: i16 = 35;
 
 /// One API as it is announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +89,11 @@ pub fn answer(version: i16, served: &[ServedApi], features: &Features) -> ApiVer
 #[must_use]
 pub fn unsupported(served: &[ServedApi]) -> ApiVersionsResponse {
     let own = served.iter().filter(|api| api.key == ApiKey::ApiVersions).map(announced);
-    ApiVersionsResponse { error_code: UNSUPPORTED_VERSION, api_keys: own.collect(), ..ApiVersionsResponse::default() }
+    ApiVersionsResponse {
+        error_code: ErrorCode::UnsupportedVersion.code(),
+        api_keys: own.collect(),
+        ..ApiVersionsResponse::default()
+    }
 }
 
 fn announced(api: &ServedApi) -> ApiVersion {
