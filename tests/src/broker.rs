@@ -1,0 +1,239 @@
+//! A broker under judgement, as a process of its own: Cairn, or Apache Kafka, by which the judges themselves are judged.
+//!
+//! It must not know what clients do with it.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::dice::Dice;
+use crate::process::run;
+
+/// The longest that a broker may take to say that it is ready.
+const READY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Ports below those that the kernel gives to outgoing connections, so that a broker gets its own back after a kill.
+const PORTS: std::ops::Range<u64> = 20_000..32_000;
+
+/// Which program is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// The `cairn` binary at this path.
+    Cairn(PathBuf),
+    /// Apache Kafka, run by `tests/peers/kafka`.
+    Kafka,
+}
+
+impl Kind {
+    /// `CAIRN_JUDGE_BROKER=kafka` asks for Apache Kafka. Else `CAIRN_BIN` names the binary; else it is built in the profile of
+    /// these tests.
+    pub fn from_environment() -> anyhow::Result<Kind> {
+        match std::env::var("CAIRN_JUDGE_BROKER").as_deref() {
+            Ok("kafka") => return Ok(Kind::Kafka),
+            Ok("cairn") | Err(_) => {}
+            Ok(other) => bail!("CAIRN_JUDGE_BROKER is {other}, and can be cairn or kafka"),
+        }
+        if let Ok(path) = std::env::var("CAIRN_BIN") {
+            return Ok(Kind::Cairn(path.into()));
+        }
+        Ok(Kind::Cairn(build("cairn", "cairn")?))
+    }
+
+    /// Its name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Cairn(_) => "cairn",
+            Kind::Kafka => "apache-kafka",
+        }
+    }
+}
+
+/// Builds `binary` of `package` in the profile of the running test and returns its path.
+pub fn build(package: &str, binary: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("a test runs in target/PROFILE/deps")?;
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.current_dir(repository()).args(["build", "--quiet", "-p", package, "--bin", binary]);
+    command.arg("--target-dir").arg(folder.parent().context("the target folder")?);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let status = command.status().context("run cargo")?;
+    if !status.success() {
+        bail!("{command:?}: {status}");
+    }
+    Ok(folder.join(binary))
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// `tests/peers/kafka`, ready for arguments.
+pub fn kafka_script() -> Command {
+    Command::new(repository().join("tests/peers/kafka"))
+}
+
+/// A running or killed broker; dropping it kills it and removes its data.
+#[derive(Debug)]
+pub struct Broker {
+    kind: Kind,
+    folder: TempDir,
+    port: u16,
+    settings: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// Starts a broker on empty data and returns when it is ready. `settings` are `key=value` in Kafka's names.
+    pub fn start(kind: Kind, settings: &[&str]) -> anyhow::Result<Broker> {
+        let folder = TempDir::with_prefix("cairn-judge-")?;
+        let port = free_port()?;
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let mut broker = Broker { kind, folder, port, settings, child: None };
+        match broker.kind.clone() {
+            Kind::Cairn(binary) => broker.launch_cairn(&binary)?,
+            Kind::Kafka => {
+                let mut command = kafka_script();
+                command.env("KAFKA_PROPS", broker.settings.join(" ")).arg("start");
+                run(command.arg(broker.kafka_folder()).arg(port.to_string()), b"")?;
+            }
+        }
+        Ok(broker)
+    }
+
+    /// What clients are told to connect to.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The folder that holds the partitions' folders.
+    pub fn data(&self) -> PathBuf {
+        match self.kind {
+            Kind::Cairn(_) => self.folder.path().join("data"),
+            Kind::Kafka => self.kafka_folder().join("data"),
+        }
+    }
+
+    /// What the broker said so far on its standard error.
+    pub fn log(&self) -> String {
+        let path = match self.kind {
+            Kind::Cairn(_) => self.folder.path().join("broker.log"),
+            Kind::Kafka => self.kafka_folder().join("server.log"),
+        };
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Ends it as a crash of the process does.
+    pub fn kill9(&mut self) -> anyhow::Result<()> {
+        if self.kind == Kind::Kafka {
+            run(kafka_script().arg("kill").arg(self.kafka_folder()), b"")?;
+            return Ok(());
+        }
+        let Some(mut child) = self.child.take() else { bail!("no broker runs") };
+        if let Some(status) = child.try_wait()? {
+            bail!("the broker had ended by itself: {status}; it said: {}", self.log());
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        if self.kind == Kind::Kafka {
+            run(kafka_script().arg("stop").arg(self.kafka_folder()), b"")?;
+            return Ok(());
+        }
+        let Some(mut child) = self.child.take() else { bail!("no broker runs") };
+        let pid = i32::try_from(child.id())?;
+        kill_process(Pid::from_raw(pid).context("a child's process id")?, Signal::TERM)?;
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("the broker ended with {status} when asked to stop; it said: {}", self.log());
+        }
+        Ok(())
+    }
+
+    /// Starts it again on the data that it has, at the same address; returns how long that took.
+    pub fn restart(&mut self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        match self.kind.clone() {
+            Kind::Cairn(binary) => self.launch_cairn(&binary)?,
+            Kind::Kafka => {
+                run(kafka_script().arg("up").arg(self.kafka_folder()), b"")?;
+            }
+        }
+        Ok(started.elapsed())
+    }
+
+    fn kafka_folder(&self) -> PathBuf {
+        self.folder.path().join("kafka")
+    }
+
+    fn launch_cairn(&mut self, binary: &Path) -> anyhow::Result<()> {
+        let log = OpenOptions::new().create(true).append(true).open(self.folder.path().join("broker.log"))?;
+        let mut command = Command::new(binary);
+        command.arg("broker").arg("--data").arg(self.data()).args(["--listen", &self.bootstrap()]);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
+        let stdout = child.stdout.take().context("the broker's standard output")?;
+        self.child = Some(child);
+
+        let (tell, told) = mpsc::channel();
+        // The thread lives as long as the broker, so that its output never fills the pipe.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if line.starts_with("ready: ") {
+                    // Nobody listens any more when the time was up.
+                    drop(tell.send(line));
+                }
+            }
+        });
+        match told.recv_timeout(READY_TIME_MAX) {
+            Ok(_) => Ok(()),
+            Err(_) => bail!("{command:?} was not ready; it said: {}", self.log()),
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Nothing is left to do about a broker that cannot be killed; it has usually ended already.
+        if self.kind == Kind::Kafka {
+            drop(run(kafka_script().arg("kill").arg(self.kafka_folder()), b""));
+        }
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// A port at which nobody listens, with the next one free too (Kafka's controller takes it).
+fn free_port() -> anyhow::Result<u16> {
+    let mut dice = Dice::new(u64::from(std::process::id()) << 32 | u64::from(Instant::now().elapsed().subsec_nanos()));
+    for _ in 0..200 {
+        let port = u16::try_from(dice.among(PORTS))?;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 1) {
+            return Ok(port);
+        }
+    }
+    bail!("no free port in {PORTS:?}")
+}

@@ -1,0 +1,260 @@
+//! Clients that others wrote, against a real broker: what each writes, every other reads, with each compression, with keys, headers
+//! and timestamps, from an offset and from a time; and each goes on at its committed offset when the broker was killed.
+//!
+//! `CAIRN_JUDGE_BROKER=kafka` runs the suite against Apache Kafka: what passes there has to pass here.
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, ensure};
+use cairn_tests::broker::{Broker, Kind};
+use cairn_tests::clients::{self, Client, Codec, From, Place, Writes, dump_log};
+use cairn_tests::record::{Outgoing, Record};
+use cairn_tests::report::{Suite, Verdict, say};
+
+/// Records that a client writes with one compression.
+const WRITTEN: usize = 24;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new("foreign");
+    let kind = match Kind::from_environment() {
+        Ok(kind) => kind,
+        Err(error) => {
+            say(&format!("FAILED foreign: no broker to judge: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let clients: Vec<(Box<dyn Client>, Option<String>)> = clients::all()
+        .into_iter()
+        .map(|client| (client.missing(), client))
+        .map(|(missing, client)| (client, missing))
+        .collect();
+    if kind == Kind::Kafka
+        && clients.iter().any(|(client, missing)| client.name() == "kafka-console" && missing.is_some())
+    {
+        say("SKIP foreign: Apache Kafka cannot run here");
+        return ExitCode::FAILURE;
+    }
+
+    let started = Broker::start(kind.clone(), &["num.partitions=1", "auto.create.topics.enable=true"]);
+    let mut broker = match started {
+        Ok(broker) => broker,
+        Err(error) => {
+            say(&format!("FAILED foreign: {} does not start: {error:#}", kind.name()));
+            return ExitCode::FAILURE;
+        }
+    };
+    say(&format!("foreign: against {} at {}", kind.name(), broker.bootstrap()));
+
+    for codec in Codec::ALL {
+        matrix(&mut suite, &broker, codec, &clients);
+    }
+    positions(&mut suite, &broker, &clients);
+    for (client, missing) in &clients {
+        if client.name() != "kafka-console" {
+            resume(&mut suite, &mut broker, client.as_ref(), missing.as_ref());
+        }
+    }
+    suite.close()
+}
+
+/// Something that was written, and when.
+struct Expected {
+    record: Outgoing,
+    writer: &'static str,
+    not_before_ms: i64,
+    not_after_ms: i64,
+}
+
+/// All clients write to one topic, one after the other; then each reads all of it.
+fn matrix(suite: &mut Suite, broker: &Broker, codec: Codec, clients: &[(Box<dyn Client>, Option<String>)]) {
+    let place = Place { bootstrap: broker.bootstrap(), topic: format!("matrix-{codec}"), partition: 0 };
+    let mut expected: Vec<Expected> = Vec::new();
+    for (client, missing) in clients {
+        suite.case(&format!("{codec}/{}/writes", client.name()), || {
+            if let Some(missing) = missing {
+                return Ok(Verdict::Skipped(missing.clone()));
+            }
+            let records = records(client.as_ref(), codec);
+            let not_before_ms = now_ms()?;
+            client.produce(&place, codec, &records)?;
+            let not_after_ms = now_ms()?;
+            let writer = client.name();
+            expected.extend(records.into_iter().map(|record| Expected { record, writer, not_before_ms, not_after_ms }));
+            Ok(Verdict::Passed(format!("{WRITTEN} records")))
+        });
+    }
+    for (client, missing) in clients {
+        suite.case(&format!("{codec}/{}/reads-all", client.name()), || {
+            if let Some(missing) = missing {
+                return Ok(Verdict::Skipped(missing.clone()));
+            }
+            ensure!(!expected.is_empty(), "nobody wrote");
+            let read = client.consume(&place, From::Offset(0), expected.len())?;
+            compare(&expected, &read)?;
+            let writers: HashSet<_> = expected.iter().map(|expected| expected.writer).collect();
+            Ok(Verdict::Passed(format!("{} records of {} writers", read.len(), writers.len())))
+        });
+    }
+    suite.case(&format!("{codec}/on-disk"), || {
+        let console = clients.iter().find(|(client, _)| client.name() == "kafka-console");
+        if let Some((_, Some(missing))) = console {
+            return Ok(Verdict::Skipped(missing.clone()));
+        }
+        let segment = broker.data().join(format!("{}-0/00000000000000000000.log", place.topic));
+        let dump = dump_log(&segment)?;
+        let batches: Vec<&str> = dump.lines().filter(|line| line.starts_with("baseOffset: ")).collect();
+        ensure!(!batches.is_empty(), "no batch in {}", segment.display());
+        let word = format!("compresscodec: {codec} ");
+        let others = batches.iter().filter(|line| !line.to_lowercase().contains(&word)).count();
+        ensure!(others == 0, "{others} of {} batches are not compressed with {codec}: {}", batches.len(), batches[0]);
+        Ok(Verdict::Passed(format!("{} batches", batches.len())))
+    });
+}
+
+/// Keys, tombstones, headers and timestamps as far as the client can write them.
+fn records(client: &dyn Client, codec: Codec) -> Vec<Outgoing> {
+    (0..WRITTEN)
+        .map(|number| {
+            let mut value = format!("{codec} {} {number} ", client.name()).into_bytes();
+            value.extend("grüße, 世界. ".bytes().cycle().take(16 * 96));
+            if client.writes() != Writes::Text {
+                value.extend([0xff, 0x00, 0xfe, 0x80]);
+            }
+            let key = (number % 3 != 0).then(|| format!("ключ-{}", number % 5).into_bytes());
+            let headers = if number < WRITTEN / 2 { Vec::new() } else { headers(client.name()) };
+            Outgoing {
+                // A tombstone needs a key to say what has gone.
+                value: (number % 8 != 1 || key.is_none()).then_some(value),
+                key,
+                headers,
+                timestamp_ms: (client.writes() == Writes::BytesAt)
+                    .then(|| 1_700_000_000_000 + i64::try_from(number).unwrap_or(0) * 1_000),
+            }
+        })
+        .collect()
+}
+
+fn headers(writer: &str) -> Vec<(String, String)> {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    vec![header("writer", writer), header("twice", "first"), header("twice", "second"), header("größe", "42 µm")]
+}
+
+fn compare(expected: &[Expected], read: &[Record]) -> anyhow::Result<()> {
+    ensure!(read.len() == expected.len(), "{} records read of {}", read.len(), expected.len());
+    for (number, (expected, read)) in expected.iter().zip(read).enumerate() {
+        let told = || {
+            let text = |bytes: &Option<Vec<u8>>| {
+                bytes.as_ref().map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned())
+            };
+            format!(
+                "record {number}, which {} wrote, was read as offset {} timestamp {} key {:?} value {:?} headers {:?}",
+                expected.writer,
+                read.offset,
+                read.timestamp_ms,
+                text(&read.key),
+                text(&read.value),
+                read.headers
+            )
+        };
+        ensure!(read.offset == i64::try_from(number)?, "{}: expected the next offset", told());
+        ensure!(read.key == expected.record.key, "{}: expected another key: {:?}", told(), expected.record.key);
+        ensure!(read.value == expected.record.value, "{}: expected another value", told());
+        ensure!(read.headers == expected.record.headers, "{}: expected other headers", told());
+        match expected.record.timestamp_ms {
+            Some(set) => ensure!(read.timestamp_ms == set, "{}: expected timestamp {set}", told()),
+            None => ensure!(
+                (expected.not_before_ms..=expected.not_after_ms).contains(&read.timestamp_ms),
+                "{}: expected a timestamp from {} to {}",
+                told(),
+                expected.not_before_ms,
+                expected.not_after_ms
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn now_ms() -> anyhow::Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+/// From an offset inside a batch, and from a time between two records.
+fn positions(suite: &mut Suite, broker: &Broker, clients: &[(Box<dyn Client>, Option<String>)]) {
+    const FIRST_MS: i64 = 1_600_000_000_000;
+    const STEP_MS: i64 = 60_000;
+    const START: i64 = 17;
+    let place = Place { bootstrap: broker.bootstrap(), topic: "positions".to_owned(), partition: 0 };
+    let records: Vec<Outgoing> = (0..40)
+        .map(|number| Outgoing {
+            value: Some(format!("at {number}").into_bytes()),
+            timestamp_ms: Some(FIRST_MS + number * STEP_MS),
+            ..Outgoing::default()
+        })
+        .collect();
+    let writer = clients.iter().find(|(client, missing)| client.writes() == Writes::BytesAt && missing.is_none());
+    let written = match writer {
+        None => Err("no client that sets timestamps".to_owned()),
+        Some((writer, _)) => writer.produce(&place, Codec::Lz4, &records).map_err(|error| format!("{error:#}")),
+    };
+    let starts =
+        [("from-offset", From::Offset(START)), ("from-time", From::Time(FIRST_MS + START * STEP_MS - STEP_MS / 2))];
+    for (client, missing) in clients {
+        for (name, start) in starts {
+            suite.case(&format!("{name}/{}", client.name()), || {
+                if let Some(missing) = missing {
+                    return Ok(Verdict::Skipped(missing.clone()));
+                }
+                if let Err(reason) = &written {
+                    return Ok(Verdict::Skipped(reason.clone()));
+                }
+                let read = client.consume(&place, start, 10)?;
+                for (record, offset) in read.iter().zip(START..) {
+                    ensure!(record.offset == offset, "offset {} where {offset} was expected", record.offset);
+                    ensure!(record.value == Some(format!("at {offset}").into_bytes()), "another value at {offset}");
+                    ensure!(record.timestamp_ms == FIRST_MS + offset * STEP_MS, "another timestamp at {offset}");
+                }
+                ensure!(read.len() == 10, "{} records of 10", read.len());
+                Ok(Verdict::Passed(format!("offset {START}")))
+            });
+        }
+    }
+}
+
+/// Reads and commits by assignment; the broker is killed; reading goes on where the commit says, twice.
+fn resume(suite: &mut Suite, broker: &mut Broker, client: &dyn Client, missing: Option<&String>) {
+    suite.case(&format!("resume-over-kill9/{}", client.name()), || {
+        if let Some(missing) = missing {
+            return Ok(Verdict::Skipped(missing.clone()));
+        }
+        let topic = format!("resume-{}", client.name());
+        let group = format!("group-{}", client.name());
+        let place = Place { bootstrap: broker.bootstrap(), topic, partition: 0 };
+        let values = |from: usize, to: usize| -> Vec<Outgoing> {
+            (from..to)
+                .map(|number| Outgoing { value: Some(format!("{number}").into_bytes()), ..Outgoing::default() })
+                .collect()
+        };
+        client.produce(&place, Codec::None, &values(0, 60))?;
+        expect(&client.resume(&place, &group, 20)?, 0, 20).context("before the kill")?;
+        broker.kill9()?;
+        broker.restart()?;
+        expect(&client.resume(&place, &group, 20)?, 20, 40).context("after one kill")?;
+        broker.kill9()?;
+        broker.restart()?;
+        client.produce(&place, Codec::None, &values(60, 80))?;
+        expect(&client.resume(&place, &group, 40)?, 40, 80).context("after two kills")?;
+        Ok(Verdict::Passed("80 records, 2 kills".to_owned()))
+    });
+}
+
+fn expect(read: &[Record], from: usize, to: usize) -> anyhow::Result<()> {
+    let offsets: Vec<i64> = read.iter().map(|record| record.offset).collect();
+    ensure!(read.len() == to - from, "read {offsets:?}, expected {from} to {to}");
+    for (record, number) in read.iter().zip(from..to) {
+        ensure!(record.offset == i64::try_from(number)?, "read {offsets:?}, expected {from} to {to}");
+        ensure!(record.value == Some(format!("{number}").into_bytes()), "another value at {number}");
+    }
+    Ok(())
+}
