@@ -22,6 +22,7 @@ use crate::net::{
     SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
+use crate::producer_ids::ProducerIds;
 use crate::telemetry::{Health, HttpError, HttpServer, Labels, Metrics};
 
 /// How long connections may take to finish what they have begun when the broker stops.
@@ -86,6 +87,7 @@ impl Broker {
             id: BrokerId(config.node_id),
             topic_defaults: config.topic_defaults(),
             cluster: Cluster::new(),
+            producer_ids: ProducerIds::default(),
             metrics,
             config,
         });

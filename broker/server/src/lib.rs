@@ -15,6 +15,7 @@ mod net;
 mod dispatch;
 
 mod api;
+mod producer_ids;
 mod topics;
 
 mod cluster;

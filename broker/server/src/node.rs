@@ -11,6 +11,7 @@ use cairn_protocol::ids::{BrokerId, Timestamp};
 
 use crate::cluster::Cluster;
 use crate::config::BrokerConfig;
+use crate::producer_ids::ProducerIds;
 use crate::telemetry::Metrics;
 
 /// One running broker, as its APIs see it.
@@ -21,6 +22,7 @@ pub(crate) struct Node {
     /// What the broker's configuration says for topics that say nothing themselves.
     pub(crate) topic_defaults: ConfigMap,
     pub(crate) cluster: Cluster,
+    pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Arc<Metrics>,
 }
 

@@ -2,10 +2,14 @@
 //!
 //! Must not know: who asks for it.
 
-use cairn_metadata::{Command, Image, NewTopic};
+use cairn_metadata::{Command, Image, NewTopic, Rejected, names};
+use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{BrokerId, TopicId};
 use rand::RngExt;
 use uuid::Uuid;
+
+use crate::cluster::ProposeError;
+use crate::node::Node;
 
 /// More replicas are wanted than brokers serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,30 @@ pub(crate) fn assign(
 /// A command that makes a topic with an id of its own.
 pub(crate) fn create(name: &str, assignments: Vec<Vec<BrokerId>>, configs: Vec<(Box<str>, Box<str>)>) -> Command {
     Command::CreateTopic(NewTopic { name: name.into(), id: new_id(), assignments, configs })
+}
+
+/// Makes a topic that somebody asked for, as the broker's configuration says. That it exists by now is no error.
+pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<(), ErrorCode> {
+    let config = &node.config;
+    let (partitions, replication_factor) = if name == names::CONSUMER_OFFSETS_TOPIC {
+        (config.offsets_topic_num_partitions, config.offsets_topic_replication_factor)
+    } else {
+        (config.num_partitions, config.default_replication_factor)
+    };
+    let count = usize::try_from(partitions).unwrap_or(0);
+    let replicas = usize::try_from(replication_factor).unwrap_or(0);
+    let assignments =
+        assign(&node.image(), count, replicas, random_start()).map_err(|_| ErrorCode::InvalidReplicationFactor)?;
+    match node.cluster.propose(create(name, assignments, Vec::new())).await {
+        Ok(_) | Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(()),
+        Err(ProposeError::Rejected(Rejected::TopicNameCollision { .. } | Rejected::TopicName { .. })) => {
+            Err(ErrorCode::InvalidTopicException)
+        }
+        Err(error) => {
+            tracing::warn!(topic = name, %error, "topic was not made");
+            Err(ErrorCode::LeaderNotAvailable)
+        }
+    }
 }
 
 /// Where the spread of a new topic's partitions begins.

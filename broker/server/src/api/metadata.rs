@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use cairn_metadata::{Image, Rejected, Topic, names};
+use cairn_metadata::{Image, Topic, names};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, TopicId};
 use cairn_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -17,8 +17,8 @@ use cairn_protocol::messages::metadata_response::{
 };
 use cairn_protocol::messages::{MetadataRequest, MetadataResponse};
 
+use super::addresses::{self, Address};
 use super::authorized;
-use crate::cluster::ProposeError;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 use crate::topics;
@@ -44,7 +44,7 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: MetadataRequest) ->
     Outcome::alone(async move {
         let mut refused = Vec::new();
         for name in missing {
-            if let Err(error) = create(&node, &name).await {
+            if let Err(error) = topics::make_missing(&node, &name).await {
                 refused.push((name, error));
             }
         }
@@ -92,30 +92,6 @@ fn missing(image: &Image, wanted: &Wanted) -> Vec<Box<str>> {
     topics.iter().filter_map(unknown).collect()
 }
 
-/// Makes a topic as the broker's configuration says.
-async fn create(node: &Node, name: &str) -> Result<(), ErrorCode> {
-    let config = &node.config;
-    let (partitions, replication_factor) = if name == names::CONSUMER_OFFSETS_TOPIC {
-        (config.offsets_topic_num_partitions, config.offsets_topic_replication_factor)
-    } else {
-        (config.num_partitions, config.default_replication_factor)
-    };
-    let count = usize::try_from(partitions).unwrap_or(0);
-    let replicas = usize::try_from(replication_factor).unwrap_or(0);
-    let assignments = topics::assign(&node.image(), count, replicas, topics::random_start())
-        .map_err(|_| ErrorCode::InvalidReplicationFactor)?;
-    match node.cluster.propose(topics::create(name, assignments, Vec::new())).await {
-        Ok(_) | Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(()),
-        Err(ProposeError::Rejected(Rejected::TopicNameCollision { .. } | Rejected::TopicName { .. })) => {
-            Err(ErrorCode::InvalidTopicException)
-        }
-        Err(error) => {
-            tracing::warn!(topic = name, %error, "topic was not made");
-            Err(ErrorCode::LeaderNotAvailable)
-        }
-    }
-}
-
 fn answer(
     node: &Node,
     call: &Call,
@@ -151,20 +127,11 @@ fn answer(
 
 /// The brokers that serve, with the addresses that suit the listener that the client has come in by.
 fn brokers(node: &Node, call: &Call, image: &Image) -> Vec<MetadataResponseBroker> {
-    let connection = &call.connection;
-    let own = connection.listener.advertised(connection.local);
     let serving = image.brokers().filter(|broker| !broker.fenced || broker.id == node.id);
     serving
         .filter_map(|broker| {
-            let of_listener = |endpoint: &&cairn_metadata::Endpoint| *endpoint.listener == *connection.listener.name;
-            let (host, port) = if broker.id == node.id {
-                (own.host.as_str().into(), own.port)
-            } else {
-                let endpoint = broker.endpoints.iter().find(of_listener)?;
-                (endpoint.host.clone(), endpoint.port)
-            };
-            let (node_id, rack) = (broker.id.0, broker.rack.clone());
-            Some(MetadataResponseBroker { node_id, host, port: i32::from(port), rack })
+            let Address { host, port } = addresses::of(node, call, broker)?;
+            Some(MetadataResponseBroker { node_id: broker.id.0, host, port: i32::from(port), rack: broker.rack.clone() })
         })
         .collect()
 }

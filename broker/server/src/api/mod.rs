@@ -12,7 +12,9 @@ use crate::dispatch::{Call, serve};
 use crate::net::Answer;
 use crate::node::Node;
 
+pub(crate) mod addresses;
 pub(crate) mod authorized;
+pub(crate) mod refusal;
 
 macro_rules! apis {
     ($($key:ident => $module:ident),+ $(,)?) => {
@@ -36,7 +38,16 @@ macro_rules! apis {
 
 apis! {
     Metadata => metadata,
+    FindCoordinator => find_coordinator,
     ApiVersions => api_versions,
+    CreateTopics => create_topics,
+    DeleteTopics => delete_topics,
+    InitProducerId => init_producer_id,
+    DescribeConfigs => describe_configs,
+    CreatePartitions => create_partitions,
+    IncrementalAlterConfigs => incremental_alter_configs,
+    DescribeCluster => describe_cluster,
+    DescribeTopicPartitions => describe_topic_partitions,
 }
 
 /// Whether requests of this version are handled. Produce shows versions from 0 on, and has them from 3 on.

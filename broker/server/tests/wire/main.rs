@@ -3,4 +3,7 @@
 mod harness;
 
 mod api_versions;
+mod configs;
+mod coordinators;
 mod metadata;
+mod topics;

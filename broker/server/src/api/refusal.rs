@@ -1,0 +1,56 @@
+//! Why a part of an admin request is refused: Kafka's error code, and a sentence for the user.
+//!
+//! Must not know: any single API.
+
+use cairn_metadata::Rejected;
+use cairn_metadata::configs::ConfigError;
+use cairn_protocol::error_code::ErrorCode;
+
+use crate::cluster::ProposeError;
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) error: ErrorCode,
+    pub(crate) message: Box<str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(error: ErrorCode, message: impl Into<Box<str>>) -> Self {
+        Self { error, message: message.into() }
+    }
+
+    /// Nothing has this name.
+    pub(crate) fn unknown_topic(name: &str) -> Self {
+        Self::new(ErrorCode::UnknownTopicOrPartition, format!("topic '{name}' does not exist"))
+    }
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ErrorCode::InvalidConfig, error.to_string())
+    }
+}
+
+impl From<ProposeError> for Refusal {
+    fn from(error: ProposeError) -> Self {
+        Self::new(error_of(&error), error.to_string())
+    }
+}
+
+fn error_of(error: &ProposeError) -> ErrorCode {
+    let ProposeError::Rejected(rejected) = error;
+    match rejected {
+        Rejected::TopicName { .. } | Rejected::TopicNameCollision { .. } => ErrorCode::InvalidTopicException,
+        Rejected::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
+        Rejected::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+        Rejected::PartitionCount { .. } | Rejected::PartitionCountChanged { .. } => ErrorCode::InvalidPartitions,
+        Rejected::ReplicaAssignment(_) | Rejected::NoLiveReplica(_) | Rejected::UnknownBroker(_) => {
+            ErrorCode::InvalidReplicaAssignment
+        }
+        Rejected::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+        Rejected::ClusterIdExists | Rejected::TopicIdTaken(_) | Rejected::ProducerIdsExhausted => {
+            ErrorCode::UnknownServerError
+        }
+    }
+}
