@@ -83,6 +83,20 @@ impl<K: ShardKey + Clone, V: Clone> SharedMap<K, V> {
         self.get(key).is_some()
     }
 
+    /// The values that are not the same in `old` and here, as (old, new). Looks only into shards that the two do not
+    /// share, so that following a map costs as much as what changed in it.
+    pub(crate) fn differences<'a>(&'a self, old: &'a Self) -> impl Iterator<Item = (Option<&'a V>, Option<&'a V>)>
+    where
+        V: PartialEq,
+    {
+        let shards = old.shards.iter().zip(self.shards.iter()).filter(|(old, new)| !Arc::ptr_eq(old, new));
+        shards.flat_map(|(old, new)| {
+            let gone = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, value)| (Some(value), None));
+            let here = new.iter().map(|(key, value)| (old.get(key), Some(value)));
+            gone.chain(here.filter(|(before, after)| before != after))
+        })
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let shard = shard_of(&key);
         let old = self.shard_mut(shard).insert(key, value);
@@ -164,9 +178,13 @@ mod tests {
         assert_eq!((map.get("topic-7"), before.get("topic-7")), (Some(&77), Some(&7)));
         assert_eq!((map.get("topic-8"), before.get("topic-8")), (None, Some(&8)));
         assert_ne!(map, before);
+        let mut differences: Vec<_> = map.differences(&before).collect();
+        differences.sort_unstable();
+        assert_eq!(differences, [(Some(&7), Some(&77)), (Some(&8), None)]);
         map.insert("topic-7".into(), 7);
         map.insert("topic-8".into(), 8);
         assert_eq!(map, before);
+        assert_eq!(map.differences(&before).count(), 0);
         assert_eq!(map.iter().count(), 1000);
     }
 
