@@ -1,0 +1,8 @@
+//! Any bytes as what a producer has compressed with gzip.
+#![no_main]
+
+mod common;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    common::check_codec(cairn_protocol::records::Compression::Gzip, bytes);
+});
