@@ -152,7 +152,7 @@ fn a_flipped_bit_under_a_right_checksum_never_panics_and_never_invents_records()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn records_lead_back(compression in any_compression(), records in vec(any_record(), 1..20), id in 0..i64::MAX) {
@@ -202,9 +202,11 @@ proptest! {
         let mut compressed = header.encode().to_vec();
         compress(Compression::Lz4, None, &plain[HEADER_BYTES..], &mut compressed).unwrap();
         let compressed = reseal(&compressed);
-        prop_assert_eq!(format!("{:?}", judged), format!("{:?}", validate(&compressed)));
+        // Only the reason may differ: a stream cannot know beforehand that a record reaches beyond the end.
+        let (judged, judged_compressed) = (judged.unwrap().ok(), validate(&compressed).unwrap().ok());
+        prop_assert_eq!(judged, judged_compressed);
         prop_assert_eq!(read(&plain), read(&compressed));
-        if let Some(Ok(_)) = judged {
+        if judged.is_some() {
             prop_assert_eq!(read(&plain).unwrap().len(), records.len());
         }
     }

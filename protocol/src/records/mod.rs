@@ -10,6 +10,7 @@ mod header;
 mod lz4;
 mod record;
 mod snappy;
+mod stream;
 mod validate;
 mod view;
 mod zstandard;

@@ -2,14 +2,14 @@
 //!
 //! Must not know: topic configs, clocks, logs: it reports times and missing keys, the caller judges them.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use super::compression::Decoder;
-use super::record::{RawRecord, RecordError, Source, parse, take_slice};
+use super::record::{RawRecord, RecordError, take_slice};
+use super::stream::{Stream, StreamError};
 use super::{BatchHeader, BatchView, Compression, CrcMismatch, DecompressError, DecompressLimits, TimestampType};
 use crate::error_code::ErrorCode;
 use crate::ids::{Offset, Timestamp};
-use crate::varint;
 
 /// Headers of one record, at most, unless configured otherwise.
 pub const HEADERS_MAX: u32 = 1024;
@@ -256,160 +256,19 @@ fn walk_stream<R: Read>(
 ) -> Result<Produced, InvalidProduced> {
     let mut walk = Walk::new(header, limits);
     for index in 0..header.record_count {
-        let record = stream.take_record().map_err(|error| error.at(index))?;
+        let record = stream.take_record().map_err(|error| at(index, error))?;
         walk.on_record(index, &record)?;
     }
-    if !stream.is_at_end().map_err(|error| error.at(header.record_count))? {
+    if !stream.is_at_end().map_err(|error| at(header.record_count, error))? {
         return Err(walk.trailing());
     }
     walk.found.record_bytes = u64::try_from(stream.output_bytes).unwrap_or(u64::MAX);
     Ok(walk.found)
 }
 
-/// What goes wrong while records are streamed.
-enum StreamError {
-    Record(RecordError),
-    Decompress(DecompressError),
-}
-
-impl From<RecordError> for StreamError {
-    fn from(error: RecordError) -> Self {
-        Self::Record(error)
-    }
-}
-
-impl StreamError {
-    fn at(self, index: i32) -> InvalidProduced {
-        match self {
-            Self::Record(source) => InvalidProduced::Record { index, source },
-            Self::Decompress(source) => InvalidProduced::Decompress(source),
-        }
-    }
-}
-
-/// Bytes that are decompressed at a time.
-const STREAM_BUFFER_BYTES: usize = 16 << 10;
-
-/// Decompressed bytes on their way past, in a buffer of fixed size.
-struct Stream<R> {
-    decoder: R,
-    codec: Compression,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-    /// Bytes of the current record that have not been taken.
-    record_left: usize,
-    output_bytes: usize,
-    limits: DecompressLimits,
-}
-
-impl<R: Read> Stream<R> {
-    fn new(decoder: R, codec: Compression, limits: DecompressLimits) -> Self {
-        let buffer = vec![0; STREAM_BUFFER_BYTES].into_boxed_slice();
-        Self { decoder, codec, buffer, start: 0, end: 0, record_left: 0, output_bytes: 0, limits }
-    }
-
-    fn take_record(&mut self) -> Result<RawRecord<()>, StreamError> {
-        // The length itself is no part of what it counts.
-        self.record_left = varint::MAX_BYTES_32;
-        let length = self.varint()?;
-        self.record_left = usize::try_from(length).map_err(|_| RecordError::InvalidLength { length })?;
-        parse(self)
-    }
-
-    /// Whether all output has been taken.
-    fn is_at_end(&mut self) -> Result<bool, StreamError> {
-        Ok(self.buffered()?.is_empty())
-    }
-
-    /// What is decompressed and not taken; decompresses more if there is nothing. Empty at the end.
-    fn buffered(&mut self) -> Result<&[u8], StreamError> {
-        if self.start == self.end {
-            self.start = 0;
-            self.end = self.read()?;
-            self.output_bytes += self.end;
-            let limit = self.limits.output_bytes;
-            if self.output_bytes > limit {
-                return Err(StreamError::Decompress(DecompressError::TooLarge { limit }));
-            }
-        }
-        Ok(&self.buffer[self.start..self.end])
-    }
-
-    fn read(&mut self) -> Result<usize, StreamError> {
-        loop {
-            match self.decoder.read(&mut self.buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(StreamError::Decompress(DecompressError::of(self.codec, &self.limits, source)));
-                }
-                Ok(bytes) => return Ok(bytes),
-            }
-        }
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.start += bytes;
-        self.record_left -= bytes;
-    }
-
-    /// Takes a number of at most `N` bytes.
-    fn number<const N: usize, T>(
-        &mut self,
-        take: impl FnOnce(&mut &[u8]) -> Result<T, varint::VarintError>,
-    ) -> Result<T, StreamError> {
-        let mut bytes = [0; N];
-        for byte in &mut bytes {
-            *byte = self.byte()?;
-            if *byte < 0x80 {
-                break;
-            }
-        }
-        Ok(take(&mut &bytes[..]).map_err(RecordError::from)?)
-    }
-}
-
-impl<R: Read> Source for Stream<R> {
-    type Chunk = ();
-    type Error = StreamError;
-
-    fn byte(&mut self) -> Result<u8, StreamError> {
-        if self.record_left == 0 {
-            return Err(RecordError::Truncated.into());
-        }
-        let byte = *self.buffered()?.first().ok_or(RecordError::Truncated)?;
-        self.advance(1);
-        Ok(byte)
-    }
-
-    fn varint(&mut self) -> Result<i32, StreamError> {
-        self.number::<{ varint::MAX_BYTES_32 }, _>(varint::take_i32)
-    }
-
-    fn varlong(&mut self) -> Result<i64, StreamError> {
-        self.number::<{ varint::MAX_BYTES_64 }, _>(varint::take_i64)
-    }
-
-    fn chunk(&mut self, bytes: usize) -> Result<(), StreamError> {
-        if bytes > self.record_left {
-            return Err(RecordError::Truncated.into());
-        }
-        let mut left = bytes;
-        while left > 0 {
-            let available = self.buffered()?.len();
-            if available == 0 {
-                return Err(RecordError::Truncated.into());
-            }
-            let taken = available.min(left);
-            self.advance(taken);
-            left -= taken;
-        }
-        Ok(())
-    }
-
-    fn peek_rest(&self) {}
-
-    fn left(&self) -> usize {
-        self.record_left
+fn at(index: i32, error: StreamError) -> InvalidProduced {
+    match error {
+        StreamError::Record(source) => InvalidProduced::Record { index, source },
+        StreamError::Decompress(source) => InvalidProduced::Decompress(source),
     }
 }
