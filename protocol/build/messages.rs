@@ -177,7 +177,8 @@ impl Generator<'_> {
             let versions = versions.intersect(field.versions).intersect(body.versions);
             let guard = condition_of(versions, body.versions).map_or(String::new(), |text| format!(" if {text}"));
             self.assert_nullable_everywhere(field, versions);
-            line!(self, "                        {tag}{guard} => it.{} = r.get(v)?,", names::field(&field.name));
+            let get = if is_nullable_struct(field) { "tagged_struct" } else { "get" };
+            line!(self, "                        {tag}{guard} => it.{} = r.{get}(v)?,", names::field(&field.name));
         }
         line!(self, "                        _ => return Ok(false),\n                    }}");
         line!(self, "                    Ok(true)\n                }})?;\n            }}");
@@ -228,7 +229,8 @@ impl Generator<'_> {
             let versions = versions.intersect(field.versions).intersect(body.versions);
             let guard = condition_of(versions, body.versions).map_or(String::new(), |text| format!("{text} && "));
             line!(self, "                if {guard}{} {{", differs(field));
-            line!(self, "                    tags.put({tag}, &self.{}, v)?;", names::field(&field.name));
+            let put = if is_nullable_struct(field) { "put_struct" } else { "put" };
+            line!(self, "                    tags.{put}({tag}, &self.{}, v)?;", names::field(&field.name));
             line!(self, "                }}");
         }
         line!(self, "                tags.end();\n            }}");
@@ -389,6 +391,10 @@ fn condition_of(range: Versions, within: Versions) -> Option<String> {
     }
 }
 
+fn is_nullable_struct(field: &Field) -> bool {
+    field.is_struct() && !field.array && !field.nullable.is_none()
+}
+
 fn rust_type(field: &Field) -> String {
     let base = match field.base.as_str() {
         "bool" => "bool",
@@ -432,6 +438,7 @@ fn differs(field: &Field) -> String {
         Some(text) => format!("self.{name} != {text}"),
         None if nullable && has_length => format!("self.{name}.as_ref().is_none_or(|it| !it.is_empty())"),
         None if has_length => format!("!self.{name}.is_empty()"),
+        None if nullable => format!("self.{name} != Some(Default::default())"),
         None if field.base == "uuid" => format!("!self.{name}.is_nil()"),
         None if field.base == "bool" => format!("self.{name}"),
         None if field.base == "float64" => format!("self.{name} != 0.0"),

@@ -113,8 +113,8 @@ fn read_field(object: &Map<String, Value>, name: &str) -> Result<Field, String> 
 /// A default in one spelling: nothing when it is the type's own, numbers in decimal.
 fn default(value: Option<&Value>, ty: &str) -> Result<Option<String>, String> {
     let text = match value {
-        None => return Ok(None),
-        Some(Value::Null) => "null".to_owned(),
+        // Kafka's own generator takes a bare null for "nothing said"; only the text "null" makes null the default.
+        None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };

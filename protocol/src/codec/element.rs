@@ -38,7 +38,8 @@ pub trait ArrayElement: Element {
     fn min_size(v: Version) -> usize;
 }
 
-/// A value that may be null. The provided bodies are those of structs: a marker of one byte before the value.
+/// A value that may be null. The provided bodies are those of structs: a marker of one byte before
+/// the value.
 pub trait Nullable: Element {
     /// Reads the value, or its absence.
     fn read_nullable(r: &mut Reader, v: Version) -> Result<Option<Self>, DecodeError> {

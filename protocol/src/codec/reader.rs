@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{ALLOCATION_FLOOR, ALLOCATION_PER_BYTE, DecodeError, Element, MAX_TAGGED_FIELDS, Version};
+use super::{ALLOCATION_FLOOR, ALLOCATION_PER_BYTE, DecodeError, Element, MAX_TAGGED_FIELDS, Nullable, Version};
 
 /// Reads values out of one frame. Byte fields come out as slices of it.
 ///
@@ -163,6 +163,11 @@ impl Reader {
             self.position = self.tag_end()?;
         }
         Ok(())
+    }
+
+    /// A nullable struct in a tagged field, where its marker is a variable-length number: 0 before null, 1 before a value.
+    pub fn tagged_struct<T: Nullable>(&mut self, v: Version) -> Result<Option<T>, DecodeError> {
+        if self.varint()? == 0 { Ok(None) } else { T::read(self, v).map(Some) }
     }
 
     fn tag_count(&mut self) -> Result<u32, DecodeError> {

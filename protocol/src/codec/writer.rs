@@ -6,7 +6,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Element, EncodeError, TAKE_OVER_LEN, Version};
+use super::{Element, EncodeError, Nullable, TAKE_OVER_LEN, Version};
 
 /// The bytes of a frame's length.
 const FRAME_PREFIX_LEN: usize = 4;
@@ -197,9 +197,24 @@ pub struct TagWriter<'w> {
 impl TagWriter<'_> {
     /// One field; tags go up.
     pub fn put<T: Element>(&mut self, tag: u32, value: &T, v: Version) -> Result<(), EncodeError> {
+        self.field(tag, |w| value.write(w, v))
+    }
+
+    /// One field that holds a nullable struct: its marker is a variable-length number here.
+    pub fn put_struct<T: Nullable>(&mut self, tag: u32, value: &Option<T>, v: Version) -> Result<(), EncodeError> {
+        self.field(tag, |w| {
+            w.put_varint(u32::from(value.is_some()));
+            value.as_ref().map_or(Ok(()), |value| value.write(w, v))
+        })
+    }
+
+    fn field<F>(&mut self, tag: u32, write: F) -> Result<(), EncodeError>
+    where
+        F: FnOnce(&mut Writer) -> Result<(), EncodeError>,
+    {
         self.writer.put_varint(tag);
         let start = self.writer.tail.len();
-        value.write(self.writer, v)?;
+        write(self.writer)?;
         self.writer.insert_len(start)?;
         self.count += 1;
         Ok(())

@@ -113,7 +113,8 @@ impl<'a> Maker<'a> {
             "string" | "bytes" | "records" if null => {
                 self.length(field, None, if field.base == "string" { 2 } else { 4 })
             }
-            _ if field.is_struct() && null => vec![0xff],
+            // In tagged fields the marker is a variable-length number.
+            _ if field.is_struct() && null => vec![if field.tag.is_some() { 0 } else { 0xff }],
             _ if field.is_struct() && nullable => [vec![1], self.value(path, field)].concat(),
             _ => self.value(path, field),
         }
@@ -177,7 +178,7 @@ impl<'a> Maker<'a> {
             "int64" => number(8),
             "float64" => vec![0; 8],
             "uuid" => vec![0; 16],
-            _ if null => vec![0xff],
+            _ if null => vec![0],
             _ => {
                 let present = self.fields_of(field).iter().filter(|inner| inner.versions.contains(self.version));
                 let untagged =
