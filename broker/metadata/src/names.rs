@@ -8,6 +8,9 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// The topic that committed offsets are kept in.
 pub const CONSUMER_OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// The log that the cluster's metadata is kept in, which is no topic for clients.
+pub const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// Why a topic's name is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicNameError {
@@ -26,9 +29,12 @@ pub enum TopicNameError {
     /// A character that Kafka does not allow.
     #[error("topic name has the character {0:?}: allowed are ASCII letters and digits, '.', '_' and '-'")]
     Character(char),
+    /// The name of [`CLUSTER_METADATA_TOPIC`].
+    #[error("topic name '{CLUSTER_METADATA_TOPIC}' is the cluster's own")]
+    Reserved,
 }
 
-/// Checks a topic's name by Kafka's rule: `[a-zA-Z0-9._-]{1,249}`, neither `.` nor `..`.
+/// Checks a topic's name by Kafka's rule: `[a-zA-Z0-9._-]{1,249}`, neither `.` nor `..`, nor the metadata's own.
 pub fn check_topic_name(name: &str) -> Result<(), TopicNameError> {
     if name.is_empty() {
         return Err(TopicNameError::Empty);
@@ -38,6 +44,9 @@ pub fn check_topic_name(name: &str) -> Result<(), TopicNameError> {
     }
     if name.len() > TOPIC_NAME_BYTES_MAX {
         return Err(TopicNameError::TooLong { bytes: name.len() });
+    }
+    if name == CLUSTER_METADATA_TOPIC {
+        return Err(TopicNameError::Reserved);
     }
     match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
         Some(c) => Err(TopicNameError::Character(c)),
@@ -67,6 +76,7 @@ mod tests {
         for legal in ["a", "A.b-c_9", "...", "-", "__consumer_offsets", &longest] {
             assert_eq!(check_topic_name(legal), Ok(()), "{legal}");
         }
+        assert_eq!(check_topic_name("__cluster_metadata"), Err(TopicNameError::Reserved));
         assert_eq!(check_topic_name(""), Err(TopicNameError::Empty));
         assert_eq!(check_topic_name("."), Err(TopicNameError::Dots));
         assert_eq!(check_topic_name(".."), Err(TopicNameError::Dots));
