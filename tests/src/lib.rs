@@ -9,3 +9,4 @@ pub mod history;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod streams;

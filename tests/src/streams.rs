@@ -1,0 +1,193 @@
+//! Foreign clients that produce or read without end while something happens to the broker; each tells what it saw.
+//!
+//! It must not know what happens to the broker, nor judge what was seen.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::clients::{Place, Python};
+use crate::history::{Event, Seen, Value, parse};
+
+/// The longest that a client may take to end after it was asked to: it waits for its last answers.
+const END_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// The clock of Python's `time.monotonic_ns`, so that events of all processes can be put in order.
+pub fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// A client at work.
+#[derive(Debug)]
+pub struct Stream {
+    name: String,
+    child: Child,
+    work: Work,
+    errors: JoinHandle<String>,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// A script of `tests/foreign`: it ends when its input ends.
+    Script { stdin: ChildStdin, lines: mpsc::Receiver<Vec<String>>, process: u32 },
+    /// kcat: its input is written here, its answers come in the order of its input.
+    Kcat { stop: Arc<AtomicBool>, feeder: JoinHandle<anyhow::Result<Vec<Event>>> },
+}
+
+impl Stream {
+    /// Starts `client`'s job `stream`: numbered values, `rate` a second, round robin over `partitions`.
+    pub fn produce(client: &Python, process: u32, to: &Place, partitions: i32, rate: u32) -> anyhow::Result<Stream> {
+        let mut command = client.command();
+        command.args(["stream", &to.bootstrap, &to.topic, &partitions.to_string()]);
+        command.args([process.to_string(), rate.to_string()]);
+        Stream::script(process, &mut command)
+    }
+
+    /// Starts `client`'s job `follow`: reads all partitions, commits as the group of its process, begins again at the commit.
+    pub fn follow(client: &Python, process: u32, from: &Place, partitions: i32) -> anyhow::Result<Stream> {
+        let mut command = client.command();
+        command.args(["follow", &from.bootstrap, &from.topic, &partitions.to_string(), &format!("follow-{process}")]);
+        Stream::script(process, &mut command)
+    }
+
+    fn script(process: u32, command: &mut Command) -> anyhow::Result<Stream> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take().context("stdin")?;
+        let stdout = child.stdout.take().context("stdout")?;
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok).collect();
+            // Nobody receives any more when the time was up.
+            drop(send.send(lines));
+        });
+        let errors = collect_errors(&mut child)?;
+        Ok(Stream { name: format!("{command:?}"), child, work: Work::Script { stdin, lines, process }, errors })
+    }
+
+    /// Starts kcat as an idempotent producer to one partition, fed with numbered values at `rate` a second.
+    pub fn kcat(process: u32, to: &Place, rate: u32) -> anyhow::Result<Stream> {
+        let mut command = Command::new("kcat");
+        command.args(["-P", "-E", "-v", "-v", "-b", &to.bootstrap, "-t", &to.topic, "-p", &to.partition.to_string()]);
+        for option in ["acks=all", "enable.idempotence=true", "message.timeout.ms=0", "reconnect.backoff.max.ms=500"] {
+            command.args(["-X", option]);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut stdin = child.stdin.take().context("stdin")?;
+        let stderr = child.stderr.take().context("stderr")?;
+        let partition = to.partition;
+        let stop = Arc::new(AtomicBool::new(false));
+
+        let sent = Arc::new(AtomicU64::new(0));
+        let answers = thread::spawn({
+            let sent = Arc::clone(&sent);
+            move || answers(process, partition, BufReader::new(stderr), &sent)
+        });
+        let feeder = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || -> anyhow::Result<Vec<Event>> {
+                let mut events = Vec::new();
+                let began = Instant::now();
+                let mut number = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let value = Value { producer: process, number };
+                    events.push(Event { at: now_ns(), process, partition, seen: Seen::Sent(value) });
+                    sent.store(number + 1, Ordering::SeqCst);
+                    if writeln!(stdin, "{}", value.text()).is_err() {
+                        break; // kcat has ended; its exit code says so
+                    }
+                    number += 1;
+                    // A steady rate: what is waited for is the schedule, not an outcome.
+                    let due = Duration::from_secs(number) / rate;
+                    thread::sleep(due.saturating_sub(began.elapsed()));
+                }
+                drop(stdin);
+                events.extend(answers.join().map_err(|_| anyhow!("reading kcat's answers"))??);
+                Ok(events)
+            }
+        });
+        let errors = thread::spawn(String::new);
+        Ok(Stream { name: format!("{command:?}"), child, work: Work::Kcat { stop, feeder }, errors })
+    }
+
+    /// Asks it to end, waits for its last answers, and returns what it saw.
+    pub fn end(mut self) -> anyhow::Result<Vec<Event>> {
+        let events = match self.work {
+            Work::Script { stdin, lines, process } => {
+                drop(stdin);
+                let Ok(lines) = lines.recv_timeout(END_TIME_MAX) else {
+                    self.child.kill()?;
+                    self.child.wait()?;
+                    let errors = self.errors.join().unwrap_or_default();
+                    bail!("{} did not end within {END_TIME_MAX:?}; it said: {}", self.name, last_lines(&errors));
+                };
+                lines.iter().filter_map(|line| parse(process, line).transpose()).collect::<anyhow::Result<_>>()
+            }
+            Work::Kcat { stop, feeder } => {
+                stop.store(true, Ordering::Relaxed);
+                let deadline = Instant::now() + END_TIME_MAX;
+                while !feeder.is_finished() {
+                    if Instant::now() > deadline {
+                        self.child.kill()?;
+                        bail!("{} did not end within {END_TIME_MAX:?}", self.name);
+                    }
+                    thread::sleep(Duration::from_millis(50));
+                }
+                feeder.join().map_err(|_| anyhow!("feeding kcat"))?
+            }
+        };
+        let status = self.child.wait()?;
+        let errors = self.errors.join().unwrap_or_default();
+        if !status.success() {
+            bail!("{}: {status}; it said: {}", self.name, last_lines(&errors));
+        }
+        events.with_context(|| format!("{} said: {}", self.name, last_lines(&errors)))
+    }
+}
+
+fn collect_errors(child: &mut Child) -> anyhow::Result<JoinHandle<String>> {
+    let mut stderr = child.stderr.take().context("stderr")?;
+    Ok(thread::spawn(move || {
+        let mut bytes = Vec::new();
+        drop(stderr.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }))
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(6)..].join(" / ")
+}
+
+/// kcat says one line per answer, in the order of its input.
+fn answers(process: u32, partition: i32, stderr: impl BufRead, sent: &AtomicU64) -> anyhow::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    let mut number = 0;
+    for line in stderr.lines() {
+        let line = line?;
+        let value = Value { producer: process, number };
+        if let Some(rest) = line.strip_prefix("% Message delivered to partition ") {
+            let offset = rest.split_once("(offset ").and_then(|(_, rest)| rest.split_once(')'));
+            let offset: i64 = offset.with_context(|| line.clone())?.0.parse()?;
+            events.push(Event {
+                at: now_ns(),
+                process,
+                partition,
+                seen: Seen::Acked(value, (offset >= 0).then_some(offset)),
+            });
+        } else if !line.contains("Delivery failed") {
+            continue; // connections that come and go
+        }
+        number += 1;
+        let sent = sent.load(Ordering::SeqCst);
+        anyhow::ensure!(number <= sent, "kcat answered {number} times to {sent} records");
+    }
+    Ok(events)
+}
