@@ -1,1 +1,3 @@
 //! Support code of the benchmarks.
+
+pub mod machine;
