@@ -1,0 +1,122 @@
+//! The checkpoint of a data directory: for each log its recovery point, start offset and high watermark.
+//!
+//! Format: docs/formats/data-directory.md.
+//!
+//! Must not know: when it is written, what a log does with it.
+
+use std::collections::BTreeMap;
+
+use cairn_protocol::ids::Offset;
+
+use super::frame::{Fields, FrameError, Kind};
+
+const KIND: Kind = Kind { magic: *b"cairnckp", version: 1 };
+/// The largest checkpoint that is read: far more than a million logs.
+pub(crate) const CHECKPOINT_MAX_BYTES: u64 = 512 << 20;
+
+/// What is known of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogMarks {
+    /// Everything below was synced.
+    pub recovery_point: Offset,
+    /// The first offset that may be read.
+    pub start_offset: Offset,
+    /// The end of what was committed, as the log's owner said; no more than a hint.
+    pub high_watermark: Offset,
+}
+
+/// All logs of a data directory, by folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Counts the checkpoints of this directory.
+    pub sequence: u64,
+    /// By the folder's name.
+    pub logs: BTreeMap<String, LogMarks>,
+}
+
+impl Checkpoint {
+    /// The file's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut content = Vec::with_capacity(12 + self.logs.len() * 64);
+        content.extend_from_slice(&self.sequence.to_be_bytes());
+        let count = u32::try_from(self.logs.len()).expect("fewer logs than that fit into memory");
+        content.extend_from_slice(&count.to_be_bytes());
+        for (folder, marks) in &self.logs {
+            let len = u16::try_from(folder.len()).expect("a folder's name fits a file name");
+            content.extend_from_slice(&len.to_be_bytes());
+            content.extend_from_slice(folder.as_bytes());
+            for offset in [marks.recovery_point, marks.start_offset, marks.high_watermark] {
+                content.extend_from_slice(&offset.0.to_be_bytes());
+            }
+        }
+        KIND.encode(&content)
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// When anything in them is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        let mut fields = Fields(KIND.decode(bytes)?);
+        let checkpoint = Self::decode_content(&mut fields).ok_or(FrameError::Damaged)?;
+        if fields.0.is_empty() { Ok(checkpoint) } else { Err(FrameError::Damaged) }
+    }
+
+    fn decode_content(fields: &mut Fields<'_>) -> Option<Self> {
+        let sequence = fields.u64()?;
+        let count = fields.u32()?;
+        let mut logs = BTreeMap::new();
+        for _ in 0..count {
+            let len = usize::from(u16::from_be_bytes(fields.array()?));
+            let folder = std::str::from_utf8(fields.take(len)?).ok()?;
+            let mut offset = || fields.i64().filter(|offset| *offset >= 0).map(Offset);
+            let marks = LogMarks { recovery_point: offset()?, start_offset: offset()?, high_watermark: offset()? };
+            logs.insert(folder.to_owned(), marks);
+        }
+        Some(Self { sequence, logs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(number: i64) -> LogMarks {
+        LogMarks {
+            recovery_point: Offset(number),
+            start_offset: Offset(number - 1),
+            high_watermark: Offset(number - 2),
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let logs = [("t-0".to_owned(), marks(3))].into();
+        let bytes = Checkpoint { sequence: 7, logs }.encode();
+        let mut expected = b"cairnckp".to_vec();
+        expected.extend([0, 1, 0, 0, 0, 0, 0, 41]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 3]);
+        expected.extend(b"t-0");
+        for number in [3i64, 2, 1] {
+            expected.extend(number.to_be_bytes());
+        }
+        let checksum = crc32c::crc32c(&expected);
+        expected.extend(checksum.to_be_bytes());
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn round_trip_and_damage() {
+        let logs = [("a-0".to_owned(), marks(5)), ("b-17".to_owned(), marks(i64::MAX))].into();
+        let checkpoint = Checkpoint { sequence: u64::MAX, logs };
+        let bytes = checkpoint.encode();
+        assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint));
+        for at in 0..bytes.len() {
+            assert!(Checkpoint::decode(&bytes[..at]).is_err());
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            assert!(Checkpoint::decode(&flipped).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A data directory: lock, identity, checkpoint, the logs in it, and how full and how healthy its disk is.
+//!
+//! ```text
+//!   lock  identity  checkpoint  clean-shutdown      ours: docs/formats/data-directory.md
+//!   <topic>-<partition>/                            a log: Kafka's files
+//!   <topic>-<partition>.<unique>-delete/            a log that waits for its removal
+//! ```
+//!
+//! Must not know: requests, when to write a checkpoint, configuration files.
+
+pub(crate) mod checkpoint;
+pub(crate) mod frame;
+pub(crate) mod identity;
+mod open;
+pub(crate) mod state;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cairn_protocol::ids::TopicId;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+pub use self::checkpoint::{Checkpoint, LogMarks};
+pub use self::frame::FrameError;
+use self::identity::CLEAN_FILE;
+pub use self::identity::{CleanMark, Identity};
+pub use self::open::{DirConfig, OpenDirError, Preparing, default_reserve_bytes};
+use self::state::DirState;
+pub use self::state::{DirOffline, SpaceState};
+use crate::allocator::AllocatorStats;
+use crate::disk::{EntryKind, Lock};
+use crate::log::{
+    self, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogName, OpenLogError, is_deleted_folder,
+};
+
+/// An open data directory. Only one process has it open at a time.
+#[derive(Debug)]
+pub struct DataDir {
+    state: Arc<DirState>,
+    storage_id: Uuid,
+    last_shutdown: LastShutdown,
+    /// Held for its drop.
+    _lock: Lock,
+}
+
+/// What is known of how the directory was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastShutdown {
+    /// There was none: the directory is new.
+    New,
+    /// Closed in good order: everything that was acknowledged is on disk.
+    Clean,
+    /// The process died, the machine did not: everything that was appended is there.
+    SameBoot,
+    /// The machine went down, or nobody knows: what was not synced may be gone.
+    Lossy,
+}
+
+impl DataDir {
+    /// Takes the directory, which is made when missing.
+    ///
+    /// # Errors
+    /// When another process has it, when it is of an unknown version or damaged, or when the disk fails.
+    pub fn open(
+        disk: Arc<dyn crate::disk::Disk>,
+        path: impl AsRef<Path>,
+        config: &DirConfig,
+    ) -> Result<Self, OpenDirError> {
+        open::open(disk, path.as_ref(), config)
+    }
+
+    /// The directory's identity, made when the directory was. Another one means that what was there is gone.
+    #[must_use]
+    pub fn storage_id(&self) -> Uuid {
+        self.storage_id
+    }
+
+    /// How the directory was left the last time.
+    #[must_use]
+    pub fn last_shutdown(&self) -> LastShutdown {
+        self.last_shutdown
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.state.root
+    }
+
+    /// Makes a new, empty log, durably.
+    ///
+    /// # Errors
+    /// When it is there already, or the disk fails or is full.
+    pub fn create_log(&self, name: &LogName, topic_id: TopicId, config: LogConfig) -> Result<Log, CreateLogError> {
+        self.state.check()?;
+        log::create(Foundation::new(Arc::clone(&self.state), name.clone(), topic_id, config))
+    }
+
+    /// Opens and recovers an existing log.
+    ///
+    /// # Errors
+    /// When it is missing, open, or corrupt, or the disk fails.
+    pub fn open_log(&self, name: &LogName, config: LogConfig) -> Result<Log, OpenLogError> {
+        log::open(Foundation::new(Arc::clone(&self.state), name.clone(), TopicId::ZERO, config))
+    }
+
+    /// The logs that are there, opened or not, sorted by folder.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn list_logs(&self) -> Result<Vec<LogName>, DirOffline> {
+        let entries = self.state.heed("list the data directory", self.state.disk.list(&self.state.root))?;
+        let folders = entries.iter().filter(|entry| entry.kind == EntryKind::Folder);
+        Ok(folders.filter_map(|entry| LogName::from_folder(&entry.name).ok()).collect())
+    }
+
+    /// Opens logs, `parallelism` of them at a time, with the config that `config` says. The answers are in the order of
+    /// the names; one that fails does not concern the others.
+    pub fn open_logs(
+        &self,
+        names: &[LogName],
+        parallelism: NonZeroUsize,
+        config: impl Fn(&LogName) -> LogConfig + Sync,
+    ) -> Vec<(LogName, Result<Log, OpenLogError>)> {
+        let next = AtomicUsize::new(0);
+        let opened: Mutex<Vec<Option<Result<Log, OpenLogError>>>> = Mutex::new(names.iter().map(|_| None).collect());
+        let work = || {
+            while let Some((at, name)) = {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                names.get(at).map(|name| (at, name))
+            } {
+                let log = self.open_log(name, config(name));
+                opened.lock()[at] = Some(log);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..parallelism.get().min(names.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let opened = opened.into_inner().into_iter().map(|log| log.expect("each place was worked on"));
+        names.iter().cloned().zip(opened).collect()
+    }
+
+    /// Takes a log out of the directory, durably, so that one of the same name can be made. The files are removed by
+    /// [`DeletedLog::remove`], or when the directory is opened again.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn delete_log(&self, log: Log) -> Result<DeletedLog, DirOffline> {
+        log.detach()
+    }
+
+    /// Removes logs that were deleted before the process ended.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn remove_deleted_logs(&self) -> Result<usize, DirOffline> {
+        let entries = self.state.heed("list the data directory", self.state.disk.list(&self.state.root))?;
+        let deleted = entries.iter().filter(|entry| entry.kind == EntryKind::Folder && is_deleted_folder(&entry.name));
+        let mut count = 0;
+        for entry in deleted {
+            self.state.heed("remove a deleted log", self.state.disk.remove_dir(&entry.path))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Makes recovery points, start offsets and high watermarks of all logs durable. What it says on disk is at least as
+    /// new as the call.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write_checkpoint(&self) -> Result<(), DirOffline> {
+        self.state.write_checkpoint()
+    }
+
+    /// How full the disk was when last looked at.
+    #[must_use]
+    pub fn space(&self) -> SpaceState {
+        self.state.space()
+    }
+
+    /// Looks how full the disk is.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn refresh_space(&self) -> Result<SpaceState, DirOffline> {
+        self.state.refresh_space()
+    }
+
+    /// Why the directory is offline, if it is.
+    #[must_use]
+    pub fn failure(&self) -> Option<DirOffline> {
+        self.state.check().err()
+    }
+
+    /// What the allocator did, if there is one.
+    #[must_use]
+    pub fn allocator_stats(&self) -> Option<AllocatorStats> {
+        self.state.allocator.as_ref().map(crate::allocator::Allocator::stats)
+    }
+
+    /// Writes the checkpoint, and, when all logs were closed in good order, the mark that says so. Close the logs first.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn close(self) -> Result<Closed, DirOffline> {
+        self.state.write_checkpoint()?;
+        let left_open = self.state.open_logs();
+        if left_open > 0 {
+            return Ok(Closed::Unclean { left_open });
+        }
+        let mark = CleanMark { storage_id: self.storage_id, checkpoint_sequence: self.state.checkpoint_sequence() };
+        let written = self.state.disk.replace(&self.state.root.join(CLEAN_FILE), &mark.encode());
+        self.state.heed("write the clean-shutdown mark", written)?;
+        Ok(Closed::Clean)
+    }
+}
+
+/// How a data directory was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// All is on disk, and marked so.
+    Clean,
+    /// Logs were still open, so there is no mark.
+    Unclean {
+        /// How many.
+        left_open: usize,
+    },
+}

@@ -1,0 +1,263 @@
+//! What all logs of one data directory share: the disk, whether it has failed, how full it is, and what its checkpoint
+//! says of each log.
+//!
+//! Must not know: segments, batches.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use cairn_protocol::ids::Offset;
+use parking_lot::Mutex;
+
+use super::checkpoint::{Checkpoint, LogMarks};
+use crate::allocator::Allocator;
+use crate::disk::{Disk, Space};
+
+/// The data directory met an I/O error: it takes nothing more until the process starts anew and recovers it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("data directory {path} is offline: {cause}", path = path.display())]
+pub struct DirOffline {
+    /// The directory.
+    pub path: PathBuf,
+    /// What happened first.
+    pub cause: Arc<str>,
+}
+
+/// How much room there is, and how much of it is kept free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceState {
+    /// Bytes of the file system.
+    pub total_bytes: u64,
+    /// Free bytes of the file system, when last looked at.
+    pub free_bytes: u64,
+    /// Below so many free bytes leaders take nothing.
+    pub reserve_bytes: u64,
+}
+
+impl SpaceState {
+    /// Whether leaders take nothing.
+    #[must_use]
+    pub fn is_below_reserve(&self) -> bool {
+        self.free_bytes < self.reserve_bytes
+    }
+}
+
+/// Marks of one log that go into the checkpoint. Written by the log, read by whoever writes the checkpoint.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    pub(crate) recovery_point: AtomicI64,
+    pub(crate) start_offset: AtomicI64,
+    pub(crate) high_watermark: AtomicI64,
+}
+
+impl Marks {
+    fn new(marks: LogMarks) -> Self {
+        Self {
+            recovery_point: AtomicI64::new(marks.recovery_point.0),
+            start_offset: AtomicI64::new(marks.start_offset.0),
+            high_watermark: AtomicI64::new(marks.high_watermark.0),
+        }
+    }
+
+    fn load(&self) -> LogMarks {
+        LogMarks {
+            recovery_point: Offset(self.recovery_point.load(Ordering::Acquire)),
+            start_offset: Offset(self.start_offset.load(Ordering::Acquire)),
+            high_watermark: Offset(self.high_watermark.load(Ordering::Acquire)),
+        }
+    }
+}
+
+/// What the checkpoint says, or will say, of one folder.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// Nobody has opened it yet, or it could not be opened: what was said stays.
+    Stored(LogMarks),
+    /// A log is open.
+    Live(Arc<Marks>),
+}
+
+#[derive(Debug)]
+pub(crate) struct DirState {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) root: PathBuf,
+    /// Prepares files ahead of appends; without it each append prepares for itself.
+    pub(crate) allocator: Option<Allocator>,
+    failure: OnceLock<Arc<str>>,
+    total: AtomicU64,
+    free: AtomicU64,
+    reserve: u64,
+    /// Handed to logs since `free` was looked at.
+    spent: AtomicU64,
+    logs: Mutex<BTreeMap<String, Known>>,
+    open_logs: AtomicUsize,
+    /// Only one checkpoint is written at a time. Holds the sequence number of the last one.
+    checkpoint: Mutex<u64>,
+}
+
+impl DirState {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        root: PathBuf,
+        allocator: Option<Allocator>,
+        space: Space,
+        reserve: u64,
+        checkpoint: Checkpoint,
+    ) -> Self {
+        let logs = checkpoint.logs.into_iter().map(|(folder, marks)| (folder, Known::Stored(marks))).collect();
+        Self {
+            disk,
+            root,
+            allocator,
+            failure: OnceLock::new(),
+            total: AtomicU64::new(space.total),
+            free: AtomicU64::new(space.free),
+            reserve,
+            spent: AtomicU64::new(0),
+            logs: Mutex::new(logs),
+            open_logs: AtomicUsize::new(0),
+            checkpoint: Mutex::new(checkpoint.sequence),
+        }
+    }
+
+    /// # Errors
+    /// Once the directory has failed.
+    pub(crate) fn check(&self) -> Result<(), DirOffline> {
+        match self.failure.get() {
+            None => Ok(()),
+            Some(cause) => Err(DirOffline { path: self.root.clone(), cause: Arc::clone(cause) }),
+        }
+    }
+
+    /// Takes the directory offline for good: what the kernel thinks is on disk cannot be told any more.
+    pub(crate) fn fail(&self, action: &str, error: &dyn Display) -> DirOffline {
+        let new: Arc<str> = format!("cannot {action}: {error}").into();
+        if self.failure.set(Arc::clone(&new)).is_ok() {
+            tracing::error!(path = %self.root.display(), cause = %new, "data directory goes offline");
+        }
+        let cause = self.failure.get().map_or(new, Arc::clone);
+        DirOffline { path: self.root.clone(), cause }
+    }
+
+    /// [`Self::fail`] of a result.
+    pub(crate) fn heed<T>(&self, action: &str, result: io::Result<T>) -> Result<T, DirOffline> {
+        result.map_err(|error| self.fail(action, &error))
+    }
+
+    pub(crate) fn space(&self) -> SpaceState {
+        SpaceState {
+            total_bytes: self.total.load(Ordering::Relaxed),
+            free_bytes: self.free.load(Ordering::Relaxed),
+            reserve_bytes: self.reserve,
+        }
+    }
+
+    /// Looks how full the disk is.
+    pub(crate) fn refresh_space(&self) -> Result<SpaceState, DirOffline> {
+        let space = self.heed("look at free space", self.disk.space(&self.root))?;
+        let before = self.space();
+        self.total.store(space.total, Ordering::Relaxed);
+        self.free.store(space.free, Ordering::Relaxed);
+        self.spent.store(0, Ordering::Relaxed);
+        let now = self.space();
+        match (before.is_below_reserve(), now.is_below_reserve()) {
+            (false, true) => {
+                tracing::warn!(
+                    free = now.free_bytes,
+                    reserve = now.reserve_bytes,
+                    "disk below its reserve: no produce"
+                );
+            }
+            (true, false) => tracing::info!(free = now.free_bytes, "disk above its reserve again"),
+            _ => {}
+        }
+        Ok(now)
+    }
+
+    /// Counts bytes that a log is about to take, and looks anew when the last look is worth little.
+    pub(crate) fn spend(&self, bytes: u64) -> Result<SpaceState, DirOffline> {
+        /// A look costs a microsecond: not for each small piece.
+        const LOOK_EVERY_BYTES: u64 = 1 << 20;
+        let spent = self.spent.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let state = self.space();
+        if spent >= LOOK_EVERY_BYTES || state.is_below_reserve() {
+            return self.refresh_space();
+        }
+        Ok(state)
+    }
+
+    /// What the checkpoint says of a folder.
+    pub(crate) fn marks_of(&self, folder: &str) -> Option<LogMarks> {
+        match self.logs.lock().get(folder)? {
+            Known::Stored(marks) => Some(*marks),
+            Known::Live(marks) => Some(marks.load()),
+        }
+    }
+
+    /// Whether a log of this folder is open.
+    pub(crate) fn is_open(&self, folder: &str) -> bool {
+        matches!(self.logs.lock().get(folder), Some(Known::Live(_)))
+    }
+
+    pub(crate) fn open_logs(&self) -> usize {
+        self.open_logs.load(Ordering::Acquire)
+    }
+
+    /// Notes that a log is open. The caller made sure that it was not.
+    pub(crate) fn register(&self, folder: &str, marks: LogMarks) -> Arc<Marks> {
+        let marks = Arc::new(Marks::new(marks));
+        let before = self.logs.lock().insert(folder.to_owned(), Known::Live(Arc::clone(&marks)));
+        debug_assert!(!matches!(before, Some(Known::Live(_))), "a log was opened twice");
+        self.open_logs.fetch_add(1, Ordering::AcqRel);
+        marks
+    }
+
+    /// The log is no longer open; its marks stay.
+    pub(crate) fn unregister(&self, folder: &str) {
+        let mut logs = self.logs.lock();
+        let Some(known) = logs.get_mut(folder) else { return };
+        if let Known::Live(marks) = known {
+            *known = Known::Stored(marks.load());
+            self.open_logs.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The log is no more.
+    pub(crate) fn forget(&self, folder: &str) {
+        if let Some(Known::Live(_)) = self.logs.lock().remove(folder) {
+            self.open_logs.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The number of the last checkpoint.
+    pub(crate) fn checkpoint_sequence(&self) -> u64 {
+        *self.checkpoint.lock()
+    }
+
+    /// Makes the marks of all logs durable. What they say on disk afterwards is at least as new as before the call.
+    pub(crate) fn write_checkpoint(&self) -> Result<(), DirOffline> {
+        self.check()?;
+        let mut sequence = self.checkpoint.lock();
+        let logs: BTreeMap<String, LogMarks> = {
+            let marks = |known: &Known| match known {
+                Known::Stored(marks) => *marks,
+                Known::Live(marks) => marks.load(),
+            };
+            self.logs.lock().iter().map(|(folder, known)| (folder.clone(), marks(known))).collect()
+        };
+        let checkpoint = Checkpoint { sequence: *sequence + 1, logs };
+        let path = checkpoint_path(&self.root);
+        self.heed("write the checkpoint", self.disk.replace(&path, &checkpoint.encode()))?;
+        *sequence = checkpoint.sequence;
+        Ok(())
+    }
+}
+
+/// The file of the checkpoint.
+pub(crate) fn checkpoint_path(root: &Path) -> PathBuf {
+    root.join("checkpoint")
+}

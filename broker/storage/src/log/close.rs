@@ -1,0 +1,67 @@
+//! The end of a log: closed in good order, or deleted.
+//!
+//! Must not know: what the data directory does afterwards.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::active::index_time;
+use super::{Folder, Log};
+use crate::dir::state::{DirOffline, DirState};
+
+impl Log {
+    /// Closes the log in good order: everything synced, the last segment cut at its last batch, so that it is opened again
+    /// without a scan and Kafka's tools read it without a complaint. Readers may go on.
+    ///
+    /// # Errors
+    /// When the disk fails; what was durable stays so.
+    pub fn close(mut self) -> Result<(), DirOffline> {
+        let dir = Arc::clone(&self.dir);
+        dir.check()?;
+        self.snapshot_producers();
+        let segment = Arc::clone(&self.active.segment);
+        dir.heed("read a time index", index_time(&segment))?;
+        self.write_indexes(&segment)?;
+        self.unsynced.on_seal(&segment, &self.folder, &*self.active.file);
+        let job = self.begin_sync();
+        dir.heed("seal a segment", self.active.file.seal())?;
+        if let Some(job) = job {
+            let synced = job.run()?;
+            self.marks.recovery_point.fetch_max(synced.until().0, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Takes the log out of the data directory, durably. Its folder, under another name, is left to be removed.
+    pub(crate) fn detach(self) -> Result<DeletedLog, DirOffline> {
+        let dir = Arc::clone(&self.dir);
+        dir.check()?;
+        // Nobody touches the folder by its old name any more.
+        self.unsynced.gate.shut();
+        drop(self.active.ahead);
+        dir.heed("seal a segment", self.active.file.seal())?;
+        let to = dir.root.join(self.name.deleted_folder(uuid::Uuid::new_v4()));
+        dir.heed("rename a deleted log", dir.disk.rename(self.folder.path(), &to))?;
+        dir.heed("sync the data directory", dir.disk.sync_dir(&dir.root))?;
+        dir.forget(&self.registration.folder_name);
+        Ok(DeletedLog { dir, folder: Folder::new(to) })
+    }
+}
+
+/// A log that is no longer there. Its files are, until [`DeletedLog::remove`].
+#[derive(Debug)]
+#[must_use = "files stay until they are removed, or the data directory is opened again"]
+pub struct DeletedLog {
+    dir: Arc<DirState>,
+    folder: Folder,
+}
+
+impl DeletedLog {
+    /// Removes the files. Readers keep what they hold.
+    ///
+    /// # Errors
+    /// When the disk fails: the data directory is offline.
+    pub fn remove(self) -> Result<(), DirOffline> {
+        self.dir.heed("remove a deleted log", self.dir.disk.remove_dir(self.folder.path()))
+    }
+}

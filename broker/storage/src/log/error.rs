@@ -1,0 +1,179 @@
+//! What can go wrong with a log, one enum per operation.
+//!
+//! Must not know: Kafka's error codes; the server translates.
+
+use std::io;
+
+use cairn_protocol::ids::{LeaderEpoch, Offset};
+
+use super::batch::BadBatch;
+use super::epochs::EpochOrderError;
+use super::producers::ProducerError;
+use super::reader::ReadError;
+use crate::dir::state::DirOffline;
+
+/// A batch was not appended. Nothing has changed, except after [`AppendError::Offline`].
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The disk is below its reserve; retriable: it passes when space returns. Leaders only.
+    #[error("{free_bytes} free bytes on disk are below the reserve of {reserve_bytes}")]
+    DiskReserve {
+        /// Free bytes of the file system.
+        free_bytes: u64,
+        /// What is kept free.
+        reserve_bytes: u64,
+    },
+    /// The disk is full; nothing was written, and it passes when space returns.
+    #[error("no space left on disk")]
+    DiskFull,
+    /// Larger than `max.message.bytes`, or than a whole segment. Leaders only.
+    #[error("batch of {size} bytes is larger than {limit}")]
+    TooLarge {
+        /// The batch's size.
+        size: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The producer's sequence or epoch does not follow on. Leaders only.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    /// A follower's batch does not begin where the log ends.
+    #[error("batch begins at offset {found}, the log ends at {end}")]
+    OffsetGap {
+        /// The batch's base offset.
+        found: Offset,
+        /// The log's end.
+        end: Offset,
+    },
+    /// The batch's leader epoch is older than the log's.
+    #[error(transparent)]
+    Epoch(#[from] EpochOrderError),
+    /// A follower's batch has no leader epoch.
+    #[error("batch has no leader epoch")]
+    NoEpoch,
+    /// The data directory has failed, before or just now.
+    #[error(transparent)]
+    Offline(#[from] DirOffline),
+}
+
+/// A log was not cut.
+#[derive(Debug, thiserror::Error)]
+pub enum TruncateError {
+    /// Below the log's start; [`super::Log::reset_to`] is for that.
+    #[error("cannot truncate to offset {to}: the log starts at {start}")]
+    BelowStart {
+        /// What was asked for.
+        to: Offset,
+        /// The log's start.
+        start: Offset,
+    },
+    /// The place of the cut could not be found.
+    #[error("cannot find where to truncate")]
+    Read(#[from] ReadError),
+    /// The data directory has failed, before or just now.
+    #[error(transparent)]
+    Offline(#[from] DirOffline),
+}
+
+/// Records were not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteRecordsError {
+    /// Behind the log's end.
+    #[error("offset {offset} is not within [{start}, {end}]")]
+    OutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// The log's start.
+        start: Offset,
+        /// The log's end.
+        end: Offset,
+    },
+    /// The data directory has failed, before or just now.
+    #[error(transparent)]
+    Offline(#[from] DirOffline),
+}
+
+/// A leader epoch was not noted.
+#[derive(Debug, thiserror::Error)]
+pub enum AssignEpochError {
+    /// It does not follow on.
+    #[error(transparent)]
+    Order(#[from] EpochOrderError),
+    /// The data directory has failed, before or just now.
+    #[error(transparent)]
+    Offline(#[from] DirOffline),
+}
+
+/// A log could not be opened. The partition is offline; others are not concerned, except by [`OpenLogError::Offline`].
+#[derive(Debug, thiserror::Error)]
+pub enum OpenLogError {
+    /// There is no such folder.
+    #[error("no log in folder {folder}")]
+    Missing {
+        /// The folder.
+        folder: String,
+    },
+    /// It is open already.
+    #[error("the log in folder {folder} is open already")]
+    AlreadyOpen {
+        /// The folder.
+        folder: String,
+    },
+    /// The log ends before its recovery point, or has a hole below it: data that was synced is gone. Nothing was cut.
+    #[error(
+        "log {folder} is corrupt: sound up to offset {sound_end} (segment {segment}, position {position}), but synced up \
+         to {recovery_point}; nothing was cut; restore the partition from a replica or a backup"
+    )]
+    Corrupt {
+        /// The folder.
+        folder: String,
+        /// The log is sound up to here.
+        sound_end: Offset,
+        /// It was synced up to here.
+        recovery_point: Offset,
+        /// The segment with the first unsound byte.
+        segment: Offset,
+        /// Where that is.
+        position: u64,
+        /// What is wrong there; nothing when the file just ends.
+        source: Option<BadBatch>,
+    },
+    /// The disk failed; the whole data directory is offline.
+    #[error(transparent)]
+    Offline(#[from] DirOffline),
+}
+
+impl OpenLogError {
+    /// Whether only this partition is concerned.
+    #[must_use]
+    pub fn is_of_partition(&self) -> bool {
+        !matches!(self, Self::Offline(_))
+    }
+}
+
+/// A log was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateLogError {
+    /// The folder is there already.
+    #[error("folder {folder} exists already")]
+    Exists {
+        /// The folder.
+        folder: String,
+    },
+    /// No space for it.
+    #[error("no space left on disk")]
+    DiskFull,
+    /// The data directory has failed, before or just now.
+    #[error(transparent)]
+    Offline(#[from] DirOffline),
+}
+
+/// Whether an error of the disk only says that it is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A leader epoch that a batch has to have.
+pub(crate) fn epoch_of(header: &cairn_protocol::records::BatchHeader) -> Result<LeaderEpoch, AppendError> {
+    header.leader_epoch.ok_or(AppendError::NoEpoch)
+}

@@ -1,0 +1,133 @@
+//! Roll: the active segment is sealed, a new one takes its place.
+//!
+//! Must not know: why.
+
+use std::sync::Arc;
+
+use cairn_protocol::ids::{Offset, Timestamp};
+
+use super::active::{Active, Indexer, index_time};
+use super::config::SEGMENT_MAX_BYTES;
+use super::error::{AppendError, is_full};
+use super::index::Index;
+use super::segment::{Extent, Largest, Segment};
+use super::{Folder, Log, LogConfig};
+use crate::dir::state::{DirOffline, DirState};
+use crate::disk::Growth;
+
+impl Log {
+    /// Begins a new segment at the log's end. The caller made sure that the active one is not empty.
+    pub(super) fn roll(&mut self, now: Timestamp) -> Result<(), AppendError> {
+        let base = self.end_offset();
+        let mut new = start_segment(&self.dir, &self.folder, &self.config, base, Some(&self.active))?;
+        new.since = Some(now);
+        self.snapshot_producers();
+        let new_segment = Arc::clone(&new.segment);
+        let old = std::mem::replace(&mut self.active, new);
+        let sealed = self.seal(old)?;
+        let mut segments = Vec::clone(&self.shared.segments.load());
+        segments.pop();
+        segments.push(sealed);
+        segments.push(new_segment);
+        self.shared.segments.store(Arc::new(segments));
+        Ok(())
+    }
+
+    /// Ends appends to a segment: indexes complete, file cut at its last batch.
+    pub(super) fn seal(&mut self, active: Active) -> Result<Arc<Segment>, DirOffline> {
+        let Active { file, segment, .. } = active;
+        let dir = Arc::clone(&self.dir);
+        dir.heed("read a time index", index_time(&segment))?;
+        self.unsynced.on_seal(&segment, &self.folder, &*file);
+        self.write_indexes(&segment)?;
+        dir.heed("seal a segment", file.seal())?;
+        dir.heed("open a sealed segment", reopen_sealed(&dir, &self.folder, &segment)).map(Arc::new)
+    }
+
+    /// Writes all of a segment's index entries that its files may lack.
+    pub(super) fn write_indexes(&mut self, segment: &Segment) -> Result<(), DirOffline> {
+        let (from_offset, from_time) = self.unsynced.indexed(segment.base);
+        let write = |path: &std::path::Path, entry_bytes: usize, from: usize, bytes: std::io::Result<Vec<u8>>| {
+            self.dir.disk.write_at(path, crate::num::as_u64(from * entry_bytes), &bytes?)
+        };
+        let offsets = segment.offsets.encode_from(from_offset);
+        self.dir.heed("write an index", write(&self.folder.offset_index(segment.base), 8, from_offset, offsets))?;
+        let times = segment.times.encode_from(from_time);
+        self.dir.heed("write a time index", write(&self.folder.time_index(segment.base), 12, from_time, times))
+    }
+}
+
+/// The same segment with maps of its own that are made on demand, instead of the writer's.
+pub(super) fn reopen_sealed(dir: &DirState, folder: &Folder, segment: &Segment) -> std::io::Result<Segment> {
+    let base = segment.base;
+    let bytes = dir.disk.open_sealed(&folder.segment(base))?;
+    let offsets = dir.disk.open_sealed(&folder.offset_index(base))?;
+    let times = dir.disk.open_sealed(&folder.time_index(base))?;
+    let extent = Extent {
+        end_position: segment.end_position(),
+        end_offset: segment.end_offset(),
+        largest: segment.largest(),
+        takes_appends: false,
+    };
+    let offsets = Index::of_file(base, offsets, segment.offsets.len());
+    let times = Index::of_file(base, times, segment.times.len());
+    Ok(Segment::new(base, bytes, offsets, times, &extent))
+}
+
+/// Why a segment was not started.
+pub(super) enum StartError {
+    Full,
+    Offline(DirOffline),
+}
+
+impl From<StartError> for AppendError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Full => Self::DiskFull,
+            StartError::Offline(offline) => Self::Offline(offline),
+        }
+    }
+}
+
+/// Makes a new segment's file. The folder is not synced.
+pub(super) fn start_segment(
+    dir: &DirState,
+    folder: &Folder,
+    config: &LogConfig,
+    base: Offset,
+    previous: Option<&Active>,
+) -> Result<Active, StartError> {
+    let growth = growth(config);
+    let file = dir.disk.create_append(&folder.segment(base), growth).map_err(|error| {
+        if is_full(&error) { StartError::Full } else { StartError::Offline(dir.fail("create a segment", &error)) }
+    })?;
+    let extent = Extent { end_position: 0, end_offset: base, largest: Largest::none(base), takes_appends: true };
+    let segment = Segment::new(base, file.shared(), Index::empty(base), Index::empty(base), &extent);
+    let ahead = match (&dir.allocator, previous.and_then(|previous| previous.ahead.as_ref())) {
+        (Some(allocator), Some(previous)) => Some(allocator.attach_next(file.shared(), growth.chunk, previous)),
+        (Some(allocator), None) => Some(allocator.attach(file.shared(), growth.chunk)),
+        (None, _) => None,
+    };
+    Ok(Active {
+        ahead,
+        file,
+        segment: Arc::new(segment),
+        indexer: Indexer::default(),
+        first_timestamp: None,
+        since: None,
+        jitter_seed: jitter_seed(folder),
+    })
+}
+
+/// A number that differs between logs and stays the same for one.
+pub(super) fn jitter_seed(folder: &Folder) -> u64 {
+    u64::from(crc32c::crc32c(folder.path().as_os_str().as_encoded_bytes()))
+}
+
+/// How far a segment's file may grow: one batch may be larger than a segment when it came from a leader with other settings.
+pub(super) fn growth(config: &LogConfig) -> Growth {
+    /// Larger than any batch that the wire lets in.
+    const LARGEST_BATCH_BYTES: u64 = 128 << 20;
+    let capacity = config.segment_bytes.clamp(LARGEST_BATCH_BYTES, SEGMENT_MAX_BYTES);
+    Growth { capacity, chunk: config.prepare_chunk() }
+}

@@ -1,0 +1,112 @@
+//! Time to offset: ListOffsets by timestamp and for the largest timestamp.
+//!
+//! Must not know: requests, special timestamps on the wire.
+
+use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
+use cairn_protocol::records::{BatchView, DecompressLimits};
+
+use super::reader::{LogReader, ReadError};
+use super::segment::{Fault, Found, Segment};
+
+/// A record's offset and timestamp, and the epoch that it was written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOffset {
+    /// The record's offset.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+    /// The epoch of the leader that wrote it.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+impl LogReader {
+    /// The first record at or behind the log's start, below `end`, that is at least as young as `timestamp`. May wait for
+    /// the disk.
+    ///
+    /// # Errors
+    /// When the log cannot be read there.
+    pub fn offset_for_time(&self, timestamp: Timestamp, end: Offset) -> Result<Option<TimedOffset>, ReadError> {
+        let segments = self.shared.segments.load_full();
+        let start = self.start_offset();
+        for segment in segments.iter() {
+            if segment.end_offset() <= start || segment.largest().timestamp < timestamp {
+                continue;
+            }
+            if segment.base >= end {
+                break;
+            }
+            let from = self.heed(start_of_search(segment, timestamp, start))?;
+            let mut position = from;
+            while let Some(found) = self.heed(segment.batch_at(position))? {
+                if found.batch.base_offset() >= end {
+                    return Ok(None);
+                }
+                let young_enough = |record: &TimedOffset| record.timestamp >= timestamp && record.offset >= start;
+                if found.batch.header.max_timestamp >= timestamp
+                    && found.batch.end_offset() > start
+                    && let Some(record) = self.record(segment, &found, young_enough)?
+                {
+                    return Ok((record.offset < end).then_some(record));
+                }
+                position += found.batch.size;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record that has the largest timestamp of the log, or `None` when no record has one.
+    ///
+    /// # Errors
+    /// When the log cannot be read there.
+    pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, ReadError> {
+        let segments = self.shared.segments.load_full();
+        // Of equal ones the first.
+        let largest = segments.iter().rev().max_by_key(|segment| segment.largest().timestamp);
+        let Some(segment) = largest else { return Ok(None) };
+        let largest = segment.largest();
+        if largest.timestamp.0 < 0 {
+            return Ok(None);
+        }
+        let Some(found) = self.heed(segment.find(largest.offset))? else { return Ok(None) };
+        self.record(segment, &found, |record| record.timestamp >= largest.timestamp)
+    }
+
+    /// The first record of a batch for which `wanted`.
+    fn record(
+        &self,
+        segment: &Segment,
+        found: &Found,
+        wanted: impl Fn(&TimedOffset) -> bool,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        let (from, to) = (found.position, found.position + found.batch.size);
+        self.heed(segment.bytes.populate(from..to).map_err(|error| segment.io(error)))?;
+        let bytes = self.heed(segment.slice(from, to))?;
+        let unreadable = |reason: String| ReadError::Records { offset: found.batch.base_offset(), reason };
+        let view = BatchView::parse(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        let records =
+            view.records(&bytes, &DecompressLimits::default()).map_err(|error| unreadable(error.to_string()))?;
+        for record in records.iter() {
+            let record = record.map_err(|error| unreadable(error.to_string()))?;
+            let timed = TimedOffset {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                leader_epoch: found.batch.header.leader_epoch,
+            };
+            if wanted(&timed) {
+                return Ok(Some(timed));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Nothing before this position is as young as `timestamp` and at or behind `start`.
+fn start_of_search(segment: &Segment, timestamp: Timestamp, start: Offset) -> Result<u64, Fault> {
+    // An entry says that nothing before its batch is as young as the entry: with an equal one the batch itself may do.
+    let older = segment.times.last_where(|entry| entry.timestamp < timestamp).map_err(|error| segment.io(error))?;
+    let from_start = |offset| Ok(segment.find(offset)?.map_or(segment.end_position(), |found| found.position));
+    let Some((_, older)) = older else { return from_start(start) };
+    let offset = segment.base.plus(i64::from(older.relative));
+    let entry_holds = segment.find(offset)?.is_some_and(|found| found.batch.header.max_timestamp == older.timestamp);
+    from_start(if entry_holds { offset.max(start) } else { start })
+}
