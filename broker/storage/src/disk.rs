@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::map_budget::{MapBudget, MapUsage};
+
 #[cfg(test)]
 mod conformance;
 pub mod faulty;
@@ -84,6 +86,22 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Takes the file at `path` (made when missing) as a lock, for as long as the answer lives; a crash frees it.
     /// [`io::ErrorKind::WouldBlock`] when another holds it.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
+
+    /// Maps and descriptors that the body uses now, for metrics; nothing where it uses none.
+    fn usage(&self) -> MapUsage {
+        MapUsage::default()
+    }
+}
+
+/// The best body for this machine: mapped where the kernel can populate maps, else portable.
+#[must_use]
+pub fn best(sealed: MapBudget) -> Arc<dyn Disk> {
+    #[cfg(target_os = "linux")]
+    match mapped::MappedDisk::new(mapped::MappedLimits { sealed, ..Default::default() }) {
+        Ok(disk) => return Arc::new(disk),
+        Err(error) => tracing::warn!(%error, "segments are written through pwrite"),
+    }
+    Arc::new(portable::PortableDisk::new(sealed))
 }
 
 /// A lock that ends when it is dropped.

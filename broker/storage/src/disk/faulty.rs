@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::map_budget::MapUsage;
+
 use super::{AppendFile, Disk, Entry, Growth, Lock, REPLACEMENT_SUFFIX, SealedFile, Space};
 
 mod file;
@@ -360,5 +362,9 @@ impl Disk for FaultyDisk {
     fn lock(&self, path: &Path) -> io::Result<Lock> {
         self.plan.pass(Call::Lock, path)?;
         self.inner.lock(path)
+    }
+
+    fn usage(&self) -> MapUsage {
+        self.inner.usage()
     }
 }

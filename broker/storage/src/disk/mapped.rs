@@ -57,12 +57,6 @@ impl MappedDisk {
         let sealed = Arc::new(SealedMaps::new(limits.sealed, Arc::clone(&gauges)));
         Ok(Self { gauges, sealed, descriptors: Arc::new(Descriptors::new(limits.max_descriptors)) })
     }
-
-    /// What it uses now.
-    #[must_use]
-    pub fn usage(&self) -> MapUsage {
-        self.gauges.read(u64::try_from(self.descriptors.count()).unwrap_or(u64::MAX))
-    }
 }
 
 impl Disk for MappedDisk {
@@ -89,4 +83,8 @@ impl Disk for MappedDisk {
     }
 
     on_real_files!();
+
+    fn usage(&self) -> MapUsage {
+        self.gauges.read(u64::try_from(self.descriptors.count()).unwrap_or(u64::MAX))
+    }
 }

@@ -139,7 +139,8 @@ impl Survival {
         }
     }
 
-    fn content(&mut self, live: &[u8], durable: &[u8]) -> Vec<u8> {
+    /// What is left of a file. `cut` is its least length since `durable` was.
+    fn content(&mut self, live: &[u8], durable: &[u8], cut: Option<usize>) -> Vec<u8> {
         let unit = match self.crash {
             Crash::LoseUnsynced => return durable.to_vec(),
             Crash::KeepAll => return live.to_vec(),
@@ -148,12 +149,20 @@ impl Survival {
         if live == durable {
             return live.to_vec();
         }
-        let len = if self.coin() { live.len() } else { durable.len() };
+        let cut = cut.unwrap_or(usize::MAX);
         let mut content = durable.to_vec();
-        content.resize(len, 0);
+        // The length is either the new one, and with it the cut that came before, or still the old one; then what was
+        // written behind the cut has no place in the file.
+        let reach = if self.coin() {
+            content.truncate(cut);
+            content.resize(live.len(), 0);
+            live.len()
+        } else {
+            live.len().min(cut)
+        };
         for (index, piece) in content.chunks_mut(unit).enumerate() {
             let from = index * unit;
-            let Some(new) = live.get(from..live.len().min(from + piece.len())) else { break };
+            let Some(new) = live.get(from..reach.min(from + piece.len())) else { break };
             if piece.get(..new.len()) != Some(new) && self.coin() {
                 piece[..new.len()].copy_from_slice(new);
             }

@@ -40,12 +40,6 @@ impl PortableDisk {
         Self { gauges, sealed, files: Arc::default() }
     }
 
-    /// What it uses now.
-    #[must_use]
-    pub fn usage(&self) -> MapUsage {
-        self.gauges.read(self.files.load(Ordering::Relaxed))
-    }
-
     fn append_file(&self, file: File, len: u64, growth: Growth) -> Box<dyn AppendFile> {
         self.files.fetch_add(1, Ordering::Relaxed);
         let shared = PortableShared {
@@ -87,6 +81,10 @@ impl Disk for PortableDisk {
     }
 
     on_real_files!();
+
+    fn usage(&self) -> MapUsage {
+        self.gauges.read(self.files.load(Ordering::Relaxed))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

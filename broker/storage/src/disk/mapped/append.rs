@@ -250,7 +250,7 @@ impl SharedFile for MappedShared {
         // The sync has write-protected the piece that the next append goes to. Meeting that here costs nobody anything;
         // once the writer has passed it there is nothing left to meet.
         let chunk = u64::from(self.growth.chunk.bytes());
-        let rest = self.written()..(end + 1).next_multiple_of(chunk).min(self.prepared());
+        let rest = self.written()..end.next_multiple_of(chunk).min(self.prepared());
         let growing = self.growing.lock();
         if rest.is_empty() || growing.sealed {
             return Ok(());
@@ -260,7 +260,12 @@ impl SharedFile for MappedShared {
 
     fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
         self.check(&range)?;
-        map::start_writeback(&*self.file()?, range)
+        // The piece that appends still go to is left out: writing it back would protect it against them.
+        let end = range.end - range.end % u64::from(self.growth.chunk.bytes());
+        if range.start >= end {
+            return Ok(());
+        }
+        map::start_writeback(&*self.file()?, range.start..end)
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Inode {
 struct Content {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// The least length since the last sync: what was durable behind it is gone as soon as a new length is durable.
+    cut: Option<usize>,
     /// No name leads here any more, so its space is given back.
     unlinked: bool,
 }
@@ -109,6 +111,7 @@ impl Inode {
     pub(super) fn sync_all(&self) {
         let content = &mut *self.content.lock();
         content.durable.clone_from(&content.live);
+        content.cut = None;
     }
 
     /// Makes the pages that hold `range` durable, and the length; other pages stay as they were.
@@ -116,6 +119,9 @@ impl Inode {
         let content = &mut *self.content.lock();
         let page = CrashUnit::Page.bytes();
         let range = as_range(range)?;
+        if let Some(cut) = content.cut.take() {
+            content.durable.truncate(cut);
+        }
         content.durable.resize(content.live.len(), 0);
         let start = range.start / page * page;
         let end = range.end.next_multiple_of(page).min(content.live.len());
@@ -137,10 +143,10 @@ impl Inode {
     /// The file as it is after a crash.
     pub(super) fn survive(&self, survival: &mut Survival, usage: &Arc<Usage>) -> Self {
         let content = self.content.lock();
-        let kept = survival.content(&content.live, &content.durable);
+        let kept = survival.content(&content.live, &content.durable, content.cut);
         // What was there before the crash fits afterwards, even when the disk was made smaller since.
         usage.space.lock().0 += as_u64(kept.len());
-        let content = Content { live: kept.clone(), durable: kept, unlinked: false };
+        let content = Content { live: kept.clone(), durable: kept, cut: None, unlinked: false };
         Self { content: Mutex::new(content), usage: Arc::clone(usage) }
     }
 }
@@ -150,6 +156,9 @@ impl Content {
         let target = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         if !self.unlinked {
             usage.resize(as_u64(self.live.len()), len)?;
+        }
+        if target < self.live.len() {
+            self.cut = Some(self.cut.map_or(target, |cut| cut.min(target)));
         }
         self.live.resize(target, 0);
         Ok(())

@@ -164,3 +164,51 @@ fn a_removed_folder_comes_back_unless_its_parent_was_synced() {
     assert_eq!(disk.list(&root).unwrap(), []);
     assert_eq!(disk.space(&root).unwrap().free, DEFAULT_CAPACITY_BYTES);
 }
+
+/// A file of ones, all durable, cut to 4 KiB; then 4 KiB of twos behind the cut, of which the first 512 bytes are synced if
+/// `synced`.
+fn cut_and_appended(synced: Synced) -> (MemoryDisk, PathBuf) {
+    let (disk, root) = disk();
+    let path = durable_file(&disk, &root, &[1; 16_384]);
+    let mut file = disk.open_append(&path, 4_096, Growth::up_to(1 << 20)).unwrap();
+    file.shared().prepare(16_384).unwrap();
+    file.append(&[&[2; 4_096]]).unwrap();
+    if synced == Synced::Yes {
+        file.shared().sync(4_096..4_608).unwrap();
+    }
+    (disk, path)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    Yes,
+    No,
+}
+
+#[test]
+fn what_was_cut_never_follows_what_was_synced_after_the_cut() {
+    let crashes = (0..64).map(|seed| Crash::Random { seed, unit: CrashUnit::Sector }).chain([Crash::LoseUnsynced]);
+    for crash in crashes {
+        let (disk, path) = cut_and_appended(Synced::Yes);
+        disk.crash(crash);
+        let content = disk.read(&path, 1 << 20).unwrap();
+        assert!(content[..4_096].iter().all(|byte| *byte == 1), "{crash:?}");
+        assert!(content[4_096..4_608].iter().all(|byte| *byte == 2), "{crash:?}");
+        assert!(!content[4_608..].contains(&1), "{crash:?}: a later length is durable, so the cut is");
+    }
+}
+
+#[test]
+fn a_cut_that_was_not_synced_may_revert_but_not_mix() {
+    let mut reverted = 0;
+    for seed in 0..64 {
+        let (disk, path) = cut_and_appended(Synced::No);
+        disk.crash(Crash::Random { seed, unit: CrashUnit::Sector });
+        let behind = disk.read(&path, 1 << 20).unwrap().split_off(4_096);
+        if behind.contains(&1) {
+            reverted += 1;
+            assert_eq!(behind, [1; 12_288], "seed {seed}");
+        }
+    }
+    assert!((10..54).contains(&reverted), "{reverted} of 64");
+}
