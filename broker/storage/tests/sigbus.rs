@@ -38,6 +38,12 @@ fn scene() {
             // On a thread of its own: each has its own alternate stack.
             std::thread::spawn(move || println!("{}", slice[100_000])).join().unwrap();
         }
+        "deep" => {
+            disk.write_at(&path, 0, &[1; 150_000]).unwrap();
+            let slice = disk.open_sealed(&path).unwrap().slice(0..150_000).unwrap();
+            disk.truncate(&path, 4096).unwrap();
+            std::thread::spawn(move || println!("{}", touch_deep(stack_end() + ROOM_BYTES, &slice))).join().unwrap();
+        }
         "foreign" => {
             disk.write_at(&path, 0, &[1; 150_000]).unwrap();
             let _slice = disk.open_sealed(&path).unwrap().slice(0..150_000).unwrap();
@@ -50,6 +56,32 @@ fn scene() {
         other => panic!("no scene {other}"),
     }
     unreachable!("the memory behind the file's end was readable");
+}
+
+/// Less than a signal's frame needs.
+const ROOM_BYTES: usize = 1_024;
+
+/// Uses up the stack down to `until`, then touches what is not there.
+fn touch_deep(until: usize, slice: &[u8]) -> u8 {
+    let here = std::hint::black_box([0u8; 16]);
+    if here.as_ptr().addr() < until {
+        return slice[100_000];
+    }
+    touch_deep(until, slice).wrapping_add(std::hint::black_box(here)[0])
+}
+
+/// The lowest address of this thread's stack.
+#[expect(unsafe_code, reason = "only the C library knows")]
+fn stack_end() -> usize {
+    // SAFETY: the attributes are filled by the first call before the second reads them, and freed once.
+    unsafe {
+        let mut attributes = std::mem::zeroed();
+        assert_eq!(libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes), 0);
+        let (mut start, mut len) = (std::ptr::null_mut(), 0);
+        assert_eq!(libc::pthread_attr_getstack(&raw const attributes, &raw mut start, &raw mut len), 0);
+        libc::pthread_attr_destroy(&raw mut attributes);
+        start.addr()
+    }
 }
 
 #[expect(unsafe_code, reason = "a map that storage does not know of")]
@@ -84,6 +116,15 @@ fn a_cut_sealed_file_is_named() {
     let expected = format!("fatal: SIGBUS: the disk failed at offset 100000 of {}\n", path.display());
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains(&expected), "{text}");
+    assert_eq!(output.status.code(), Some(cairn_storage::sigbus::EXIT_STORAGE_FAILED));
+}
+
+#[test]
+fn the_handler_needs_no_room_on_the_stack() {
+    let (output, path) = play("deep");
+    let expected = format!("fatal: SIGBUS: the disk failed at offset 100000 of {}\n", path.display());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains(&expected), "{:?}: {text}", output.status);
     assert_eq!(output.status.code(), Some(cairn_storage::sigbus::EXIT_STORAGE_FAILED));
 }
 

@@ -142,6 +142,50 @@ fn allocation_doubles_from_a_small_first_step() {
     assert_eq!(fs::metadata(&path).unwrap().len(), 10, "a reopened file gives back what it does not need");
 }
 
+/// Page faults of this thread that did not wait for the disk.
+fn minor_faults() -> u64 {
+    let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
+    // The name of the thread, in brackets, may hold spaces; the count is the eighth field behind it.
+    let behind_name = stat.rsplit_once(')').unwrap().1;
+    behind_name.split_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+/// Faults that asking itself, and the first use of some stack, may bring.
+const OTHER_FAULTS: u64 = 30;
+
+#[test]
+fn appends_to_prepared_pages_meet_no_page_fault() {
+    let (disk, folder) = disk(10, 1 << 30, 16);
+    let mut file = disk.create_append(&folder.path().join("log"), Growth::up_to(64 << 20)).unwrap();
+    let batch = vec![7; 10_000];
+    file.shared().prepare(16 << 20).unwrap();
+    let before = minor_faults();
+    while file.written() + 10_000 <= 16 << 20 {
+        file.append(&[&batch]).unwrap();
+    }
+    let faults = minor_faults() - before;
+    assert!(faults < OTHER_FAULTS, "{faults} faults on 4,096 pages");
+}
+
+#[test]
+fn appends_behind_a_sync_meet_no_page_fault() {
+    let (disk, folder) = disk(10, 1 << 30, 16);
+    let growth = Growth { capacity: 64 << 20, chunk: PrepareChunk::SYNCED };
+    let mut file = disk.create_append(&folder.path().join("log"), growth).unwrap();
+    let shared = file.shared();
+    shared.prepare(1 << 20).unwrap();
+    let batch = [7; 1_000];
+    let mut faults = 0;
+    // A page to write each time: the sync has protected it, and the piece of four pages that it lies in.
+    for _ in 0..200 {
+        let before = minor_faults();
+        file.append(&[&batch]).unwrap();
+        faults += minor_faults() - before;
+        shared.sync(file.written() - 1_000..file.written()).unwrap();
+    }
+    assert!(faults < OTHER_FAULTS, "{faults} faults in 200 appends");
+}
+
 fn sealed(disk: &MappedDisk, folder: &tempfile::TempDir, count: usize, len: usize) -> Vec<Arc<dyn SealedFile>> {
     let open = |n: usize| {
         let path = folder.path().join(n.to_string());
