@@ -4,6 +4,7 @@
 pub mod allocator;
 pub mod dir;
 pub mod disk;
+pub mod inspect;
 pub mod log;
 pub mod map_budget;
 mod num;

@@ -257,7 +257,9 @@ impl DirState {
     }
 }
 
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+
 /// The file of the checkpoint.
 pub(crate) fn checkpoint_path(root: &Path) -> PathBuf {
-    root.join("checkpoint")
+    root.join(CHECKPOINT_FILE)
 }

@@ -106,6 +106,13 @@ impl Entry for TimeEntry {
     }
 }
 
+/// How many entries `file` has before the filler that may end it.
+pub(crate) fn count_entries<E: Entry>(file: &dyn SealedFile) -> io::Result<usize> {
+    let whole = as_usize(file.len()) / E::BYTES;
+    let bytes = file.slice(0..as_u64(whole * E::BYTES))?;
+    Ok(partition_point(whole, |at| !E::decode(&bytes[at * E::BYTES..]).is_filler()))
+}
+
 /// One index: entries that are in its file, then entries that are in memory (of the active segment only).
 ///
 /// One writer adds, any number of readers search. Entries move from memory to the file by [`Index::shed`].
@@ -136,13 +143,6 @@ impl<E: Entry> Index<E> {
     fn with(base: Offset, file: Option<Arc<dyn SealedFile>>, in_file: usize) -> Self {
         let parts = Parts { file, in_file, tail: Tail::new() };
         Self { parts: ArcSwap::from_pointee(parts), base, entry: std::marker::PhantomData }
-    }
-
-    /// How many entries `file` has before the filler that may end it.
-    pub(crate) fn count_in(file: &dyn SealedFile) -> io::Result<usize> {
-        let whole = as_usize(file.len()) / E::BYTES;
-        let bytes = file.slice(0..as_u64(whole * E::BYTES))?;
-        Ok(partition_point(whole, |at| !E::decode(&bytes[at * E::BYTES..]).is_filler()))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -352,6 +352,6 @@ mod tests {
         bytes.resize(1003, 0);
         disk.write_at(path, 0, &bytes).unwrap();
         let file = disk.open_sealed(path).unwrap();
-        assert_eq!(Index::<OffsetEntry>::count_in(&*file).unwrap(), 2);
+        assert_eq!(count_entries::<OffsetEntry>(&*file).unwrap(), 2);
     }
 }

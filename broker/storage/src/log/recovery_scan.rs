@@ -15,7 +15,7 @@ use super::active::{Indexer, index_time};
 use super::batch::{BadBatch, Stored};
 use super::delete::remove_if_there;
 use super::epochs::EpochHistory;
-use super::index::{Entry, Index, relative};
+use super::index::{Entry, Index, OffsetEntry, TimeEntry, count_entries, relative};
 use super::segment::{Extent, Fault, Largest, Segment};
 use super::{Folder, later};
 use crate::dir::state::DirState;
@@ -237,8 +237,8 @@ fn hints(dir: &DirState, folder: &Folder, task: &Task, whole: &Segment) -> Resul
     let Some(offsets_file) = open_if_there(&*dir.disk, &folder.offset_index(base)).map_err(io)? else {
         return Ok(nothing);
     };
-    let count = Index::<super::index::OffsetEntry>::count_in(&*offsets_file).map_err(io)?;
-    let offsets = Index::<super::index::OffsetEntry>::of_file(base, Arc::clone(&offsets_file), count);
+    let count = count_entries::<OffsetEntry>(&*offsets_file).map_err(io)?;
+    let offsets = Index::<OffsetEntry>::of_file(base, Arc::clone(&offsets_file), count);
     // Entries behind the limit are of a dead tail.
     let wanted = task.limit.map_or(task.from, |limit| limit.min(task.from));
     let Some(wanted) = relative(base, wanted) else { return Ok(nothing) };
@@ -264,7 +264,7 @@ type Hint = (u64, Offset, (Option<Arc<dyn SealedFile>>, usize), Largest);
 fn try_hint(
     dir: &DirState,
     folder: &Folder,
-    offsets: &Index<super::index::OffsetEntry>,
+    offsets: &Index<OffsetEntry>,
     at: usize,
     whole: &Segment,
 ) -> Result<Option<Hint>, Fault> {
@@ -289,8 +289,8 @@ fn try_hint(
         // Nothing in the log has a timestamp, or the index is lost: only a scan tells.
         return Ok(None);
     };
-    let count = Index::<super::index::TimeEntry>::count_in(&*times_file).map_err(io)?;
-    let times = Index::<super::index::TimeEntry>::of_file(base, Arc::clone(&times_file), count);
+    let count = count_entries::<TimeEntry>(&*times_file).map_err(io)?;
+    let times = Index::<TimeEntry>::of_file(base, Arc::clone(&times_file), count);
     let kept = times.last_where(|time| time.relative <= entry.relative).map_err(io)?;
     let largest = kept.map_or(Largest::none(base), |(_, time)| Largest {
         timestamp: time.timestamp,
