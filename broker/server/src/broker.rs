@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use cairn_metadata::{Answer, Command, NewBroker};
 use cairn_protocol::ids::BrokerId;
+use cairn_storage::DataDir;
+use cairn_storage::dir::{DirConfig, OpenDirError};
+use cairn_storage::disk::mapped::{MappedDisk, MappedLimits};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -17,11 +21,13 @@ use crate::api;
 use crate::cluster::{Cluster, ProposeError};
 use crate::config::{BrokerConfig, millis};
 use crate::dispatch::Dispatcher;
+use crate::fetch_sessions::FetchSessions;
 use crate::net::{
     BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo, RequestBudget,
     SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
+use crate::partitions::{Flusher, Partitions, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::telemetry::{Health, HttpError, HttpServer, Labels, Metrics};
 
@@ -55,6 +61,12 @@ pub enum StartError {
     /// The address of `metrics.listener` cannot be had.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The data directory is in use, damaged, or cannot be read.
+    #[error(transparent)]
+    DataDir(#[from] OpenDirError),
+    /// The system has no maps as they are needed.
+    #[error("cannot map files: {0}")]
+    Maps(std::io::Error),
     /// The cluster's metadata does not take this broker.
     #[error("cannot register with the cluster: {0}")]
     Register(String),
@@ -65,6 +77,8 @@ impl StartError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::DataDir(OpenDirError::AlreadyInUse { .. }) => 3,
+            Self::DataDir(_) | Self::Maps(_) => 4,
             Self::Bind(_) | Self::Http(_) | Self::Register(_) => 1,
         }
     }
@@ -83,17 +97,24 @@ impl Broker {
             metrics: http.address,
         };
         tasks.spawn(http.serve(Arc::clone(&metrics), Arc::clone(&health), stop.clone()));
+        let dir = open_data_dir(&config).await?;
+        let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
+        let partitions = Partitions::new(dir, Arc::clone(&flusher), config.clone());
         let node = Arc::new(Node {
             id: BrokerId(config.node_id),
             topic_defaults: config.topic_defaults(),
-            cluster: Cluster::new(),
             producer_ids: ProducerIds::default(),
+            cluster: Cluster::new(Arc::clone(&partitions)),
+            fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
+            partitions: Arc::clone(&partitions),
             metrics,
             config,
         });
         register(&node).await.map_err(|error| StartError::Register(error.to_string()))?;
         serve(&node, listeners, &stop, &tasks);
         health.set(Vec::new());
+        let upkeep = Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health };
+        tasks.spawn(upkeep.run(node.config.clone(), stop.clone()));
         Ok(Self { node, addresses, stop, tasks })
     }
 
@@ -113,10 +134,26 @@ impl Broker {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.close();
+        self.node.partitions.wake_fetches();
         if tokio::time::timeout(CONNECTIONS_STOP_MAX, self.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "connections did not end in time");
         }
+        let partitions = Arc::clone(&self.node.partitions);
+        if let Err(error) = tokio::task::spawn_blocking(move || partitions.close()).await {
+            tracing::error!(%error, "partitions not closed well");
+        }
     }
+}
+
+/// Takes the data directory, on a thread that may wait for the disk.
+async fn open_data_dir(config: &BrokerConfig) -> Result<DataDir, StartError> {
+    let path = config.data_dir().to_owned();
+    let dir_config = DirConfig { reserve_bytes: config.log_disk_reserve_bytes, ..DirConfig::default() };
+    let open = move || {
+        let disk = MappedDisk::new(MappedLimits::default()).map_err(StartError::Maps)?;
+        DataDir::open(Arc::new(disk), path, &dir_config).map_err(StartError::DataDir)
+    };
+    tokio::task::spawn_blocking(open).await.expect("opening a data directory does not panic")
 }
 
 async fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BindError> {

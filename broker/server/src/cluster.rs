@@ -8,11 +8,14 @@ use arc_swap::ArcSwap;
 use cairn_metadata::{Answer, Command, Image, Rejected};
 use tokio::sync::Mutex;
 
+use crate::partitions::Partitions;
+
 /// Reads and changes the cluster's metadata.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     image: ArcSwap<Image>,
     index: Mutex<u64>,
+    partitions: Arc<Partitions>,
 }
 
 /// A command did not come to be.
@@ -21,11 +24,14 @@ pub(crate) enum ProposeError {
     /// The cluster's state forbids it.
     #[error(transparent)]
     Rejected(#[from] Rejected),
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    Stopping,
 }
 
 impl Cluster {
-    pub(crate) fn new() -> Self {
-        Self { image: ArcSwap::from_pointee(Image::default()), index: Mutex::new(0) }
+    pub(crate) fn new(partitions: Arc<Partitions>) -> Self {
+        Self { image: ArcSwap::from_pointee(Image::default()), index: Mutex::new(0), partitions }
     }
 
     /// The newest image whose partitions are open here.
@@ -39,7 +45,12 @@ impl Cluster {
         let mut index = self.index.lock().await;
         *index += 1;
         let applied = self.image().apply(*index, &command)?;
-        self.image.store(Arc::new(applied.image));
+        let image = Arc::new(applied.image);
+        let (partitions, carried_out) = (Arc::clone(&self.partitions), Arc::clone(&image));
+        tokio::task::spawn_blocking(move || partitions.carry_out(&carried_out, &applied.delta))
+            .await
+            .map_err(|_| ProposeError::Stopping)?;
+        self.image.store(image);
         Ok(applied.answer)
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Outcome<T> {
     Later(Pin<Box<dyn Future<Output = T> + Send>>, Order),
     /// The client wants no answer.
     Silent,
+    /// The client wants no answer, and can be told of an error in no other way than by ending the connection.
+    Close(Box<str>),
 }
 
 impl<T> Outcome<T> {
@@ -92,6 +94,7 @@ pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
     };
     match handle(node, &call, request) {
         Outcome::Now(response) => Answer::Now(finish(node, &call, &response)),
+        Outcome::Close(why) => Answer::Close(why),
         Outcome::Silent => {
             node.metrics.observe(call.api, call.begun.elapsed());
             Answer::Now(Vec::new())
@@ -124,7 +127,7 @@ pub(crate) fn encode(call: &Call, body_version: i16, response: &impl Message) ->
 }
 
 /// An error with its causes, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -19,6 +19,10 @@ mod producer_ids;
 mod topics;
 
 mod cluster;
+mod fetch_sessions;
+mod partitions;
+
+mod clock;
 
 mod telemetry;
 

@@ -3,14 +3,15 @@
 //! Must not know: sockets, any single API.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cairn_metadata::Image;
 use cairn_metadata::configs::ConfigMap;
-use cairn_protocol::ids::{BrokerId, Timestamp};
+use cairn_protocol::ids::BrokerId;
 
 use crate::cluster::Cluster;
 use crate::config::BrokerConfig;
+use crate::fetch_sessions::FetchSessions;
+use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::telemetry::Metrics;
 
@@ -23,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) topic_defaults: ConfigMap,
     pub(crate) cluster: Cluster,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) partitions: Arc<Partitions>,
+    pub(crate) fetch_sessions: FetchSessions,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -30,11 +33,5 @@ impl Node {
     /// The cluster as this broker knows it now.
     pub(crate) fn image(&self) -> Arc<Image> {
         self.cluster.image()
-    }
-
-    /// The time by which records are stamped and kept.
-    pub(crate) fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 }

@@ -14,6 +14,7 @@ use crate::node::Node;
 
 pub(crate) mod addresses;
 pub(crate) mod authorized;
+mod blocking;
 pub(crate) mod refusal;
 
 macro_rules! apis {
@@ -37,12 +38,16 @@ macro_rules! apis {
 }
 
 apis! {
+    Produce => produce,
+    Fetch => fetch,
+    ListOffsets => list_offsets,
     Metadata => metadata,
     FindCoordinator => find_coordinator,
     ApiVersions => api_versions,
     CreateTopics => create_topics,
     DeleteTopics => delete_topics,
     InitProducerId => init_producer_id,
+    OffsetForLeaderEpoch => offset_for_leader_epoch,
     DescribeConfigs => describe_configs,
     CreatePartitions => create_partitions,
     IncrementalAlterConfigs => incremental_alter_configs,

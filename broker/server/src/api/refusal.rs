@@ -39,7 +39,7 @@ impl From<ProposeError> for Refusal {
 }
 
 fn error_of(error: &ProposeError) -> ErrorCode {
-    let ProposeError::Rejected(rejected) = error;
+    let ProposeError::Rejected(rejected) = error else { return ErrorCode::NotController };
     match rejected {
         Rejected::TopicName { .. } | Rejected::TopicNameCollision { .. } => ErrorCode::InvalidTopicException,
         Rejected::TopicExists { .. } => ErrorCode::TopicAlreadyExists,

@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 /// A broker with a data folder of its own, on free ports.
 pub(crate) struct TestBroker {
     pub(crate) broker: Broker,
-    _folder: TempDir,
+    #[allow(dead_code, reason = "for restarts, which come with durable metadata")]
+    folder: TempDir,
 }
 
 impl TestBroker {
@@ -31,7 +32,34 @@ impl TestBroker {
 
     async fn open(folder: TempDir, set: &[(&str, &str)]) -> Self {
         let broker = Broker::start(config(folder.path(), set)).await.unwrap();
-        Self { broker, _folder: folder }
+        Self { broker, folder }
+    }
+
+    /// Stops gracefully and starts again on the same data.
+    #[allow(dead_code, reason = "comes with durable metadata")]
+    pub(crate) async fn restart(self, set: &[(&str, &str)]) -> Self {
+        self.broker.shutdown().await;
+        Self::open(self.folder, set).await
+    }
+
+    /// All metrics as text.
+    pub(crate) async fn metrics(&self) -> String {
+        self.get("/metrics").await
+    }
+
+    /// Waits until the metrics have this line.
+    pub(crate) async fn wait_for_metric(&self, line: &str) {
+        while !self.metrics().await.lines().any(|shown| shown == line) {}
+    }
+
+    /// The answer to an HTTP request to the metrics listener.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.broker.addresses().metrics).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: cairn\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -1,0 +1,53 @@
+//! OffsetForLeaderEpoch, versions 2 to 4: where a leader's epoch ends (KIP-320), so that a client finds out whether what it has
+//! read was cut away.
+//!
+//! - The largest known epoch that is not above the one asked for, and its end; -1 for both where none is known.
+//! - An end behind what may be read is answered as the high watermark, so that no client believes records to be lost that it
+//!   could not have read.
+
+use std::sync::Arc;
+
+use cairn_protocol::ApiKey;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{LeaderEpoch, PartitionIndex};
+use cairn_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use cairn_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use cairn_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+
+use crate::dispatch::{Call, Outcome};
+use crate::node::Node;
+
+pub(super) fn handle(
+    node: &Arc<Node>,
+    _call: &Call,
+    request: OffsetForLeaderEpochRequest,
+) -> Outcome<OffsetForLeaderEpochResponse> {
+    let topic = |OffsetForLeaderTopic { topic, partitions }: OffsetForLeaderTopic| {
+        let partitions = partitions.into_iter().map(|asked| partition(node, &topic, &asked)).collect();
+        OffsetForLeaderTopicResult { topic, partitions }
+    };
+    let topics = request.topics.into_iter().map(topic).collect();
+    Outcome::Now(OffsetForLeaderEpochResponse { topics, ..OffsetForLeaderEpochResponse::default() })
+}
+
+fn partition(node: &Node, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+    let found = node.partitions.by_name(topic, PartitionIndex(asked.partition));
+    let found = found.map_err(|not_here| not_here.error_code()).and_then(|partition| {
+        partition.check_epoch(asked.current_leader_epoch)?;
+        let epoch = LeaderEpoch(asked.leader_epoch);
+        if epoch == partition.leader_epoch() {
+            return Ok(Some((epoch, partition.high_watermark())));
+        }
+        let end = partition.reader.end_for_epoch(epoch);
+        Ok(end.map(|end| (end.epoch, end.end.min(partition.high_watermark()))))
+    });
+    let answer = EpochEndOffset { partition: asked.partition, ..EpochEndOffset::default() };
+    match found {
+        Ok(None) => answer,
+        Ok(Some((epoch, end))) => EpochEndOffset { leader_epoch: epoch.0, end_offset: end.0, ..answer },
+        Err(error) => {
+            node.metrics.error(ApiKey::OffsetForLeaderEpoch, error);
+            EpochEndOffset { error_code: ErrorCode::code(error), ..answer }
+        }
+    }
+}

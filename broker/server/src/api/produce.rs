@@ -1,0 +1,278 @@
+//! Produce, versions 3 to 13 (0 to 2 are shown, as Kafka does for old librdkafka, and not served).
+//!
+//! - One record batch of format 2 for each partition, checked whole before it is appended: length, checksum, counts,
+//!   offsets, headers, and the records of a compressed batch in bounded memory. Each partition has its own outcome.
+//! - acks=0: no answer; after an error the connection ends, which is all that such a client can notice. acks=1 and acks=all:
+//!   answered when appended, and under `durability=synced` (or `flush.messages` reached) when on disk.
+//! - acks=all with fewer in-sync replicas than `min.insync.replicas`: NOT_ENOUGH_REPLICAS.
+//! - Idempotent producers: a retry of one of the last five batches is answered with where it is.
+//! - Transactions are refused with INVALID_TXN_STATE and a message; so are writes to the cluster's own topics, with
+//!   INVALID_TOPIC_EXCEPTION.
+//! - Below its disk reserve the broker answers KAFKA_STORAGE_ERROR, upon which clients keep the batch and try again.
+//! - Topics by id from 13 on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_metadata::configs::TimestampType;
+use cairn_metadata::names;
+use cairn_protocol::ApiKey;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use cairn_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use cairn_protocol::messages::{ProduceRequest, ProduceResponse};
+use cairn_protocol::records::{BatchView, InvalidProduced, ProduceLimits, Produced, TimestampAt};
+use cairn_storage::log::{AppendError, ProducerError};
+
+use crate::clock;
+use crate::dispatch::{Call, Outcome, describe};
+use crate::net::Order;
+use crate::node::Node;
+use crate::partitions::{AckWait, AppendRefused, NotHere, Partition, Required, Settings};
+
+/// The first version that names topics by id.
+const BY_ID_FROM: i16 = 13;
+
+pub(super) fn handle(node: &Arc<Node>, call: &Call, request: ProduceRequest) -> Outcome<ProduceResponse> {
+    let ProduceRequest { transactional_id, acks, topic_data, .. } = request;
+    let mut produce = Produce {
+        node,
+        by_id: call.version >= BY_ID_FROM,
+        now: clock::now(),
+        required: required(acks, transactional_id.as_deref()),
+        wait: AckWait::default(),
+        waiting: Vec::new(),
+        first_error: ErrorCode::None,
+    };
+    let responses = topic_data.into_iter().map(|topic| produce.topic(topic)).collect();
+    let mut response = ProduceResponse { responses, ..ProduceResponse::default() };
+    let Produce { wait, waiting, first_error, .. } = produce;
+    if acks == 0 {
+        return match first_error {
+            ErrorCode::None => Outcome::Silent,
+            error => Outcome::Close(format!("produce with acks=0 failed: {}", error.name()).into()),
+        };
+    }
+    if waiting.is_empty() {
+        return Outcome::Now(response);
+    }
+    let node = Arc::clone(node);
+    let answer = async move {
+        wait.await;
+        for lost in waiting.iter().filter(|waiting| !waiting.is_durable()) {
+            let refusal = Refusal::plain(ErrorCode::KafkaStorageError);
+            node.metrics.error(ApiKey::Produce, refusal.error);
+            let topic = response.responses.iter_mut().find(|topic| lost.is_of(topic));
+            let partition = topic.and_then(|topic| {
+                topic.partition_responses.iter_mut().find(|partition| partition.index == lost.held.index.0)
+            });
+            if let Some(partition) = partition {
+                *partition = refusal.answer(partition.index);
+            }
+        }
+        response
+    };
+    Outcome::Later(Box::pin(answer), Order::Pipelined)
+}
+
+fn required(acks: i16, transactional_id: Option<&str>) -> Result<Required, Refusal> {
+    if transactional_id.is_some() {
+        return Err(Refusal::transactions());
+    }
+    match acks {
+        0 => Ok(Required::Nothing),
+        1 => Ok(Required::Leader),
+        -1 => Ok(Required::InSyncReplicas),
+        _ => Err(Refusal::plain(ErrorCode::InvalidRequiredAcks)),
+    }
+}
+
+/// One request on its way through its partitions.
+struct Produce<'a> {
+    node: &'a Node,
+    by_id: bool,
+    now: Timestamp,
+    /// What the answer means, or why nothing is taken.
+    required: Result<Required, Refusal>,
+    wait: AckWait,
+    waiting: Vec<Waiting>,
+    first_error: ErrorCode,
+}
+
+/// A batch that has to be durable before the answer.
+struct Waiting {
+    held: Arc<Partition>,
+    end: Offset,
+}
+
+impl Waiting {
+    fn is_durable(&self) -> bool {
+        self.held.reader.durable_end() >= self.end
+    }
+
+    fn is_of(&self, topic: &TopicProduceResponse) -> bool {
+        if topic.topic_id.is_nil() { *topic.name == *self.held.topic } else { topic.topic_id == self.held.topic_id.0 }
+    }
+}
+
+impl Produce<'_> {
+    fn topic(&mut self, data: TopicProduceData) -> TopicProduceResponse {
+        let TopicProduceData { name, topic_id, partition_data } = data;
+        let mut partition_responses = Vec::with_capacity(partition_data.len());
+        for PartitionProduceData { index, records } in partition_data {
+            let found = if self.by_id {
+                self.node.partitions.by_id(TopicId(topic_id), PartitionIndex(index))
+            } else {
+                self.node.partitions.by_name(&name, PartitionIndex(index))
+            };
+            partition_responses.push(match self.append(found, records) {
+                Ok(response) => PartitionProduceResponse { index, ..response },
+                Err(refusal) => {
+                    self.node.metrics.error(ApiKey::Produce, refusal.error);
+                    if self.first_error == ErrorCode::None {
+                        self.first_error = refusal.error;
+                    }
+                    refusal.answer(index)
+                }
+            });
+        }
+        TopicProduceResponse { name, topic_id, partition_responses }
+    }
+
+    /// Checks one partition's batch, outside any lock, and appends it.
+    fn append(&mut self, found: Result<Arc<Partition>, NotHere>, records: Option<Bytes>) -> Result<PartitionProduceResponse, Refusal> {
+        let required = self.required.clone()?;
+        let partition = found?;
+        if names::is_internal(&partition.topic) {
+            return Err(Refusal::plain(ErrorCode::InvalidTopicException));
+        }
+        let settings = partition.settings();
+        if required == Required::InSyncReplicas && partition.in_sync_replicas() < settings.topic.min_insync_replicas {
+            return Err(Refusal::plain(ErrorCode::NotEnoughReplicas));
+        }
+        let records = records.unwrap_or_default();
+        let batch = BatchView::parse(&records).map_err(|error| Refusal::new(error.error_code(), &error))?;
+        if batch.header().attributes.is_transactional() {
+            return Err(Refusal::transactions());
+        }
+        let produced = batch.validate_produced(&ProduceLimits::default()).map_err(|error| Refusal::invalid(&error))?;
+        check_times(&settings, &produced, self.now)?;
+
+        let wait = &self.wait;
+        let appended = partition.append(&batch, &produced, self.now, required, || wait.ticket())?;
+        partition.publish(&appended, records.len());
+        let response = PartitionProduceResponse {
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.log_append_time.map_or(-1, |time| time.0),
+            log_start_offset: partition.reader.start_offset().0,
+            ..PartitionProduceResponse::default()
+        };
+        if appended.waits {
+            self.waiting.push(Waiting { held: Arc::clone(&partition), end: appended.end });
+        }
+        Ok(response)
+    }
+}
+
+/// Refuses records whose time is too far from the broker's.
+fn check_times(settings: &Settings, produced: &Produced, now: Timestamp) -> Result<(), Refusal> {
+    let settings = &settings.topic;
+    if settings.timestamp_type == TimestampType::LogAppendTime {
+        return Ok(());
+    }
+    let distance = |limit: Option<u64>| limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX);
+    let oldest = now.0.saturating_sub(distance(settings.timestamp_before_max_ms));
+    let newest = now.0.saturating_add(distance(settings.timestamp_after_max_ms));
+    let too_old = produced.min.filter(|min| min.timestamp.0 < oldest);
+    let too_new = produced.max.filter(|max| max.timestamp.0 > newest);
+    let outside: Vec<_> = too_old.into_iter().chain(too_new).collect();
+    if outside.is_empty() {
+        return Ok(());
+    }
+    let message = |at: &TimestampAt| {
+        let text = format!("timestamp {} is not within [{oldest}, {newest}]", at.timestamp);
+        BatchIndexAndErrorMessage { batch_index: at.offset_delta, batch_index_error_message: Some(text.into()) }
+    };
+    Err(Refusal {
+        error: ErrorCode::InvalidTimestamp,
+        message: Some("records were refused because of their timestamps".into()),
+        records: outside.iter().map(message).collect(),
+    })
+}
+
+/// Why a batch is not taken, as the client is told.
+#[derive(Clone, Debug)]
+struct Refusal {
+    error: ErrorCode,
+    message: Option<Box<str>>,
+    records: Vec<BatchIndexAndErrorMessage>,
+}
+
+impl Refusal {
+    fn plain(error: ErrorCode) -> Self {
+        Self { error, message: None, records: Vec::new() }
+    }
+
+    fn new(error: ErrorCode, why: &dyn std::error::Error) -> Self {
+        Self { error, message: Some(why.to_string().into()), records: Vec::new() }
+    }
+
+    fn transactions() -> Self {
+        let message = Some("transactions are not served yet".into());
+        Self { error: ErrorCode::InvalidTxnState, message, records: Vec::new() }
+    }
+
+    fn invalid(error: &InvalidProduced) -> Self {
+        let record = |batch_index| BatchIndexAndErrorMessage {
+            batch_index,
+            batch_index_error_message: Some(describe(error).into()),
+        };
+        Self { records: error.record_index().map(record).into_iter().collect(), ..Self::new(error.error_code(), error) }
+    }
+
+    fn answer(self, index: i32) -> PartitionProduceResponse {
+        PartitionProduceResponse {
+            index,
+            error_code: self.error.code(),
+            base_offset: -1,
+            record_errors: self.records,
+            error_message: self.message,
+            ..PartitionProduceResponse::default()
+        }
+    }
+}
+
+impl From<NotHere> for Refusal {
+    fn from(not_here: NotHere) -> Self {
+        match not_here {
+            NotHere::Offline(why) => {
+                Self { message: Some((*why).into()), ..Self::plain(ErrorCode::KafkaStorageError) }
+            }
+            other => Self::plain(other.error_code()),
+        }
+    }
+}
+
+impl From<AppendRefused> for Refusal {
+    fn from(refused: AppendRefused) -> Self {
+        let error = match &refused {
+            AppendRefused::Closed => return Self::plain(ErrorCode::UnknownTopicOrPartition),
+            AppendRefused::Log(error) => match error {
+                AppendError::DiskReserve { .. } | AppendError::DiskFull | AppendError::Offline(_) => {
+                    ErrorCode::KafkaStorageError
+                }
+                AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+                AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => {
+                    ErrorCode::OutOfOrderSequenceNumber
+                }
+                AppendError::Producer(ProducerError::InvalidEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
+                AppendError::Epoch(_) => ErrorCode::NotLeaderOrFollower,
+                AppendError::OffsetGap { .. } | AppendError::NoEpoch => ErrorCode::UnknownServerError,
+            },
+        };
+        Self::new(error, &refused)
+    }
+}

@@ -1,0 +1,17 @@
+//! The partitions that this broker keeps: appends under a short lock, reads beside it, and those who wait for either.
+//!
+//! Must not know: requests' bytes, sockets, how a log lies on disk.
+
+mod acks;
+mod arrivals;
+mod partition;
+mod registry;
+mod settings;
+mod upkeep;
+
+pub(crate) use acks::AckWait;
+pub(crate) use arrivals::Arrivals;
+pub(crate) use partition::{AppendRefused, Partition, Required};
+pub(crate) use registry::{NotHere, Partitions};
+pub(crate) use settings::Settings;
+pub(crate) use upkeep::{Flusher, Upkeep};

@@ -1,0 +1,361 @@
+//! One partition that this broker leads.
+//!
+//! Appends happen under a short lock that is never held while something is awaited or made durable. Reads take the log's
+//! reading side and the high watermark, and meet no lock. What waits (acks, fetches) is woken after the lock is let go.
+//!
+//! Must not know: requests, sockets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampType};
+use cairn_storage::dir::DirOffline;
+use cairn_storage::log::{
+    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Outcome, Removal, SyncJob, Synced,
+};
+use parking_lot::Mutex;
+
+use super::Settings;
+use super::acks::{AckQueue, Ticket};
+use super::arrivals::Waiting;
+use super::upkeep::Flusher;
+
+/// A partition whose log is open here.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_id: TopicId,
+    pub(crate) index: PartitionIndex,
+    pub(crate) reader: LogReader,
+    writer: Mutex<Writer>,
+    settings: ArcSwap<Settings>,
+    /// Records below it may be read by clients.
+    high_watermark: AtomicI64,
+    leader_epoch: AtomicI32,
+    waiting: Waiting,
+    flusher: Arc<Flusher>,
+    /// It is being deleted: whoever still holds it finds nothing to do here.
+    closed: AtomicBool,
+}
+
+/// What only appends, syncs and upkeep touch, one at a time.
+#[derive(Debug)]
+struct Writer {
+    /// None once the partition is deleted.
+    log: Option<Log>,
+    acks: AckQueue,
+    /// A thread is making the log durable, and will look again before it ends.
+    syncing: bool,
+    /// The flusher knows that something is to be made durable.
+    scheduled: bool,
+    /// Records since the last sync began.
+    unsynced_records: u64,
+    /// Bytes behind the high watermark, under `synced`.
+    unread_bytes: usize,
+}
+
+/// What a produce wants before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Required {
+    /// `acks=0`: nothing.
+    Nothing,
+    /// `acks=1`: the leader has it.
+    Leader,
+    /// `acks=all`: all in-sync replicas have it.
+    InSyncReplicas,
+}
+
+/// Where a produced batch is now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub(crate) base_offset: Offset,
+    /// The offset behind its last record.
+    pub(crate) end: Offset,
+    /// The time that its records were given, where the broker gives one.
+    pub(crate) log_append_time: Option<Timestamp>,
+    /// Whether a [`Ticket`] was taken, so that the answer has to wait.
+    pub(crate) waits: bool,
+}
+
+/// A batch was not appended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppendRefused {
+    #[error("the partition is being deleted")]
+    Closed,
+    #[error(transparent)]
+    Log(#[from] AppendError),
+}
+
+impl Partition {
+    pub(crate) fn new(
+        (topic, topic_id, index): (Arc<str>, TopicId, PartitionIndex),
+        log: Log,
+        settings: Settings,
+        leader_epoch: LeaderEpoch,
+        flusher: Arc<Flusher>,
+    ) -> Arc<Self> {
+        let reader = log.reader();
+        // Alone in the replica set, what was found is what there is; but under `synced` nobody may read what a power cut
+        // could still take away.
+        let readable = if settings.is_synced() { reader.durable_end() } else { reader.end_offset() };
+        let partition = Arc::new(Self {
+            topic,
+            topic_id,
+            index,
+            high_watermark: AtomicI64::new(readable.0),
+            leader_epoch: AtomicI32::new(leader_epoch.0),
+            settings: ArcSwap::from_pointee(settings),
+            waiting: Waiting::default(),
+            closed: AtomicBool::new(false),
+            writer: Mutex::new(Writer {
+                log: Some(log),
+                acks: AckQueue::default(),
+                syncing: false,
+                scheduled: false,
+                unsynced_records: 0,
+                unread_bytes: 0,
+            }),
+            reader,
+            flusher,
+        });
+        if readable < partition.reader.end_offset() {
+            partition.writer.lock().syncing = true;
+            partition.flusher.sync_now(&partition);
+        }
+        partition
+    }
+
+    /// Records below it may be read by clients. Without transactions it is the last stable offset too.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
+    }
+
+    /// Refuses a client whose leader epoch (-1: it says none) is not the present one (KIP-320).
+    pub(crate) fn check_epoch(&self, client: i32) -> Result<(), ErrorCode> {
+        match client.cmp(&self.leader_epoch().0) {
+            _ if client == -1 => Ok(()),
+            std::cmp::Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
+        }
+    }
+
+    /// How many replicas are in sync. A partition is alone until there is replication.
+    #[expect(clippy::unused_self, reason = "the replica set is the partition's")]
+    pub(crate) fn in_sync_replicas(&self) -> u32 {
+        1
+    }
+
+    pub(crate) fn set_leader_epoch(&self, epoch: LeaderEpoch) {
+        self.leader_epoch.store(epoch.0, Ordering::Release);
+        self.waiting.wake_all();
+    }
+
+    pub(crate) fn settings(&self) -> arc_swap::Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// Wakes the fetches that wait here, so that they answer with what there is.
+    pub(crate) fn wake_fetches(&self) {
+        self.waiting.wake_all();
+    }
+
+    /// Puts other settings in force.
+    pub(crate) fn update(&self, settings: Settings) {
+        if let Some(log) = &mut self.writer.lock().log {
+            log.update_config(settings.log.clone());
+        }
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Appends one batch that was checked. `ticket` is asked for when the answer has to wait until the batch is durable.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        batch: &BatchView<'_>,
+        produced: &Produced,
+        now: Timestamp,
+        required: Required,
+        ticket: impl FnOnce() -> Ticket,
+    ) -> Result<Appended, AppendRefused> {
+        let settings = self.settings.load();
+        let timestamps = match settings.log.timestamp_type {
+            TimestampType::CreateTime => TimestampPolicy::CreateTime { max: produced.max_timestamp() },
+            TimestampType::LogAppendTime => TimestampPolicy::LogAppendTime { now },
+        };
+        let role = AppendAs::Leader { epoch: self.leader_epoch(), now, timestamps };
+        let records = u64::try_from(batch.header().record_count).unwrap_or(0);
+
+        let mut writer = self.writer.lock();
+        let writer = &mut *writer;
+        let log = writer.log.as_mut().ok_or(AppendRefused::Closed)?;
+        let appended = log.append(batch, role)?;
+        let end = appended.last_offset.plus(1);
+        let synced = settings.is_synced();
+        writer.unread_bytes += if synced { batch.as_bytes().len() } else { 0 };
+        writer.unsynced_records += if appended.outcome == Outcome::Written { records } else { 0 };
+        let due = synced || writer.unsynced_records >= settings.log.flush_messages;
+        let waits = due && required != Required::Nothing && log.durable_end() < end;
+        if waits {
+            writer.acks.push(end, ticket());
+        }
+        if due && !writer.syncing {
+            writer.syncing = true;
+            self.flusher.sync_now(self);
+        } else if !due && !writer.scheduled {
+            writer.scheduled = true;
+            self.flusher.schedule(self, settings.log.flush_ms);
+        }
+        Ok(Appended {
+            base_offset: appended.base_offset,
+            end,
+            log_append_time: match settings.log.timestamp_type {
+                TimestampType::CreateTime => None,
+                TimestampType::LogAppendTime => Some(appended.max_timestamp),
+            },
+            waits,
+        })
+    }
+
+    /// What was appended may be read, where the topic's durability does not say otherwise. Called without the lock.
+    pub(crate) fn publish(&self, appended: &Appended, bytes: usize) {
+        if !self.settings.load().is_synced() {
+            self.raise_high_watermark(appended.end, bytes);
+        }
+    }
+
+    fn raise_high_watermark(&self, to: Offset, bytes: usize) {
+        if self.high_watermark.fetch_max(to.0, Ordering::SeqCst) < to.0 {
+            self.waiting.on_arrived(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Makes the log durable: once when it is only due, and again and again while somebody waits for it. Blocks.
+    ///
+    /// Group commit: what is appended while one sync runs goes with the next.
+    pub(super) fn sync(&self) {
+        let mut round = Round::First;
+        while let Some(job) = self.next_sync(round) {
+            round = Round::Further;
+            let begun = Instant::now();
+            let result = job.run();
+            self.flusher.observe_sync(begun.elapsed());
+            match result {
+                Ok(synced) => self.on_synced(synced),
+                Err(offline) => return self.on_sync_failed(&offline),
+            }
+        }
+    }
+
+    /// The flusher's turn: what was appended some time ago is to be made durable. Blocks.
+    pub(super) fn sync_scheduled(self: &Arc<Self>) {
+        {
+            let mut writer = self.writer.lock();
+            if writer.syncing {
+                // The running sync may have begun before the newest append, so this one comes again.
+                self.flusher.schedule(self, self.settings.load().log.flush_ms);
+                return;
+            }
+            writer.syncing = true;
+        }
+        self.sync();
+    }
+
+    fn next_sync(&self, round: Round) -> Option<SyncJob> {
+        let mut writer = self.writer.lock();
+        let wanted = round == Round::First || self.settings.load().is_synced() || !writer.acks.is_empty();
+        writer.unsynced_records = 0;
+        let job = if wanted { writer.log.as_mut().and_then(Log::begin_sync) } else { None };
+        if round == Round::First {
+            writer.scheduled = false;
+        }
+        writer.syncing = job.is_some();
+        job
+    }
+
+    fn on_synced(&self, synced: Synced) {
+        let (durable, bytes, tickets) = {
+            let mut writer = self.writer.lock();
+            let writer = &mut *writer;
+            let Some(log) = &mut writer.log else { return };
+            log.on_synced(synced);
+            let durable = log.durable_end();
+            (durable, std::mem::take(&mut writer.unread_bytes), writer.acks.release(durable))
+        };
+        if self.settings.load().is_synced() {
+            self.raise_high_watermark(durable, bytes);
+        }
+        drop(tickets);
+    }
+
+    /// The data directory is offline: nothing will become durable any more, and those who wait are told so.
+    fn on_sync_failed(&self, offline: &DirOffline) {
+        let tickets = {
+            let mut writer = self.writer.lock();
+            writer.syncing = false;
+            writer.acks.release_all()
+        };
+        tracing::debug!(topic = &*self.topic, partition = self.index.0, %offline, "sync failed");
+        drop(tickets);
+        self.waiting.wake_all();
+    }
+
+    /// Rolls and retains as the configs say. The files to be removed are removed by the caller, without the lock.
+    pub(super) fn maintain(&self, now: Timestamp) -> Result<Option<Removal>, DirOffline> {
+        let mut writer = self.writer.lock();
+        let Some(log) = &mut writer.log else { return Ok(None) };
+        let high_watermark = self.high_watermark();
+        log.note_high_watermark(high_watermark);
+        Ok(log.maintain(now, high_watermark)?.removal)
+    }
+
+    /// Moves the log's start; the files are removed by the caller.
+    pub(crate) fn delete_records_before(&self, offset: Offset) -> Result<Option<Removal>, DeleteRecordsRefused> {
+        let mut writer = self.writer.lock();
+        let log = writer.log.as_mut().ok_or(DeleteRecordsRefused::Closed)?;
+        Ok(log.delete_records_before(offset)?)
+    }
+
+    /// Ends all work here and gives the log away: to be deleted, or closed.
+    pub(super) fn close(&self) -> Option<Log> {
+        self.closed.store(true, Ordering::Release);
+        let (log, tickets) = {
+            let mut writer = self.writer.lock();
+            (writer.log.take(), writer.acks.release_all())
+        };
+        drop(tickets);
+        self.waiting.wake_all();
+        log
+    }
+}
+
+/// Which sync of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    First,
+    Further,
+}
+
+/// Records were not deleted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeleteRecordsRefused {
+    #[error("the partition is being deleted")]
+    Closed,
+    #[error(transparent)]
+    Log(#[from] DeleteRecordsError),
+}

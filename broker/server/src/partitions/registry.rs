@@ -1,0 +1,364 @@
+//! Which partitions are open here, by topic name and by topic id, and how they come and go with the cluster's metadata.
+//!
+//! Must not know: requests, who changes the metadata.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use cairn_metadata::configs::ConfigMap;
+use cairn_metadata::{Change, Delta, Image, Topic};
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
+use cairn_storage::DataDir;
+use cairn_storage::dir::{Closed, DirOffline, SpaceState};
+use cairn_storage::log::{CreateLogError, Log, LogName, OpenLogError};
+use parking_lot::RwLock;
+use rapidhash::fast::RandomState;
+
+use super::{Flusher, Partition, Settings};
+use crate::config::BrokerConfig;
+
+/// All partitions that this broker keeps.
+#[derive(Debug)]
+pub(crate) struct Partitions {
+    /// None once the broker has stopped.
+    dir: RwLock<Option<DataDir>>,
+    by_id: papaya::HashMap<TopicId, Arc<TopicPlaces>, RandomState>,
+    by_name: papaya::HashMap<Arc<str>, Arc<TopicPlaces>, RandomState>,
+    flusher: Arc<Flusher>,
+    config: BrokerConfig,
+    topic_defaults: ConfigMap,
+}
+
+/// The partitions of one topic by index.
+#[derive(Debug)]
+struct TopicPlaces {
+    name: Arc<str>,
+    places: ArcSwap<Vec<Place>>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Open(Arc<Partition>),
+    /// It is here, and cannot be served.
+    Offline(Arc<str>),
+}
+
+/// Why a partition cannot be used here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotHere {
+    #[error("no topic has this name")]
+    UnknownTopic,
+    #[error("no topic has this id")]
+    UnknownTopicId,
+    #[error("the topic has no such partition")]
+    UnknownPartition,
+    #[error("{0}")]
+    Offline(Arc<str>),
+}
+
+impl NotHere {
+    /// What a client is told.
+    pub(crate) fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic | Self::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+            Self::UnknownTopicId => ErrorCode::UnknownTopicId,
+            Self::Offline(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// How many partitions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) open: i64,
+    pub(crate) offline: i64,
+}
+
+impl Partitions {
+    pub(crate) fn new(dir: DataDir, flusher: Arc<Flusher>, config: BrokerConfig) -> Arc<Self> {
+        Arc::new(Self {
+            dir: RwLock::new(Some(dir)),
+            by_id: papaya::HashMap::with_hasher(RandomState::new()),
+            by_name: papaya::HashMap::with_hasher(RandomState::new()),
+            flusher,
+            topic_defaults: config.topic_defaults(),
+            config,
+        })
+    }
+
+    /// The partition of the topic with this name.
+    pub(crate) fn by_name(&self, name: &str, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
+        self.by_name.pin().get(name).ok_or(NotHere::UnknownTopic)?.get(index)
+    }
+
+    /// The partition of the topic with this id.
+    pub(crate) fn by_id(&self, id: TopicId, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
+        self.by_id.pin().get(&id).ok_or(NotHere::UnknownTopicId)?.get(index)
+    }
+
+    /// All partitions that are open.
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        let mut all = Vec::new();
+        for topic in self.by_id.pin().values() {
+            all.extend(topic.places.load().iter().filter_map(Place::open).cloned());
+        }
+        all
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts { open: 0, offline: 0 };
+        for topic in self.by_id.pin().values() {
+            for place in topic.places.load().iter() {
+                match place {
+                    Place::Open(_) => counts.open += 1,
+                    Place::Offline(_) => counts.offline += 1,
+                }
+            }
+        }
+        counts
+    }
+
+    /// How full the disk is.
+    pub(crate) fn look_at_disk(&self) -> Result<SpaceState, DirOffline> {
+        self.with_dir(|dir| dir.failure().map_or_else(|| dir.refresh_space(), Err))
+    }
+
+    /// What the allocator could not prepare in time.
+    pub(crate) fn allocator_stalls(&self) -> u64 {
+        self.dir.read().as_ref().and_then(DataDir::allocator_stats).map_or(0, |stats| stats.stalls)
+    }
+
+    /// Notes up to where partitions are durable. Blocks.
+    pub(crate) fn write_checkpoint(&self) {
+        if let Err(offline) = self.with_dir(DataDir::write_checkpoint) {
+            tracing::error!(%offline, "checkpoint not written");
+        }
+    }
+
+    fn with_dir<T>(&self, work: impl FnOnce(&DataDir) -> Result<T, DirOffline>) -> Result<T, DirOffline> {
+        match &*self.dir.read() {
+            Some(dir) => work(dir),
+            None => Err(DirOffline { path: self.config.data_dir().to_owned(), cause: "the broker has stopped".into() }),
+        }
+    }
+
+    /// Opens all partitions of the image, many at a time. Blocks. One that cannot be opened does not keep the others back.
+    pub(crate) fn open_all(&self, image: &Image) {
+        let dir = self.dir.read();
+        let Some(dir) = &*dir else { return };
+        let mut names = Vec::with_capacity(image.partition_count());
+        for topic in image.topics() {
+            for (index, _) in topic.partitions() {
+                names.extend(LogName::new(&topic.name, index));
+            }
+        }
+        self.report_strays(dir, &names);
+        let parallelism = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let mut opened = dir
+            .open_logs(&names, parallelism, |name| {
+                let topic = image.topic_by_name(name.topic()).expect("the names are of this image");
+                self.settings(topic).log
+            })
+            .into_iter();
+        for topic in image.topics() {
+            let settings = self.settings(topic);
+            let mut places = Vec::with_capacity(topic.partitions.len());
+            for (index, partition) in topic.partitions() {
+                let (name, result) = opened.next().expect("each partition has its answer");
+                let log = self.admit(dir, topic, &name, &settings, result);
+                places.push(self.place(topic, index, partition.leader_epoch, &settings, log));
+            }
+            self.insert(topic, places);
+        }
+        if let Err(offline) = dir.remove_deleted_logs() {
+            tracing::error!(%offline, "deleted partitions not removed");
+        }
+    }
+
+    /// Tells of folders that belong to no topic. They stay: only a person can say whether they are wanted.
+    fn report_strays(&self, dir: &DataDir, known: &[LogName]) {
+        let Ok(there) = dir.list_logs() else { return };
+        let known: std::collections::HashSet<&LogName> = known.iter().collect();
+        for stray in there.iter().filter(|name| !known.contains(name)) {
+            tracing::warn!(folder = %stray, data = %self.config.data_dir().display(), "folder belongs to no topic");
+        }
+    }
+
+    /// Carries out a change of the metadata here. Blocks.
+    pub(crate) fn carry_out(&self, image: &Image, delta: &Delta) {
+        for change in &delta.changes {
+            match change {
+                Change::TopicCreated { id, .. } => self.on_partitions(image, *id, PartitionIndex(0)),
+                Change::PartitionsAdded { id, first, .. } => self.on_partitions(image, *id, *first),
+                Change::TopicDeleted { id, name, .. } => self.on_deleted(*id, name),
+                Change::PartitionsChanged { id, partitions, .. } => self.on_changed(image, *id, partitions),
+                Change::TopicConfigsChanged { id, .. } => self.on_configs(image, *id),
+                Change::ClusterIdSet | Change::BrokerChanged(_) | Change::ProducerIdsAllocated => {}
+            }
+        }
+    }
+
+    /// A topic has partitions from `first` on that it had not.
+    fn on_partitions(&self, image: &Image, id: TopicId, first: PartitionIndex) {
+        let dir = self.dir.read();
+        let (Some(dir), Some(topic)) = (&*dir, image.topic(id)) else { return };
+        let settings = self.settings(topic);
+        let known = self.by_id.pin().get(&id).cloned();
+        let mut places = known.map_or_else(Vec::new, |topic| Vec::clone(&topic.places.load()));
+        for (index, partition) in topic.partitions().filter(|(index, _)| *index >= first) {
+            let log = LogName::new(&topic.name, index).map_err(|error| error.to_string().into());
+            let log = log.and_then(|name| self.create(dir, topic, &name, &settings));
+            places.push(self.place(topic, index, partition.leader_epoch, &settings, log));
+        }
+        self.insert(topic, places);
+    }
+
+    fn on_deleted(&self, id: TopicId, name: &Arc<str>) {
+        let Some(topic) = self.by_id.pin().remove(&id).cloned() else { return };
+        self.by_name.pin().remove(name);
+        let dir = self.dir.read();
+        let Some(dir) = &*dir else { return };
+        for partition in topic.places.load().iter().filter_map(Place::open) {
+            let Some(log) = partition.close() else { continue };
+            if let Err(offline) = dir.delete_log(log).and_then(|deleted| deleted.remove()) {
+                tracing::error!(topic = &**name, partition = partition.index.0, %offline, "partition not deleted");
+            }
+        }
+    }
+
+    fn on_changed(&self, image: &Image, id: TopicId, changed: &[PartitionIndex]) {
+        let Some(topic) = image.topic(id) else { return };
+        for index in changed {
+            if let (Ok(held), Some(partition)) = (self.by_id(id, *index), topic.partition(*index)) {
+                held.set_leader_epoch(partition.leader_epoch);
+            }
+        }
+    }
+
+    fn on_configs(&self, image: &Image, id: TopicId) {
+        let Some(topic) = image.topic(id) else { return };
+        let settings = self.settings(topic);
+        for (index, _) in topic.partitions() {
+            if let Ok(held) = self.by_id(id, index) {
+                held.update(settings.clone());
+            }
+        }
+    }
+
+    fn settings(&self, topic: &Topic) -> Settings {
+        Settings::new(&topic.configs, &self.topic_defaults, &self.config)
+    }
+
+    fn insert(&self, topic: &Topic, places: Vec<Place>) {
+        let by_id = self.by_id.pin();
+        if let Some(known) = by_id.get(&topic.id) {
+            known.places.store(Arc::new(places));
+            return;
+        }
+        let new = Arc::new(TopicPlaces { name: Arc::clone(&topic.name), places: ArcSwap::from_pointee(places) });
+        by_id.insert(topic.id, Arc::clone(&new));
+        self.by_name.pin().insert(Arc::clone(&new.name), new);
+    }
+
+    fn place(
+        &self,
+        topic: &Topic,
+        index: PartitionIndex,
+        epoch: LeaderEpoch,
+        settings: &Settings,
+        log: Result<Log, Arc<str>>,
+    ) -> Place {
+        match log {
+            Ok(log) => {
+                let (name, id, flusher) = (Arc::clone(&topic.name), topic.id, Arc::clone(&self.flusher));
+                Place::Open(Partition::new((name, id, index), log, settings.clone(), epoch, flusher))
+            }
+            Err(why) => {
+                tracing::error!(topic = &*topic.name, partition = index.0, why = &*why, "partition is offline");
+                Place::Offline(why)
+            }
+        }
+    }
+
+    /// What was opened, or what there has to be instead.
+    fn admit(
+        &self,
+        dir: &DataDir,
+        topic: &Topic,
+        name: &LogName,
+        settings: &Settings,
+        opened: Result<Log, OpenLogError>,
+    ) -> Result<Log, Arc<str>> {
+        match opened {
+            Ok(log) if log.topic_id() == topic.id || log.topic_id().is_zero() => Ok(log),
+            // A topic of the same name was deleted, and the broker was stopped before its folder had gone.
+            Ok(log) => {
+                tracing::info!(folder = %name, "partition of a deleted topic removed");
+                dir.delete_log(log).and_then(|deleted| deleted.remove()).map_err(|error| error.to_string())?;
+                self.create(dir, topic, name, settings)
+            }
+            // The broker was stopped between the topic's creation and its folders'.
+            Err(OpenLogError::Missing { .. }) => self.create(dir, topic, name, settings),
+            Err(error) => Err(error.to_string().into()),
+        }
+    }
+
+    fn create(&self, dir: &DataDir, topic: &Topic, name: &LogName, settings: &Settings) -> Result<Log, Arc<str>> {
+        match dir.create_log(name, topic.id, settings.log.clone()) {
+            Ok(log) => Ok(log),
+            Err(CreateLogError::Exists { .. }) => {
+                let opened = dir.open_log(name, settings.log.clone());
+                if matches!(opened, Err(OpenLogError::Missing { .. })) {
+                    return Err("its folder comes and goes".into());
+                }
+                self.admit(dir, topic, name, settings, opened)
+            }
+            Err(error) => Err(error.to_string().into()),
+        }
+    }
+
+    /// Wakes all waiting fetches, so that the broker can stop without waiting for them.
+    pub(crate) fn wake_fetches(&self) {
+        for partition in self.all() {
+            partition.wake_fetches();
+        }
+    }
+
+    /// Closes everything in good order. Blocks. Whoever still holds a partition finds it closed.
+    pub(crate) fn close(&self) {
+        for partition in self.all() {
+            let Some(log) = partition.close() else { continue };
+            if let Err(offline) = log.close() {
+                tracing::error!(topic = &*partition.topic, partition = partition.index.0, %offline, "not closed well");
+            }
+        }
+        let Some(dir) = self.dir.write().take() else { return };
+        match dir.close() {
+            Ok(Closed::Clean) => {}
+            Ok(Closed::Unclean { left_open }) => tracing::warn!(left_open, "data directory closed with open logs"),
+            Err(offline) => tracing::error!(%offline, "data directory not closed well"),
+        }
+    }
+}
+
+impl TopicPlaces {
+    fn get(&self, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
+        let at = usize::try_from(index.0).map_err(|_| NotHere::UnknownPartition)?;
+        match self.places.load().get(at) {
+            Some(Place::Open(partition)) => Ok(Arc::clone(partition)),
+            Some(Place::Offline(why)) => Err(NotHere::Offline(Arc::clone(why))),
+            None => Err(NotHere::UnknownPartition),
+        }
+    }
+}
+
+impl Place {
+    fn open(&self) -> Option<&Arc<Partition>> {
+        match self {
+            Self::Open(partition) => Some(partition),
+            Self::Offline(_) => None,
+        }
+    }
+}

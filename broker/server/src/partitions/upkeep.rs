@@ -1,0 +1,209 @@
+//! What has to be done for partitions again and again: making them durable some time after an append, retention, rolling,
+//! checkpoints, a look at the disk.
+//!
+//! One scheduler for all partitions: an idle partition costs nothing here.
+//!
+//! Must not know: requests, who waits for what.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Partition, Partitions};
+use crate::clock;
+use crate::config::{BrokerConfig, millis};
+use crate::telemetry::{Health, Metrics};
+
+/// How often the disk is looked at when nothing is written.
+const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Has partitions made durable: now, or some time after an append.
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    runtime: Handle,
+    metrics: Arc<Metrics>,
+    /// Each partition at most once.
+    due: Mutex<BinaryHeap<Reverse<Due>>>,
+    earlier: Notify,
+}
+
+#[derive(Debug)]
+struct Due {
+    at: Instant,
+    partition: Weak<Partition>,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl Flusher {
+    pub(crate) fn new(runtime: Handle, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { runtime, metrics, due: Mutex::default(), earlier: Notify::new() })
+    }
+
+    /// Begins to make the partition durable on a thread that may block. The caller has marked it as syncing.
+    pub(super) fn sync_now(&self, partition: &Arc<Partition>) {
+        let partition = Arc::clone(partition);
+        self.runtime.spawn_blocking(move || partition.sync());
+    }
+
+    /// Makes the partition durable when so much time has passed. The caller has marked it as scheduled.
+    pub(super) fn schedule(&self, partition: &Arc<Partition>, after_ms: u64) {
+        let after = Duration::from_millis(after_ms);
+        // A time that no clock reaches is no time.
+        let Some(at) = Instant::now().checked_add(after) else { return };
+        let mut due = self.due.lock();
+        let is_first = due.peek().is_none_or(|Reverse(first)| at < first.at);
+        due.push(Reverse(Due { at, partition: Arc::downgrade(partition) }));
+        drop(due);
+        if is_first {
+            self.earlier.notify_one();
+        }
+    }
+
+    pub(super) fn observe_sync(&self, time: Duration) {
+        self.metrics.syncs.observe(time.as_secs_f64());
+    }
+
+    /// Syncs what is due, one row after the other, until `stop`.
+    async fn run(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let next = self.due.lock().peek().map(|Reverse(first)| first.at);
+            let sleep = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.earlier.notified() => continue,
+                () = stop.cancelled() => return,
+            }
+            let due = self.take_due(Instant::now());
+            let sync_all = move || due.iter().for_each(|partition| partition.sync_scheduled());
+            if let Err(error) = self.runtime.spawn_blocking(sync_all).await {
+                tracing::error!(%error, "background sync failed");
+            }
+        }
+    }
+
+    fn take_due(&self, now: Instant) -> Vec<Arc<Partition>> {
+        let mut due = self.due.lock();
+        let mut taken = Vec::new();
+        while due.peek().is_some_and(|Reverse(first)| first.at <= now) {
+            taken.extend(due.pop().and_then(|Reverse(first)| first.partition.upgrade()));
+        }
+        taken
+    }
+}
+
+/// The tasks that look after all partitions.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    pub(crate) partitions: Arc<Partitions>,
+    pub(crate) flusher: Arc<Flusher>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+}
+
+impl Upkeep {
+    /// Runs until `stop`.
+    pub(crate) async fn run(self, config: BrokerConfig, stop: CancellationToken) {
+        let flushing = tokio::spawn(Arc::clone(&self.flusher).run(stop.clone()));
+        let mut retention = ticker(millis(config.log_retention_check_interval_ms));
+        let mut checkpoint = ticker(millis(config.log_flush_offset_checkpoint_interval_ms));
+        let mut disk = ticker(DISK_LOOK_EVERY);
+        loop {
+            let work: fn(&Partitions) = tokio::select! {
+                _ = retention.tick() => maintain,
+                _ = checkpoint.tick() => Partitions::write_checkpoint,
+                _ = disk.tick() => {
+                    self.look_at_disk();
+                    continue;
+                }
+                () = stop.cancelled() => break,
+            };
+            let partitions = Arc::clone(&self.partitions);
+            if let Err(error) = tokio::task::spawn_blocking(move || work(&partitions)).await {
+                tracing::error!(%error, "upkeep failed");
+            }
+        }
+        if let Err(error) = flushing.await {
+            tracing::error!(%error, "background sync failed");
+        }
+    }
+
+    fn look_at_disk(&self) {
+        let mut troubles = Vec::new();
+        match self.partitions.look_at_disk() {
+            Ok(space) => {
+                let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+                self.metrics.disk_free.set(gauge(space.free_bytes));
+                self.metrics.disk_reserve.set(gauge(space.reserve_bytes));
+                if space.is_below_reserve() {
+                    troubles.push(format!("{} free bytes on disk are below the reserve", space.free_bytes));
+                }
+            }
+            Err(offline) => troubles.push(offline.to_string()),
+        }
+        self.metrics.allocator_stalls.inner().store(self.partitions.allocator_stalls(), Ordering::Relaxed);
+        let counts = self.partitions.counts();
+        self.metrics.partitions.set(counts.open);
+        self.metrics.partitions_offline.set(counts.offline);
+        if counts.offline > 0 {
+            troubles.push(format!("{} partitions are offline", counts.offline));
+        }
+        self.health.set(troubles);
+    }
+}
+
+fn ticker(every: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+/// One look through all partitions. Blocks.
+fn maintain(partitions: &Partitions) {
+    for partition in partitions.all() {
+        let removal = match partition.maintain(clock::now()) {
+            Ok(Some(removal)) => removal,
+            Ok(None) => continue,
+            Err(offline) => {
+                tracing::error!(%offline, "retention stops");
+                return;
+            }
+        };
+        let (segments, bytes) = (removal.segment_count(), removal.bytes());
+        let (topic, index) = (&*partition.topic, partition.index.0);
+        match removal.run() {
+            Ok(()) => tracing::info!(topic, partition = index, segments, bytes, "old segments deleted"),
+            Err(offline) => tracing::error!(topic, partition = index, %offline, "old segments not deleted"),
+        }
+    }
+}
