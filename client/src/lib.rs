@@ -1,1 +1,72 @@
-//! An async Kafka client.
+//! An async Kafka client in pure Rust: producer, consumer, admin. It speaks to any Kafka broker: Cairn, Apache Kafka, and others.
+//!
+//! Everything begins with a [`Client`], which is a cheap handle to one cluster. All handles are `Send + Sync + Clone`, nothing
+//! blocks in `Drop`, records are owned, and there are no callbacks: what is to come is a future.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use cairn_client::{Client, NewTopic, OffsetReset, ProducerRecord, StartAt};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("localhost:9092")?;
+//! client.admin().create_topic(&NewTopic::new("greetings").partitions(3)).await?;
+//!
+//! // Idempotent, acks=all, batches of up to 128 KiB that linger for 5 ms: the defaults.
+//! let producer = client.producer().build()?;
+//! let delivery = producer.send(ProducerRecord::to("greetings").key("en").value("hello")).await?;
+//! let written = delivery.await?;
+//! println!("partition {} offset {:?}", written.partition, written.offset);
+//! producer.close(Duration::from_secs(10)).await?;
+//!
+//! let consumer = client.consumer().group("readers").offset_reset(OffsetReset::Earliest).build()?;
+//! consumer.assign_topic("greetings", StartAt::Committed).await?;
+//! let record = consumer.recv().await?;
+//! println!("{:?}", record.value);
+//! consumer.commit().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - **Order.** Records to one partition are written in the order in which [`Producer::send`] was called, also when batches have
+//!   to be sent again.
+//! - **Once.** With the default settings a record is written once, however often it had to be sent. When a delivery fails, its
+//!   error says whether the record [may be in the log](ProduceError::possibly_written) all the same.
+//! - **Bounds.** A producer holds at most `buffer.memory`, and `send` waits for room; a consumer fetches ahead at most
+//!   `prefetch_bytes`; a broker that announces an absurd answer loses its connection.
+//! - **Cancellation.** Every async function says whether it is cancel-safe.
+//! - **Retries.** What may pass is tried again, up to a deadline; every error has `is_retriable`.
+//!
+//! Must not know: the server. This crate stands on `cairn-protocol` alone.
+
+mod admin;
+mod backoff;
+mod client;
+mod cluster;
+mod config;
+mod consumer;
+mod error;
+mod network;
+mod producer;
+mod topic_partition;
+
+pub use admin::{
+    Admin, AdminError, BrokerDescription, ClusterDescription, ConfigChange, ConfigEntry, ConfigSource, NewTopic,
+    PartitionDescription, TopicDescription, TopicListing,
+};
+pub use cairn_protocol::error_code::ErrorCode;
+pub use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
+pub use cairn_protocol::records::Record;
+pub use client::Client;
+pub use config::{AutoCreateTopics, ClientBuilder, ConfigError};
+pub use consumer::{
+    CommittedOffset, ConsumeError, Consumer, ConsumerBuilder, ConsumerRecord, OffsetReset, OffsetsError, RecordBatches,
+    StartAt,
+};
+pub use error::{MetadataError, RequestError};
+pub use producer::{
+    Acks, Compression, Delivery, FlushTimeout, Idempotence, PossiblyWritten, ProduceError, Producer, ProducerBuilder,
+    ProducerRecord, RecordMetadata,
+};
+pub use topic_partition::TopicPartition;

@@ -1,0 +1,67 @@
+//! Topics, their configuration and records, and the cluster itself.
+//!
+//! Must not know: producers, consumers.
+
+mod cluster;
+mod configs;
+mod error;
+mod records;
+mod topics;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use self::cluster::{BrokerDescription, ClusterDescription};
+pub use self::configs::{ConfigChange, ConfigEntry, ConfigSource};
+pub use self::error::AdminError;
+pub use self::topics::{NewTopic, PartitionDescription, TopicDescription, TopicListing};
+use crate::Client;
+use crate::backoff::Attempts;
+use crate::cluster::Unknown;
+
+/// Changes and describes a cluster. Cloning it is cheap.
+///
+/// Every call retries what may pass until the client's operation timeout; a retry of a change that was done already may be told
+/// so (a topic that exists, or does not any more).
+#[derive(Clone, Debug)]
+pub struct Admin {
+    client: Client,
+}
+
+impl Admin {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.client.config().request_timeout
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout().as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Calls `attempt` until it succeeds, fails for good, or the operation timeout is over.
+    async fn retry<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, AdminError>
+    where
+        F: Future<Output = Result<T, AdminError>>,
+    {
+        let mut attempts = Attempts::new(self.client.config().backoff, self.client.config().operation_timeout);
+        loop {
+            let error = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if !error.is_retriable() || !attempts.again().await {
+                return Err(error);
+            }
+            tracing::debug!(%error, "trying again");
+            // The controller or a leader may be another now. What cannot be learnt is met again as an error.
+            if let Err(error) = self.client.metadata().refresh(&[], Unknown::Refuse, Instant::now()).await {
+                tracing::debug!(%error, "cannot refresh metadata");
+            }
+        }
+    }
+}

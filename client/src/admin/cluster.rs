@@ -1,0 +1,65 @@
+//! Describing the cluster.
+//!
+//! Must not know: topics.
+
+use cairn_protocol::ids::BrokerId;
+use cairn_protocol::messages::DescribeClusterRequest;
+
+use super::error::checked;
+use super::{Admin, AdminError};
+use crate::client::Ask;
+
+const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
+
+/// The cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterDescription {
+    /// Its id.
+    pub id: Box<str>,
+    /// The broker that changes metadata go to.
+    pub controller: Option<BrokerId>,
+    /// Its brokers, by id.
+    pub brokers: Vec<BrokerDescription>,
+}
+
+/// A broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerDescription {
+    /// Its node id.
+    pub id: BrokerId,
+    /// Where clients reach it.
+    pub host: Box<str>,
+    /// Where clients reach it.
+    pub port: u16,
+    /// Its rack, if it has one.
+    pub rack: Option<Box<str>>,
+}
+
+impl Admin {
+    /// The cluster's id and brokers.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
+        self.retry(|| async {
+            let request = |_| DescribeClusterRequest::default();
+            let answer = self.client.call(Ask::Any, VERSIONS, self.timeout(), request).await?;
+            checked("the cluster", answer.error_code, answer.error_message.as_deref())?;
+            let broker = |broker: &cairn_protocol::messages::describe_cluster_response::DescribeClusterBroker| {
+                Some(BrokerDescription {
+                    id: BrokerId(broker.broker_id),
+                    host: broker.host.clone(),
+                    port: u16::try_from(broker.port).ok()?,
+                    rack: broker.rack.clone(),
+                })
+            };
+            let mut brokers: Vec<BrokerDescription> = answer.brokers.iter().filter_map(broker).collect();
+            brokers.sort_by_key(|broker| broker.id);
+            let controller = (answer.controller_id >= 0).then_some(BrokerId(answer.controller_id));
+            Ok(ClusterDescription { id: answer.cluster_id, controller, brokers })
+        })
+        .await
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading and changing topics' configuration.
+//!
+//! Must not know: which keys there are.
+
+use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use cairn_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
+use cairn_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use cairn_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+
+use super::error::checked;
+use super::{Admin, AdminError};
+use crate::client::Ask;
+
+/// Kafka's number for a topic among the things that have configuration.
+const TOPIC: i8 = 2;
+const DESCRIBE_VERSIONS: std::ops::RangeInclusive<i16> = 1..=4;
+const ALTER_VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// The topic's own.
+    Topic,
+    /// Set for one broker while it ran.
+    DynamicBroker,
+    /// Set for all brokers while they ran.
+    DynamicDefaultBroker,
+    /// The broker's configuration at its start.
+    StaticBroker,
+    /// Nobody set it.
+    Default,
+    /// Something newer than this client, by Kafka's number.
+    Other(i8),
+}
+
+impl ConfigSource {
+    fn from_code(code: i8) -> Self {
+        match code {
+            1 => Self::Topic,
+            2 => Self::DynamicBroker,
+            3 => Self::DynamicDefaultBroker,
+            4 => Self::StaticBroker,
+            5 => Self::Default,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// One configuration of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// Kafka's name.
+    pub name: Box<str>,
+    /// Its value; none when it is secret or there is none.
+    pub value: Option<Box<str>>,
+    /// Where the value comes from.
+    pub source: ConfigSource,
+    /// Whether it cannot be changed.
+    pub is_read_only: bool,
+    /// What it is about, when the broker says so.
+    pub documentation: Option<Box<str>>,
+}
+
+/// One change of a topic's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// Gives it a value.
+    Set {
+        /// Kafka's name.
+        key: Box<str>,
+        /// The new value.
+        value: Box<str>,
+    },
+    /// Goes back to the default.
+    Delete {
+        /// Kafka's name.
+        key: Box<str>,
+    },
+    /// Adds to a list.
+    Append {
+        /// Kafka's name.
+        key: Box<str>,
+        /// What is added.
+        value: Box<str>,
+    },
+    /// Takes out of a list.
+    Subtract {
+        /// Kafka's name.
+        key: Box<str>,
+        /// What is taken out.
+        value: Box<str>,
+    },
+}
+
+impl ConfigChange {
+    fn on_the_wire(&self) -> AlterableConfig {
+        let (name, config_operation, value) = match self {
+            Self::Set { key, value } => (key, 0, Some(value)),
+            Self::Delete { key } => (key, 1, None),
+            Self::Append { key, value } => (key, 2, Some(value)),
+            Self::Subtract { key, value } => (key, 3, Some(value)),
+        };
+        AlterableConfig { name: name.clone(), config_operation, value: value.cloned() }
+    }
+}
+
+impl Admin {
+    /// All configurations of a topic, by name.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When there is no such topic, or no broker answers.
+    pub async fn describe_topic_configs(&self, topic: &str) -> Result<Vec<ConfigEntry>, AdminError> {
+        self.retry(|| async {
+            let resource =
+                DescribeConfigsResource { resource_type: TOPIC, resource_name: topic.into(), configuration_keys: None };
+            let request = |version| DescribeConfigsRequest {
+                resources: vec![resource],
+                include_synonyms: false,
+                include_documentation: version >= 3,
+            };
+            let answer = self.client.call(Ask::Any, DESCRIBE_VERSIONS, self.timeout(), request).await?;
+            let result = answer.results.first().ok_or_else(|| AdminError::Missing { what: topic.into() })?;
+            checked(topic, result.error_code, result.error_message.as_deref())?;
+            let mut entries: Vec<ConfigEntry> = result.configs.iter().map(ConfigEntry::of).collect();
+            entries.sort_by(|one, other| one.name.cmp(&other.name));
+            Ok(entries)
+        })
+        .await
+    }
+
+    /// Changes some configurations of a topic and leaves the others (KIP-339): all of the changes or none.
+    ///
+    /// Not cancel-safe: when dropped, it may be done.
+    ///
+    /// # Errors
+    /// When there is no such topic, or the cluster refuses a change.
+    pub async fn alter_topic_configs(&self, topic: &str, changes: &[ConfigChange]) -> Result<(), AdminError> {
+        self.retry(|| async {
+            let resource = AlterConfigsResource {
+                resource_type: TOPIC,
+                resource_name: topic.into(),
+                configs: changes.iter().map(ConfigChange::on_the_wire).collect(),
+            };
+            let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+            let answer = self.client.call(Ask::Controller, ALTER_VERSIONS, self.timeout(), |_| request).await?;
+            let result = answer.responses.first().ok_or_else(|| AdminError::Missing { what: topic.into() })?;
+            checked(topic, result.error_code, result.error_message.as_deref())
+        })
+        .await
+    }
+}
+
+impl ConfigEntry {
+    fn of(entry: &DescribeConfigsResourceResult) -> Self {
+        Self {
+            name: entry.name.clone(),
+            value: entry.value.clone(),
+            source: ConfigSource::from_code(entry.config_source),
+            is_read_only: entry.read_only,
+            documentation: entry.documentation.clone().filter(|text| !text.is_empty()),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What is known of the cluster: its brokers, its topics, who leads what, who coordinates which group.
+//!
+//! Must not know: records, offsets.
+
+mod coordinator;
+mod metadata;
+mod view;
+
+pub(crate) use coordinator::{Coordinators, FindError};
+pub(crate) use metadata::{Metadata, Unknown};
+pub(crate) use view::{PartitionInfo, TopicInfo, View};

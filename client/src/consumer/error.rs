@@ -1,0 +1,135 @@
+//! Why records cannot be read, or offsets not be committed.
+//!
+//! Must not know: how either is done.
+
+use std::sync::Arc;
+
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::Offset;
+
+use crate::error::{MetadataError, RequestError};
+use crate::topic_partition::TopicPartition;
+
+/// Why a partition cannot be read. Whatever may pass was tried again already; the partition stands still until it is assigned or
+/// sought anew, while the others go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConsumeError {
+    /// The broker refused.
+    #[error("broker refused to give {partition}: {code}")]
+    Refused {
+        /// The partition.
+        partition: TopicPartition,
+        /// Kafka's code.
+        code: ErrorCode,
+    },
+    /// The log does not have the wanted offset, and the reset policy is to fail.
+    #[error("{partition} has no offset {offset} (any more), and auto.offset.reset is none")]
+    OffsetOutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// What was wanted.
+        offset: Offset,
+    },
+    /// The group has committed no offset, and the reset policy is to fail.
+    #[error("no offset is committed for {partition}, and auto.offset.reset is none")]
+    NothingCommitted {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The broker sent what is no record batch, or one whose checksum is wrong.
+    #[error("records of {partition} at offset {offset} are damaged: {reason}")]
+    Damaged {
+        /// The partition.
+        partition: TopicPartition,
+        /// Where the damage begins. Seek behind it to go on without.
+        offset: Offset,
+        /// What is wrong.
+        reason: Arc<str>,
+    },
+    /// A place was to be found and was not.
+    #[error("cannot find where to begin in {partition}: {error}")]
+    NoPlace {
+        /// The partition.
+        partition: TopicPartition,
+        /// Why.
+        error: OffsetsError,
+    },
+}
+
+impl ConsumeError {
+    /// Whether the same may succeed when the partition is assigned anew.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code.is_retriable(),
+            Self::NoPlace { error, .. } => error.is_retriable(),
+            Self::OffsetOutOfRange { .. } | Self::NothingCommitted { .. } | Self::Damaged { .. } => false,
+        }
+    }
+
+    /// The partition that stands still.
+    #[must_use]
+    pub fn partition(&self) -> &TopicPartition {
+        match self {
+            Self::Refused { partition, .. } | Self::OffsetOutOfRange { partition, .. } => partition,
+            Self::NothingCommitted { partition } | Self::Damaged { partition, .. } => partition,
+            Self::NoPlace { partition, .. } => partition,
+        }
+    }
+}
+
+/// Why offsets could not be committed, or looked up. Retries were made already.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OffsetsError {
+    /// No answer.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The topic is not known.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The broker refused for one partition.
+    #[error("{partition}: {code}")]
+    Refused {
+        /// The partition.
+        partition: TopicPartition,
+        /// Kafka's code.
+        code: ErrorCode,
+    },
+    /// The coordinator refused as a whole, or there is none.
+    #[error("group {group}: {code}")]
+    Group {
+        /// The group.
+        group: Arc<str>,
+        /// Kafka's code.
+        code: ErrorCode,
+    },
+    /// The partition has no leader.
+    #[error("{partition} has no leader at the moment")]
+    NoLeader {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The answer leaves a partition out.
+    #[error("the broker's answer leaves {partition} out")]
+    Missing {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The consumer was built without a group.
+    #[error("the consumer has no group: build it with .group(\"name\")")]
+    NoGroup,
+}
+
+impl OffsetsError {
+    /// Whether the same may succeed later.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Request(error) => error.is_retriable(),
+            Self::Metadata(error) => error.is_retriable(),
+            Self::Refused { code, .. } | Self::Group { code, .. } => code.is_retriable(),
+            Self::NoLeader { .. } | Self::Missing { .. } => true,
+            Self::NoGroup => false,
+        }
+    }
+}
