@@ -1,0 +1,148 @@
+"""Both brokers as processes: start, stop, kill, and what they cost. It must not know what load they carry."""
+
+import os
+import pathlib
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KAFKA = ROOT / "tests/peers/kafka"
+START_SECONDS_MAX = 300
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def first_metadata(port, process, began):
+    """Seconds from `began` until a Metadata request on a fresh connection is answered."""
+    # Size, api key 3, version 1, correlation id, client id, and an empty list of topics: which brokers are there.
+    body = struct.pack(">hhih7si", 3, 1, 4711, 7, b"compare", 0)
+    while time.monotonic() - began < START_SECONDS_MAX:
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"the broker ended with {process.returncode}")
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(struct.pack(">i", len(body)) + body)
+                answer = connection.makefile("rb").read(8)
+                if len(answer) == 8 and struct.unpack(">ii", answer)[1] == 4711:
+                    return time.monotonic() - began
+        except OSError:
+            pass
+        time.sleep(0.001)
+    raise RuntimeError(f"no answer on port {port}")
+
+
+class Broker:
+    """A broker with its data in a folder of its own. Subclasses say how its process starts."""
+
+    name = ""
+
+    def __init__(self, folder, port, settings=()):
+        self.folder = pathlib.Path(folder)
+        self.port = port
+        self.settings = list(settings)
+        self.process = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.prepare()
+
+    @property
+    def bootstrap(self):
+        return f"127.0.0.1:{self.port}"
+
+    def prepare(self):
+        pass
+
+    def command(self):
+        raise NotImplementedError
+
+    def start(self):
+        """Seconds from the start of the process to the first answered Metadata."""
+        log = open(self.folder / "broker.log", "ab")
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
+        return first_metadata(self.port, self.process, began)
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill9()
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cpu_seconds(self):
+        # Fields 14 and 15 of stat(5), counted behind the name in parentheses.
+        text = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = text.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+    def anonymous_mib(self):
+        for line in pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Anonymous:"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError("no anonymous memory in smaps_rollup")
+
+
+class Cairn(Broker):
+    name = "Cairn"
+
+    def __init__(self, binary, *args):
+        self.binary = binary
+        super().__init__(*args)
+
+    def command(self):
+        command = [self.binary, "broker", "--data", str(self.folder / "data"), "--listen", self.bootstrap]
+        for setting in self.settings:
+            command += ["--set", setting]
+        return command
+
+
+class ApacheKafka(Broker):
+    name = "Apache Kafka"
+
+    def prepare(self):
+        # The script writes the properties and formats the data folder by starting once; from then on its command is started here,
+        # so that both brokers are started and measured in the same way.
+        environment = dict(os.environ, KAFKA_PROPS=" ".join(self.settings))
+        subprocess.run([KAFKA, "start", self.folder / "kafka", str(self.port)], env=environment, check=True, capture_output=True)
+        subprocess.run([KAFKA, "stop", self.folder / "kafka"], check=True)
+
+    def command(self):
+        return [str(KAFKA), "serve", str(self.folder / "kafka")]
+
+
+class Peak:
+    """The highest anonymous memory of a broker while a block runs."""
+
+    SECONDS_BETWEEN = 0.25
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.mib = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self):
+        while not self._done.is_set():
+            self.mib = max(self.mib, self.broker.anonymous_mib())
+            self._done.wait(self.SECONDS_BETWEEN)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()

@@ -1,0 +1,56 @@
+"""The load: Apache Kafka's own clients, in a JVM of their own. It must not know which broker it meets."""
+
+import pathlib
+import re
+import subprocess
+
+from brokers import KAFKA
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def java(*args):
+    """Runs Kafka's clients with these arguments, returns what they print."""
+    done = subprocess.run([KAFKA, "perf", *map(str, args)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{args}: {done.stdout[-500:]} {done.stderr[-1500:]}")
+    return done.stdout
+
+
+def create_topic(broker, topic, partitions):
+    subprocess.run(
+        [KAFKA, "tool", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", broker.bootstrap,
+         "--create", "--topic", topic, "--partitions", str(partitions), "--replication-factor", "1"],
+        check=True, capture_output=True)
+
+
+def delete_topic(broker, topic):
+    subprocess.run(
+        [KAFKA, "tool", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", broker.bootstrap,
+         "--delete", "--topic", topic],
+        check=True, capture_output=True)
+
+
+def produce(broker, topic, records, record_bytes, batch_bytes, linger_ms, clients=1, warm_up=0):
+    """Records a second of all clients together; each sends `records`, of which the first `warm_up` are not counted."""
+    args = ["produce", clients, "--bootstrap-server", broker.bootstrap, "--topic", topic]
+    args += ["--num-records", records, "--record-size", record_bytes, "--throughput", -1]
+    if warm_up:
+        args += ["--warmup-records", warm_up]
+    args += ["--command-property", f"batch.size={batch_bytes}", f"linger.ms={linger_ms}", "acks=all"]
+    printed = java(HERE / "Load.java", *args)
+    # With a warm-up the tool closes with two lines, and the second counts what came after it.
+    totals = [line for line in printed.splitlines() if "99.9th" in line]
+    if warm_up:
+        totals = [line for line in totals if "steady state" in line]
+    rates = [float(re.search(r"([\d.]+) records/sec", line)[1]) for line in totals]
+    if len(rates) != clients:
+        raise RuntimeError(f"{len(rates)} results of {clients} producers: {printed[-800:]}")
+    return sum(rates)
+
+
+def consume(broker, topic, partitions, records):
+    """Records a second of one consumer that reads from the beginning."""
+    printed = java(HERE / "Load.java", "consume", broker.bootstrap, topic, partitions, records)
+    found = re.search(r"consumed (\d+) records, \d+ bytes, ([\d.]+) s", printed)
+    return int(found[1]) / float(found[2])
