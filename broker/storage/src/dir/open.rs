@@ -131,6 +131,9 @@ pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, config: &DirConfig) -> Resu
         let identity_path = path.join(IDENTITY_FILE);
         disk.replace(&identity_path, &identity.encode()).map_err(io("write", &identity_path))?;
     }
+    if before.is_none() {
+        sync_ancestors(&*disk, path).map_err(io("sync the folders above", path))?;
+    }
     tracing::info!(path = %path.display(), %storage_id, ?last_shutdown, logs = checkpoint.logs.len(), "data directory");
 
     let space: Space = disk.space(path).map_err(io("look at the free space of", path))?;
@@ -141,6 +144,20 @@ pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, config: &DirConfig) -> Resu
     };
     let state = DirState::new(disk, path.to_owned(), allocator, space, reserve, checkpoint);
     Ok(DataDir { state: Arc::new(state), storage_id, last_shutdown, _lock: lock })
+}
+
+/// Makes a new directory's own entry durable, and those of the folders that were made for it.
+fn sync_ancestors(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    for ancestor in path.ancestors().skip(1) {
+        // A relative path's last ancestor is the working directory.
+        let folder = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        match disk.sync_dir(folder) {
+            // What this process may not even look into it has not made.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, OpenDirError> {

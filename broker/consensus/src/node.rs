@@ -1,0 +1,275 @@
+//! One voter of the metadata quorum: commands in, images out.
+//!
+//! Must not know: what the commands mean, which files hold the log.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
+use cairn_metadata::{Answer, Command, Image, Rejected};
+use cairn_protocol::ids::{BrokerId, PartitionIndex, Timestamp, TopicId};
+use cairn_storage::disk::Disk;
+use cairn_storage::log::{Durability, LogConfig, LogName, OpenLogError};
+use cairn_storage::{DataDir, Log};
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use crate::checkpoint::CheckpointFile;
+use crate::log::{LogStore, WriterHandle};
+use crate::machine::Machine;
+use crate::marks::MarksFile;
+use crate::network::NoPeers;
+use crate::types::{NodeId, Proposal, Reply, TypeConfig, Voter};
+use crate::updates::{Publisher, Updates};
+
+/// The folder of the small files, in the data directory.
+const FOLDER: &str = "metadata";
+/// The file of the vote and the marks.
+const MARKS_FILE: &str = "quorum-state";
+/// The file of the last checkpoint.
+const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// The id that Kafka gives the metadata's topic.
+const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(1));
+/// Small segments, so that purged entries go soon.
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// A checkpoint is made after so many entries...
+const CHECKPOINT_EVERY_ENTRIES: u64 = 5_000;
+/// ...and so many of those in it stay in the log, for voters that are a little behind.
+const ENTRIES_KEPT: u64 = 1_000;
+const PURGE_BATCH_ENTRIES: u64 = 256;
+
+const HEARTBEAT_MS: u64 = 500;
+const ELECTION_MS: (u64, u64) = (1_500, 3_000);
+/// How long a single voter may take to lead and to fold its log: this is for a disk that hangs, not for a slow one.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a node is told.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The broker's node id, which is the voter's id.
+    pub node: BrokerId,
+    /// The id that a cluster gets which has none yet.
+    pub new_cluster_id: Uuid,
+    /// The clock that entries are stamped with.
+    pub clock: fn() -> Timestamp,
+    /// A checkpoint is made after so many entries; [`NodeConfig::new`] gives the default.
+    pub checkpoint_every: u64,
+}
+
+/// What the proposer of an accepted command hears, once it is committed, durable and folded in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// The command's index in the metadata log.
+    pub index: u64,
+    /// What it led to.
+    pub answer: Answer,
+    /// An image that has it folded in, and perhaps later commands too.
+    pub image: Arc<Image>,
+}
+
+/// A node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The node id cannot be a voter's.
+    #[error("node id {0} is negative")]
+    NodeId(BrokerId),
+    /// The files could not be read or written.
+    #[error("open the metadata log: {0}")]
+    Storage(#[from] io::Error),
+    /// The library did not come up.
+    #[error("start the metadata quorum: {0}")]
+    Quorum(Box<str>),
+}
+
+/// A command was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was decided, and changes nothing.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// Another voter leads, or none does; nothing was proposed.
+    #[error("this node does not lead the metadata quorum")]
+    NotLeader {
+        /// Who does, where that is known.
+        leader: Option<BrokerId>,
+    },
+    /// Leadership was lost, or the node stopped, before the command was decided: it may be done, or never be done.
+    #[error("outcome of the command is unknown: {0}")]
+    Unknown(Box<str>),
+}
+
+/// One voter of the metadata quorum. [`Self::shutdown`] ends it; without that its tasks run until the runtime ends.
+#[derive(Debug)]
+pub struct MetadataNode {
+    raft: Raft<TypeConfig, Machine>,
+    publisher: Publisher,
+    writer: Mutex<Option<WriterHandle>>,
+}
+
+impl NodeConfig {
+    /// The config of a node with the defaults.
+    #[must_use]
+    pub fn new(node: BrokerId, new_cluster_id: Uuid, clock: fn() -> Timestamp) -> Self {
+        Self { node, new_cluster_id, clock, checkpoint_every: CHECKPOINT_EVERY_ENTRIES }
+    }
+}
+
+impl MetadataNode {
+    /// Opens the files (the log of the topic [`CLUSTER_METADATA_TOPIC`], and a folder beside it), becomes the quorum's only voter and its leader, and folds the log. When this returns, the
+    /// image holds all that was ever committed, and the cluster has an id.
+    pub async fn start(config: NodeConfig, dir: Arc<DataDir>, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
+        let id = NodeId::try_from(config.node.0).map_err(|_| StartError::NodeId(config.node))?;
+        let clock = config.clock;
+        let opened = spawn_blocking(move || open(&dir, disk, clock)).await.map_err(io::Error::other)?;
+        let (machine, log, writer) = opened?;
+        let publisher = machine.publisher();
+        let raft = Raft::new(id, Arc::new(library_config(&config)), NoPeers, log, machine).await.map_err(quorum)?;
+        let node = Self { raft, publisher, writer: Mutex::new(Some(writer)) };
+        if let Err(error) = node.lead(id, &config).await {
+            node.shutdown().await;
+            return Err(error);
+        }
+        Ok(node)
+    }
+
+    async fn lead(&self, id: NodeId, config: &NodeConfig) -> Result<(), StartError> {
+        if self.raft.is_initialized().await.map_err(quorum)? {
+            // Nobody else can lead: there is nothing to wait for.
+            self.raft.trigger().elect(false).await.map_err(quorum)?;
+        } else {
+            self.raft.initialize(BTreeMap::from([(id, Voter::default())])).await.map_err(quorum)?;
+        }
+        let wait = || self.raft.wait(Some(START_TIMEOUT));
+        wait().state(ServerState::Leader, "the only voter leads").await.map_err(quorum)?;
+        self.raft.wait_for_recovery(Some(START_TIMEOUT)).await.map_err(quorum)?;
+        if self.image().cluster_id().is_none() {
+            let init = Command::InitCluster { cluster_id: config.new_cluster_id };
+            self.propose(init).await.map_err(quorum)?;
+        }
+        Ok(())
+    }
+
+    /// Has a command committed, and waits until it is folded in. Dropping the future does not take the command back.
+    pub async fn propose(&self, command: Command) -> Result<Proposed, ProposeError> {
+        let written = self.raft.client_write(Proposal(command)).await.map_err(propose_error)?;
+        match written.data {
+            Reply::Accepted(answer) => {
+                Ok(Proposed { index: written.log_id.index(), answer, image: self.publisher.image() })
+            }
+            Reply::Rejected(rejected) => Err(rejected.into()),
+            Reply::Nothing => unreachable!("a command's entry is answered by the fold"),
+        }
+    }
+
+    /// The newest image.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        self.publisher.image()
+    }
+
+    /// Follows the images: the first update tells what is newer than `seen`, which is [`Self::image`] of some time
+    /// before, or the empty image.
+    #[must_use]
+    pub fn updates(&self, seen: Arc<Image>) -> Updates {
+        self.publisher.follow(seen)
+    }
+
+    /// Makes a checkpoint now, and waits until it is durable and covers all that is folded in at the time of the call.
+    pub async fn checkpoint(&self) -> Result<(), ProposeError> {
+        let unknown = |error: &dyn std::fmt::Display| ProposeError::Unknown(error.to_string().into());
+        let applied = self.raft.with_state_machine(|machine| Box::pin(async { machine.applied() })).await;
+        let Some(applied) = applied.map_err(|error| unknown(&error))? else { return Ok(()) };
+        self.raft.trigger().snapshot().await.map_err(|error| unknown(&error))?;
+        let covers = |metrics: &RaftMetrics<TypeConfig>| metrics.snapshot.as_ref().is_some_and(|at| *at >= applied);
+        let wait = self.raft.wait(None);
+        wait.metrics(covers, "the checkpoint is durable").await.map_err(|error| unknown(&error))?;
+        Ok(())
+    }
+
+    /// Stops in order: what is committed is durable, and the log is closed so that the next start need not recover it.
+    /// Proposals that are under way hear [`ProposeError::Unknown`]. Once it has returned, a further call does nothing.
+    pub async fn shutdown(&self) {
+        let writer = self.writer.lock().take();
+        if let Some(writer) = &writer {
+            writer.stop();
+        }
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "metadata quorum did not stop in order");
+        }
+        // The library has let go of the store: its thread ends.
+        if let Some(writer) = writer {
+            writer.closed().await;
+        }
+        self.publisher.close();
+    }
+}
+
+pub(crate) fn open(
+    dir: &DataDir,
+    disk: Arc<dyn Disk>,
+    clock: fn() -> Timestamp,
+) -> io::Result<(Machine, LogStore, WriterHandle)> {
+    let log = open_log(dir)?;
+    let folder = dir.path().join(FOLDER);
+    disk.create_dir(&folder)?;
+    disk.sync_dir(dir.path())?;
+    let machine = Machine::open(CheckpointFile { disk: Arc::clone(&disk), path: folder.join(CHECKPOINT_FILE) })?;
+    let (file, marks) = MarksFile::open(disk, folder.join(MARKS_FILE))?;
+    let (store, writer) = LogStore::open(log, file, marks, clock)?;
+    Ok((machine, store, writer))
+}
+
+/// Opens the metadata's log, or makes it. Only a checkpoint lets entries go, so nothing is retained by time or size.
+fn open_log(dir: &DataDir) -> io::Result<Log> {
+    let name = LogName::new(CLUSTER_METADATA_TOPIC, PartitionIndex(0)).expect("a legal name");
+    let config = LogConfig {
+        segment_bytes: SEGMENT_BYTES,
+        retention_ms: None,
+        retention_bytes: None,
+        durability: Durability::Synced,
+        ..LogConfig::default()
+    };
+    match dir.open_log(&name, config.clone()) {
+        Ok(log) => Ok(log),
+        Err(OpenLogError::Missing { .. }) => dir.create_log(&name, TOPIC_ID, config).map_err(io::Error::other),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn library_config(config: &NodeConfig) -> openraft::Config {
+    openraft::Config {
+        cluster_name: "metadata".into(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MS.0,
+        election_timeout_max: ELECTION_MS.1,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.checkpoint_every),
+        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        purge_batch_size: PURGE_BATCH_ENTRIES,
+        enable_pre_vote: Some(true),
+        ..openraft::Config::default()
+    }
+}
+
+fn quorum(error: impl std::fmt::Display) -> StartError {
+    StartError::Quorum(error.to_string().into())
+}
+
+fn propose_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            let leader = forward.leader_id.and_then(|id| i32::try_from(id).ok()).map(BrokerId);
+            ProposeError::NotLeader { leader }
+        }
+        other => ProposeError::Unknown(other.to_string().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
