@@ -121,8 +121,7 @@ impl BatchBuilder {
             self.batch.put_bytes(0, HEADER_BYTES);
         }
         self.batch.reserve(record_bytes);
-        varint::put_i32(&mut self.batch, length);
-        put_body(&mut self.batch, record, timestamp_delta, self.record_count);
+        put_record(&mut self.batch, length, record, timestamp_delta, self.record_count);
         self.base_timestamp = base_timestamp;
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
         self.record_count += 1;
@@ -257,14 +256,24 @@ fn bytes_of(field: Option<&[u8]>) -> usize {
     field.map_or(0, <[u8]>::len)
 }
 
-fn put_body(out: &mut BytesMut, record: &NewRecord<'_>, timestamp_delta: i64, offset_delta: i32) {
+/// A record's length, its attributes, its two deltas.
+const RECORD_HEAD_BYTES_MAX: usize = 2 * varint::MAX_BYTES_32 + 1 + varint::MAX_BYTES_64;
+
+fn put_record(out: &mut BytesMut, length: i32, record: &NewRecord<'_>, timestamp_delta: i64, offset_delta: i32) {
     const UNUSED_ATTRIBUTES: u8 = 0;
-    out.put_u8(UNUSED_ATTRIBUTES);
-    varint::put_i64(out, timestamp_delta);
-    varint::put_i32(out, offset_delta);
+    // Gathered on the stack first: one check for room in `out` instead of one a byte.
+    let mut head = [0; RECORD_HEAD_BYTES_MAX];
+    let mut rest = &mut head[..];
+    varint::put_i32(&mut rest, length);
+    rest.put_u8(UNUSED_ATTRIBUTES);
+    varint::put_i64(&mut rest, timestamp_delta);
+    varint::put_i32(&mut rest, offset_delta);
+    let head_bytes = RECORD_HEAD_BYTES_MAX - rest.len();
+    out.put_slice(&head[..head_bytes]);
+
     put_field(out, record.key);
     put_field(out, record.value);
-    varint::put_i32(out, i32::try_from(record.headers.len()).expect("body_bytes has checked the count"));
+    put_length(out, i32::try_from(record.headers.len()).expect("body_bytes has checked the count"));
     for (key, value) in record.headers {
         put_field(out, Some(key.as_bytes()));
         put_field(out, *value);
@@ -272,6 +281,14 @@ fn put_body(out: &mut BytesMut, record: &NewRecord<'_>, timestamp_delta: i64, of
 }
 
 fn put_field(out: &mut BytesMut, field: Option<&[u8]>) {
-    varint::put_i32(out, length_of(field).expect("body_bytes has checked the length"));
+    put_length(out, length_of(field).expect("body_bytes has checked the length"));
     out.put_slice(field.unwrap_or_default());
+}
+
+fn put_length(out: &mut BytesMut, length: i32) {
+    let mut bytes = [0; varint::MAX_BYTES_32];
+    let mut rest = &mut bytes[..];
+    varint::put_i32(&mut rest, length);
+    let written = varint::MAX_BYTES_32 - rest.len();
+    out.put_slice(&bytes[..written]);
 }
