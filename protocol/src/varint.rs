@@ -21,21 +21,22 @@ pub enum VarintError {
 /// Takes an unsigned 32-bit number off the front of `input`, which stays as it was on an error.
 #[inline]
 pub fn take_u32(input: &mut &[u8]) -> Result<u32, VarintError> {
-    // Lengths and deltas below 64 are one byte, so this is nearly always the whole story.
-    if let [first @ 0..=0x7f, rest @ ..] = *input {
+    if let Some((value, rest)) = take_short(input) {
         *input = rest;
-        return Ok(u32::from(*first));
+        return Ok(value);
     }
-    let value = take_long(input, MAX_BYTES_32)?;
-    u32::try_from(value.0).map_err(|_| VarintError::Overlong).inspect(|_| *input = value.1)
+    let (value, rest) = take_long(input, MAX_BYTES_32)?;
+    let value = u32::try_from(value).map_err(|_| VarintError::Overlong)?;
+    *input = rest;
+    Ok(value)
 }
 
 /// Takes an unsigned 64-bit number off the front of `input`, which stays as it was on an error.
 #[inline]
 pub fn take_u64(input: &mut &[u8]) -> Result<u64, VarintError> {
-    if let [first @ 0..=0x7f, rest @ ..] = *input {
+    if let Some((value, rest)) = take_short(input) {
         *input = rest;
-        return Ok(u64::from(*first));
+        return Ok(u64::from(value));
     }
     let (value, rest) = take_long(input, MAX_BYTES_64)?;
     *input = rest;
@@ -54,6 +55,17 @@ pub fn take_i64(input: &mut &[u8]) -> Result<i64, VarintError> {
     take_u64(input).map(unzigzag_64)
 }
 
+/// Numbers of one or two bytes: lengths up to 8 KiB and nearly all deltas, so worth being inlined everywhere.
+#[inline]
+fn take_short(input: &[u8]) -> Option<(u32, &[u8])> {
+    match input {
+        [first @ 0..=0x7f, rest @ ..] => Some((u32::from(*first), rest)),
+        [first, second @ 0..=0x7f, rest @ ..] => Some((u32::from(*first & 0x7f) | u32::from(*second) << 7, rest)),
+        _ => None,
+    }
+}
+
+#[cold]
 fn take_long(input: &[u8], bytes_max: usize) -> Result<(u64, &[u8]), VarintError> {
     let mut value = 0u64;
     for (index, &byte) in input.iter().take(bytes_max).enumerate() {
