@@ -18,8 +18,10 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::api;
+use crate::clock;
 use crate::cluster::{Cluster, ProposeError};
 use crate::config::{BrokerConfig, millis};
+use crate::coordinator::Coordinator;
 use crate::dispatch::Dispatcher;
 use crate::fetch_sessions::FetchSessions;
 use crate::net::{
@@ -105,6 +107,7 @@ impl Broker {
             topic_defaults: config.topic_defaults(),
             producer_ids: ProducerIds::default(),
             cluster: Cluster::new(Arc::clone(&partitions)),
+            coordinator: Coordinator::new(Arc::clone(&partitions)),
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             partitions: Arc::clone(&partitions),
             metrics,
@@ -115,6 +118,7 @@ impl Broker {
         health.set(Vec::new());
         let upkeep = Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health };
         tasks.spawn(upkeep.run(node.config.clone(), stop.clone()));
+        tasks.spawn(expire_offsets(Arc::clone(&node), stop.clone()));
         Ok(Self { node, addresses, stop, tasks })
     }
 
@@ -189,6 +193,20 @@ async fn register(node: &Node) -> Result<(), ProposeError> {
         node.cluster.propose(Command::UnfenceBroker { broker: node.id, epoch }).await?;
     }
     Ok(())
+}
+
+/// Forgets committed offsets that are too old, again and again until `stop`.
+async fn expire_offsets(node: Arc<Node>, stop: CancellationToken) {
+    const MINUTE_MS: i64 = 60_000;
+    let retention_ms = i64::from(node.config.offsets_retention_minutes) * MINUTE_MS;
+    let every = millis(node.config.offsets_retention_check_interval_ms);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = stop.cancelled() => return,
+        }
+        node.coordinator.expire(&node.cluster, clock::now(), retention_ms).await;
+    }
 }
 
 /// Begins to accept connections.

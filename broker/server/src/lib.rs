@@ -15,6 +15,7 @@ mod net;
 mod dispatch;
 
 mod api;
+mod coordinator;
 mod producer_ids;
 mod topics;
 
@@ -22,6 +23,7 @@ mod cluster;
 mod fetch_sessions;
 mod partitions;
 
+mod blocking;
 mod clock;
 
 mod telemetry;

@@ -10,6 +10,7 @@ use cairn_protocol::ids::BrokerId;
 
 use crate::cluster::Cluster;
 use crate::config::BrokerConfig;
+use crate::coordinator::Coordinator;
 use crate::fetch_sessions::FetchSessions;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
@@ -25,6 +26,7 @@ pub(crate) struct Node {
     pub(crate) cluster: Cluster,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) partitions: Arc<Partitions>,
+    pub(crate) coordinator: Coordinator,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) metrics: Arc<Metrics>,
 }

@@ -14,6 +14,7 @@ use cairn_protocol::messages::delete_topics_response::DeletableTopicResult;
 use cairn_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
 use super::refusal::Refusal;
+use crate::clock;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 
@@ -61,6 +62,8 @@ async fn delete(node: &Node, topic: &Topic) -> Result<(), Refusal> {
         return Err(Refusal::new(ErrorCode::TopicDeletionDisabled, "delete.topic.enable is false"));
     }
     node.cluster.propose(Command::DeleteTopic { id: topic.id }).await?;
+    // A crash in between leaves offsets behind that expire later, and that no topic of the same name is given.
+    node.coordinator.on_topic_deleted(&node.cluster, &topic.name, topic.id, clock::now()).await;
     Ok(())
 }
 

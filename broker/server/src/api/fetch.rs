@@ -22,7 +22,7 @@ use cairn_protocol::messages::{FetchRequest, FetchResponse};
 use cairn_storage::log::{Batches, FirstBatch, HotRead, Limits, ReadError};
 use uuid::Uuid;
 
-use super::blocking::on_blocking_thread;
+use crate::blocking::on_blocking_thread;
 use crate::dispatch::{Call, Outcome};
 use crate::fetch_sessions::{Fetching, Naming, SessionRequest, TopicKey, Wanted};
 use crate::node::Node;

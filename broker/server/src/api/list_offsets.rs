@@ -15,7 +15,7 @@ use cairn_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use cairn_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use cairn_storage::log::{ReadError, TimedOffset};
 
-use super::blocking::on_blocking_thread;
+use crate::blocking::on_blocking_thread;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 use crate::partitions::Partition;

@@ -14,7 +14,6 @@ use crate::node::Node;
 
 pub(crate) mod addresses;
 pub(crate) mod authorized;
-mod blocking;
 pub(crate) mod refusal;
 
 macro_rules! apis {
@@ -42,10 +41,13 @@ apis! {
     Fetch => fetch,
     ListOffsets => list_offsets,
     Metadata => metadata,
+    OffsetCommit => offset_commit,
+    OffsetFetch => offset_fetch,
     FindCoordinator => find_coordinator,
     ApiVersions => api_versions,
     CreateTopics => create_topics,
     DeleteTopics => delete_topics,
+    DeleteRecords => delete_records,
     InitProducerId => init_producer_id,
     OffsetForLeaderEpoch => offset_for_leader_epoch,
     DescribeConfigs => describe_configs,

@@ -198,6 +198,8 @@ keys! {
     offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", "1", "", Number(1..=i16::MAX);
     /// Segment size of that topic.
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", "104857600", "bytes", Bytes(1_048_576..=i32::MAX);
+    /// How often offsets are looked through for expired ones.
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", "600000", "ms", Millis(1..=i64::MAX);
     /// How long offsets of a group without members are kept, in minutes.
     offsets_retention_minutes: i32 = "offsets.retention.minutes", "10080", "", Number(1..=i32::MAX);
     /// Bytes of the text that goes with a committed offset.

@@ -11,7 +11,7 @@ mod upkeep;
 
 pub(crate) use acks::AckWait;
 pub(crate) use arrivals::Arrivals;
-pub(crate) use partition::{AppendRefused, Partition, Required};
+pub(crate) use partition::{AppendRefused, Appended, DeleteRecordsRefused, Partition, Required};
 pub(crate) use registry::{NotHere, Partitions};
 pub(crate) use settings::Settings;
 pub(crate) use upkeep::{Flusher, Upkeep};

@@ -1,0 +1,65 @@
+//! DeleteRecords, versions 0 to 2: moves the start of partitions forward; what lies before it is gone (KIP-107).
+//!
+//! - Offset -1 means the high watermark: all that may be read. An offset beyond it is OFFSET_OUT_OF_RANGE; one before the
+//!   start changes nothing.
+//! - Answered with the new start when that is durable. Whole segments below it are removed afterwards.
+
+use std::sync::Arc;
+
+use cairn_protocol::ApiKey;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{Offset, PartitionIndex};
+use cairn_protocol::messages::delete_records_request::DeleteRecordsTopic;
+use cairn_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use cairn_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use crate::blocking::on_blocking_thread;
+use crate::dispatch::{Call, Outcome};
+use crate::node::Node;
+use crate::partitions::DeleteRecordsRefused;
+
+/// "Up to the high watermark."
+const HIGH_WATERMARK: i64 = -1;
+
+pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DeleteRecordsRequest) -> Outcome<DeleteRecordsResponse> {
+    let node = Arc::clone(node);
+    Outcome::alone(on_blocking_thread(move || {
+        let topics = request.topics.iter().map(|topic| delete_in(&node, topic)).collect();
+        DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
+    }))
+}
+
+fn delete_in(node: &Node, topic: &DeleteRecordsTopic) -> DeleteRecordsTopicResult {
+    let partitions = topic.partitions.iter().map(|partition| {
+        let index = partition.partition_index;
+        let deleted = delete(node, &topic.name, PartitionIndex(index), partition.offset);
+        if let Err(error) = deleted {
+            node.metrics.error(ApiKey::DeleteRecords, error);
+        }
+        DeleteRecordsPartitionResult {
+            partition_index: index,
+            low_watermark: deleted.map_or(-1, |start| start.0),
+            error_code: deleted.err().unwrap_or(ErrorCode::None).code(),
+        }
+    });
+    DeleteRecordsTopicResult { name: topic.name.clone(), partitions: partitions.collect() }
+}
+
+/// Gives the new start of the log. Blocks.
+fn delete(node: &Node, topic: &str, index: PartitionIndex, offset: i64) -> Result<Offset, ErrorCode> {
+    let partition = node.partitions.by_name(topic, index).map_err(|not_here| not_here.error_code())?;
+    let readable = partition.high_watermark();
+    let to = match offset {
+        HIGH_WATERMARK => readable,
+        offset if (0..=readable.0).contains(&offset) => Offset(offset),
+        _ => return Err(ErrorCode::OffsetOutOfRange),
+    };
+    let removal = partition.delete_records_before(to).map_err(|refused| match refused {
+        DeleteRecordsRefused::Closed => ErrorCode::UnknownTopicOrPartition,
+        DeleteRecordsRefused::Log(_) => ErrorCode::KafkaStorageError,
+    })?;
+    if let Some(removal) = removal {
+        removal.run().map_err(|_| ErrorCode::KafkaStorageError)?;
+    }
+    Ok(partition.reader.start_offset())
+}
