@@ -3,7 +3,6 @@
 //!
 //! Must not know: how either side reads a message.
 
-#[allow(dead_code)]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -57,33 +57,38 @@ pub(crate) trait Choices {
 
 /// One message in one version.
 pub(crate) fn message_bytes(message: &Message, version: i16, choices: &mut dyn Choices) -> Vec<u8> {
-    let mut maker = Maker { message, version, choices };
-    maker.fields("", &message.fields)
+    let mut maker = Maker { message, version, choices, path: String::new() };
+    maker.fields(&message.fields)
 }
 
 struct Maker<'a> {
     message: &'a Message,
     version: i16,
     choices: &'a mut dyn Choices,
+    /// The field that is made.
+    path: String,
 }
 
 impl<'a> Maker<'a> {
-    fn fields(&mut self, path: &str, fields: &'a [Field]) -> Vec<u8> {
+    fn fields(&mut self, fields: &'a [Field]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut tagged = Vec::new();
         let version = self.version;
         for field in fields.iter().filter(|field| field.versions.contains(version)) {
-            let path = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
+            let outer = self.path.len();
+            self.path.push_str(if outer == 0 { "" } else { "." });
+            self.path.push_str(&field.name);
             match field.tag.filter(|(_, versions)| versions.contains(self.version)) {
-                None => bytes.extend(self.field(&path, field)),
-                Some((tag, _)) if self.choices.has_tag(&path) => {
-                    let value = self.field(&path, field);
+                None => bytes.extend(self.field(field)),
+                Some((tag, _)) if self.choices.has_tag(&self.path) => {
+                    let value = self.field(field);
                     if value != self.default_of(field) {
                         tagged.push((tag, value));
                     }
                 }
                 Some(_) => {}
             }
+            self.path.truncate(outer);
         }
         if self.message.flexible.contains(self.version) {
             tagged.sort();
@@ -98,14 +103,14 @@ impl<'a> Maker<'a> {
         bytes
     }
 
-    fn field(&mut self, path: &str, field: &'a Field) -> Vec<u8> {
+    fn field(&mut self, field: &'a Field) -> Vec<u8> {
         let nullable = field.nullable.contains(self.version);
-        let null = nullable && self.choices.is_null(path, field);
+        let null = nullable && self.choices.is_null(&self.path, field);
         if field.array {
-            let count = if null { 0 } else { self.choices.count(path) };
+            let count = if null { 0 } else { self.choices.count(&self.path) };
             let mut bytes = self.length(field, (!null).then_some(count), 4);
             for _ in 0..count {
-                bytes.extend(self.value(path, field));
+                bytes.extend(self.value(field));
             }
             return bytes;
         }
@@ -115,12 +120,12 @@ impl<'a> Maker<'a> {
             }
             // In tagged fields the marker is a variable-length number.
             _ if field.is_struct() && null => vec![if field.tag.is_some() { 0 } else { 0xff }],
-            _ if field.is_struct() && nullable => [vec![1], self.value(path, field)].concat(),
-            _ => self.value(path, field),
+            _ if field.is_struct() && nullable => [vec![1], self.value(field)].concat(),
+            _ => self.value(field),
         }
     }
 
-    fn value(&mut self, path: &str, field: &'a Field) -> Vec<u8> {
+    fn value(&mut self, field: &'a Field) -> Vec<u8> {
         match field.base.as_str() {
             "bool" => vec![u8::from(self.choices.truth())],
             "int8" => self.choices.number(1),
@@ -138,7 +143,7 @@ impl<'a> Maker<'a> {
             }
             _ => {
                 let fields = self.fields_of(field);
-                self.fields(path, fields)
+                self.fields(fields)
             }
         }
     }
