@@ -24,7 +24,7 @@ fn every_message(all: &[Message], text: &mut String) {
         ("every_message", "all messages", &[]),
         ("every_request", "all requests", &[Kind::Request]),
         ("every_response", "all responses", &[Kind::Response]),
-        ("every_record", "all keys and values of coordinators' records", &[Kind::RecordKey, Kind::RecordValue]),
+        ("every_stored", "all that is kept in records and files", &[Kind::Data, Kind::RecordKey, Kind::RecordValue]),
     ];
     for (name, what, kinds) in lists {
         let chosen = all.iter().filter(|message| kinds.is_empty() || kinds.contains(&message.kind));
