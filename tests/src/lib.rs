@@ -1,6 +1,7 @@
 //! Support code of the judges: brokers as real processes, clients that others wrote, histories and the rules they must keep.
 //!
-//! It must not know the broker's crates: what a judge sees is what a user sees.
+//! It must not know the broker's crates: what a judge sees is what a user sees. Only `stored`, for the judges of the storage crate
+//! by itself, knows that one.
 
 pub mod broker;
 pub mod clients;
@@ -9,4 +10,5 @@ pub mod history;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod stored;
 pub mod streams;
