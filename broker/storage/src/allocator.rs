@@ -29,6 +29,10 @@ use pace::Pace;
 /// The most that is prepared between two looks at whether to stop.
 const PIECE_BYTES: u64 = 1024 * 1024;
 
+/// The most that an appender prepares for itself beyond its need. Some, because the thread is late and the next append is
+/// near; not much, because an append waits for it.
+const STALL_BYTES: u64 = 256 * 1024;
+
 /// How far ahead to prepare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocatorConfig {
@@ -205,7 +209,15 @@ impl Ahead {
         let started = self.watched.started.swap(true, Ordering::Relaxed);
         let counter = if started { &counters.stalls } else { &counters.first_steps };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.watched.file.prepare(end).inspect_err(|_| {
+        // The thread holds the pace only while it plans; whoever meets it there does without.
+        let distance = self.watched.pace.try_lock().map_or(0, |pace| pace.distance_bytes());
+        let generous = self.watched.file.written() + (distance / 2).min(STALL_BYTES);
+        let prepared = match self.watched.file.prepare(end.max(generous)) {
+            // The last bytes of a disk are good for what is really needed.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.watched.file.prepare(end),
+            prepared => prepared,
+        };
+        prepared.inspect_err(|_| {
             counters.failures.fetch_add(1, Ordering::Relaxed);
         })?;
         // Also after a failure of the thread, which does not try again by itself.

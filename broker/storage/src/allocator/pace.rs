@@ -42,6 +42,11 @@ impl Pace {
         Self { chunk_bytes: u64::from(chunk.bytes()), distance_bytes: self.distance_bytes, last: None }
     }
 
+    /// How far ahead the last plan went.
+    pub(super) fn distance_bytes(&self) -> u64 {
+        self.distance_bytes
+    }
+
     /// The file has `written` bytes at `now`.
     pub(super) fn plan(&mut self, written: u64, now: Instant, config: &AllocatorConfig) -> Plan {
         let wanted = match self.last {

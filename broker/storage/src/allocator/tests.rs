@@ -173,6 +173,7 @@ fn a_full_disk_is_told_and_left_when_space_returns() {
     assert_eq!(failure.kind(), io::ErrorKind::StorageFull);
     file.full.store(false, Ordering::Release);
     file.write(&ahead, end).unwrap();
+    file.write(&ahead, file.prepared()).unwrap();
     while by_thread(&calls) == u64::MAX {}
     assert!(ahead.take_failure().is_none());
 }
