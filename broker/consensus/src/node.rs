@@ -80,6 +80,14 @@ pub enum StartError {
     /// The node id cannot be a voter's.
     #[error("node id {0} is negative")]
     NodeId(BrokerId),
+    /// The data directory belongs to another node.
+    #[error("node {node} is not a voter of the metadata in this data directory: node {voter} is")]
+    OtherNode {
+        /// The node that was to start.
+        node: BrokerId,
+        /// The node that the directory belongs to.
+        voter: NodeId,
+    },
     /// The files could not be read or written.
     #[error("open the metadata log: {0}")]
     Storage(#[from] io::Error),
@@ -141,6 +149,10 @@ impl MetadataNode {
 
     async fn lead(&self, id: NodeId, config: &NodeConfig) -> Result<(), StartError> {
         if self.raft.is_initialized().await.map_err(quorum)? {
+            let voters = || self.raft.voter_ids();
+            if let Some(voter) = voters().next().filter(|_| voters().all(|voter| voter != id)) {
+                return Err(StartError::OtherNode { node: config.node, voter });
+            }
             // Nobody else can lead: there is nothing to wait for.
             self.raft.trigger().elect(false).await.map_err(quorum)?;
         } else {

@@ -112,6 +112,19 @@ async fn a_restart_finds_the_same_image() {
 }
 
 #[tokio::test]
+async fn another_node_does_not_start_on_the_same_data() {
+    let disk = MemoryDisk::new();
+    let (dir, node) = start(&disk).await;
+    node.shutdown().await;
+    drop((node, dir));
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let dir = Arc::new(DataDir::open(Arc::clone(&disk), Path::new(PATH), &DirConfig::default()).expect("opens"));
+    let other = NodeConfig { node: BrokerId(2), ..config() };
+    let refused = MetadataNode::start(other, dir, disk).await;
+    assert!(matches!(refused, Err(StartError::OtherNode { node: BrokerId(2), voter: 1 })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn proposals_at_once_are_decided_one_after_the_other() {
     let (_dir, node) = start(&MemoryDisk::new()).await;
     let epoch = with_broker(&node, 1).await;
