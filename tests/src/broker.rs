@@ -45,7 +45,7 @@ impl Kind {
         if let Ok(path) = std::env::var("CAIRN_BIN") {
             return Ok(Kind::Cairn(path.into()));
         }
-        Ok(Kind::Cairn(build("cairn", "cairn")?))
+        Ok(Kind::Cairn(build()?))
     }
 
     /// Its name in reports.
@@ -57,13 +57,14 @@ impl Kind {
     }
 }
 
-/// Builds `binary` of `package` in the profile of the running test and returns its path.
-pub fn build(package: &str, binary: &str) -> anyhow::Result<PathBuf> {
+/// Builds `cairn` in the profile of the running test and returns its path.
+fn build() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test runs in target/PROFILE/deps")?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
-    command.current_dir(repository()).args(["build", "--quiet", "-p", package, "--bin", binary]);
+    // With the features of the whole workspace, as the tests are built: nothing is compiled twice.
+    command.current_dir(repository()).args(["build", "--quiet", "--workspace", "--bin", "cairn"]);
     command.arg("--target-dir").arg(folder.parent().context("the target folder")?);
     if !cfg!(debug_assertions) {
         command.arg("--release");
@@ -72,7 +73,7 @@ pub fn build(package: &str, binary: &str) -> anyhow::Result<PathBuf> {
     if !status.success() {
         bail!("{command:?}: {status}");
     }
-    Ok(folder.join(binary))
+    Ok(folder.join("cairn"))
 }
 
 /// The root of the repository.

@@ -18,7 +18,6 @@ use cairn_storage::log::{Durability, FirstBatch, Limits, Log, LogConfig, LogName
 use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use crate::broker::build;
 use crate::dice::Dice;
 
 /// So much of the log is kept, so that runs that go on over hundreds of crashes stay small, and delete under the crash too.
@@ -148,12 +147,7 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Builds the process's program; returns its path.
-    pub fn program() -> anyhow::Result<std::path::PathBuf> {
-        build("cairn-tests", "appender")
-    }
-
-    /// Starts it on a data directory. `told` is what earlier processes told.
+    /// Starts `program`, the `appender` of this crate, on a data directory. `told` is what earlier processes told.
     pub fn start(
         program: &Path,
         path: &Path,

@@ -51,7 +51,7 @@ fn synced_survives_power_cuts() -> anyhow::Result<()> {
         return Ok(());
     }
     let mut dice = Dice::from_environment("crash_images");
-    let program = Appender::program()?;
+    let program = Path::new(env!("CARGO_BIN_EXE_appender"));
     let folder = tempfile::TempDir::with_prefix("cairn-crash-")?;
     let disk = folder.path().join("disk.img");
     File::create(&disk)?.set_len(DISK_BYTES)?;
@@ -59,7 +59,7 @@ fn synced_survives_power_cuts() -> anyhow::Result<()> {
     let live = Mount::new(&disk, folder.path().join("live"))?;
 
     let data = live.folder.join("data");
-    let mut appender = Appender::start(&program, &data, Durability::Synced, &mut dice, Told::default())?;
+    let mut appender = Appender::start(program, &data, Durability::Synced, &mut dice, Told::default())?;
     let mut records = 0;
     for number in 0..images {
         appender.hear(dice.among(LIFE)).with_context(|| format!("before image {number}"))?;

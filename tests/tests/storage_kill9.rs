@@ -3,6 +3,8 @@
 //!
 //! `CAIRN_STORAGE_KILLS` is how often (default 200).
 
+use std::path::Path;
+
 use anyhow::Context;
 use cairn_storage::log::Durability;
 use cairn_tests::dice::Dice;
@@ -20,7 +22,7 @@ fn nothing_acknowledged_is_lost_over_kills() -> anyhow::Result<()> {
     let kills =
         std::env::var("CAIRN_STORAGE_KILLS").map_or(Ok(KILLS), |text| text.parse()).context("CAIRN_STORAGE_KILLS")?;
     let mut dice = Dice::from_environment("storage_kill9");
-    let program = Appender::program()?;
+    let program = Path::new(env!("CARGO_BIN_EXE_appender"));
     let mut records = 0;
     let mut folder = tempfile::TempDir::with_prefix("cairn-kill9-")?;
     let mut told = Told::default();
@@ -32,7 +34,7 @@ fn nothing_acknowledged_is_lost_over_kills() -> anyhow::Result<()> {
         // One death in four meets a log that syncs before it acknowledges.
         let durability = if kill % 4 == 3 { Durability::Synced } else { Durability::Replicated };
         let path = folder.path().join("data");
-        let mut appender = Appender::start(&program, &path, durability, &mut dice, told)?;
+        let mut appender = Appender::start(program, &path, durability, &mut dice, told)?;
         appender.hear(dice.among(LIFE)).with_context(|| format!("in life {kill}"))?;
         told = appender.kill9()?;
 
