@@ -113,10 +113,6 @@ impl FetchSessions {
         Self { slots: slots as usize, sessions: Mutex::default() }
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.sessions.lock().len()
-    }
 
     /// What the request fetches, by itself or together with what is remembered.
     pub(crate) fn on_request(&self, request: SessionRequest, now: Instant) -> Result<Fetching, ErrorCode> {
