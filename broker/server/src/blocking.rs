@@ -1,4 +1,4 @@
-//! Work of a request that may wait for the disk goes to a thread that may block.
+//! Work that may wait for the disk goes to a thread that may block.
 //!
 //! Must not know: what the work is.
 

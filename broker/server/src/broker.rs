@@ -6,18 +6,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_consensus::{MetadataNode, NodeConfig};
 use cairn_metadata::{Answer, Command, NewBroker};
 use cairn_protocol::ids::BrokerId;
 use cairn_storage::DataDir;
 use cairn_storage::dir::{DirConfig, OpenDirError};
+use cairn_storage::disk::Disk;
 use cairn_storage::disk::mapped::{MappedDisk, MappedLimits};
+use cairn_storage::disk::portable::PortableDisk;
+use cairn_storage::map_budget::MapBudget;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::api;
+use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::cluster::{Cluster, ProposeError};
 use crate::config::{BrokerConfig, millis};
@@ -43,6 +49,8 @@ pub struct Broker {
     addresses: Addresses,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Carries out the metadata here.
+    following: JoinHandle<()>,
 }
 
 /// Where a broker really listens.
@@ -69,6 +77,9 @@ pub enum StartError {
     /// The system has no maps as they are needed.
     #[error("cannot map files: {0}")]
     Maps(std::io::Error),
+    /// The cluster's metadata cannot be had.
+    #[error(transparent)]
+    Metadata(#[from] cairn_consensus::StartError),
     /// The cluster's metadata does not take this broker.
     #[error("cannot register with the cluster: {0}")]
     Register(String),
@@ -80,8 +91,8 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::DataDir(OpenDirError::AlreadyInUse { .. }) => 3,
-            Self::DataDir(_) | Self::Maps(_) => 4,
-            Self::Bind(_) | Self::Http(_) | Self::Register(_) => 1,
+            Self::DataDir(_) | Self::Maps(_) | Self::Metadata(cairn_consensus::StartError::Storage(_)) => 4,
+            Self::Bind(_) | Self::Http(_) | Self::Metadata(_) | Self::Register(_) => 1,
         }
     }
 }
@@ -98,28 +109,39 @@ impl Broker {
             kafka: listeners.iter().map(|bound| (bound.info.name.clone(), bound.info.bound)).collect(),
             metrics: http.address,
         };
+        // Health is told from here on; when starting fails, that ends too.
+        let stop_on_error = stop.clone().drop_guard();
         tasks.spawn(http.serve(Arc::clone(&metrics), Arc::clone(&health), stop.clone()));
-        let dir = open_data_dir(&config).await?;
+        let (disk, dir) = open_data_dir(&config).await?;
+        let storage_id = dir.storage_id();
+        let quorum = NodeConfig::new(BrokerId(config.node_id), Uuid::new_v4(), clock::now);
+        let metadata = MetadataNode::start(quorum, Arc::clone(&dir), disk).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
         let partitions = Partitions::new(dir, Arc::clone(&flusher), config.clone());
+        let image = metadata.image();
+        let (opening, there) = (Arc::clone(&partitions), Arc::clone(&image));
+        on_blocking_thread(move || opening.open_all(&there)).await;
+        let cluster = Arc::new(Cluster::new(metadata, image));
         let node = Arc::new(Node {
             id: BrokerId(config.node_id),
             topic_defaults: config.topic_defaults(),
             producer_ids: ProducerIds::default(),
-            cluster: Cluster::new(Arc::clone(&partitions)),
+            cluster: Arc::clone(&cluster),
             coordinator: Coordinator::new(Arc::clone(&partitions)),
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             partitions: Arc::clone(&partitions),
             metrics,
             config,
         });
-        register(&node).await.map_err(|error| StartError::Register(error.to_string()))?;
+        let following = tokio::spawn(Arc::clone(&cluster).follow(cluster.updates(), Arc::clone(&partitions)));
+        register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
         serve(&node, listeners, &stop, &tasks);
         health.set(Vec::new());
         let upkeep = Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health };
         tasks.spawn(upkeep.run(node.config.clone(), stop.clone()));
         tasks.spawn(expire_offsets(Arc::clone(&node), stop.clone()));
-        Ok(Self { node, addresses, stop, tasks })
+        stop_on_error.disarm();
+        Ok(Self { node, addresses, stop, tasks, following })
     }
 
     /// Where it really listens.
@@ -142,22 +164,32 @@ impl Broker {
         if tokio::time::timeout(CONNECTIONS_STOP_MAX, self.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "connections did not end in time");
         }
-        let partitions = Arc::clone(&self.node.partitions);
-        if let Err(error) = tokio::task::spawn_blocking(move || partitions.close()).await {
-            tracing::error!(%error, "partitions not closed well");
+        self.node.cluster.shutdown().await;
+        if let Err(error) = self.following.await {
+            tracing::error!(%error, "metadata was not carried out to its end");
         }
+        let partitions = Arc::clone(&self.node.partitions);
+        on_blocking_thread(move || partitions.close()).await;
     }
 }
 
 /// Takes the data directory, on a thread that may wait for the disk.
-async fn open_data_dir(config: &BrokerConfig) -> Result<DataDir, StartError> {
+async fn open_data_dir(config: &BrokerConfig) -> Result<(Arc<dyn Disk>, Arc<DataDir>), StartError> {
     let path = config.data_dir().to_owned();
     let dir_config = DirConfig { reserve_bytes: config.log_disk_reserve_bytes, ..DirConfig::default() };
     let open = move || {
-        let disk = MappedDisk::new(MappedLimits::default()).map_err(StartError::Maps)?;
-        DataDir::open(Arc::new(disk), path, &dir_config).map_err(StartError::DataDir)
+        let disk: Arc<dyn Disk> = match MappedDisk::new(MappedLimits::default()) {
+            Ok(disk) => Arc::new(disk),
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+                tracing::warn!(%error, "files are written by calls instead, which is slower");
+                Arc::new(PortableDisk::new(MapBudget::default()))
+            }
+            Err(error) => return Err(StartError::Maps(error)),
+        };
+        let dir = DataDir::open(Arc::clone(&disk), path, &dir_config)?;
+        Ok((disk, Arc::new(dir)))
     };
-    tokio::task::spawn_blocking(open).await.expect("opening a data directory does not panic")
+    on_blocking_thread(open).await
 }
 
 async fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BindError> {
@@ -175,16 +207,13 @@ async fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BindError> {
 }
 
 /// Makes this broker known to the cluster, and able to lead.
-async fn register(node: &Node) -> Result<(), ProposeError> {
-    if node.image().cluster_id().is_none() {
-        node.cluster.propose(Command::InitCluster { cluster_id: Uuid::new_v4() }).await?;
-    }
+async fn register(node: &Node, storage_id: Uuid) -> Result<(), ProposeError> {
     let new = NewBroker {
         id: node.id,
         incarnation: Uuid::new_v4(),
         endpoints: Vec::new(),
         rack: node.config.broker_rack.as_deref().map(Into::into),
-        storage_ids: Vec::new(),
+        storage_ids: vec![storage_id],
         boot_id: None,
         clean_shutdown: None,
     };

@@ -1,37 +1,54 @@
 //! The cluster's metadata as this broker sees it: the newest image that is carried out here, and the way to change it.
 //!
+//! ```text
+//!   propose -> the quorum commits and folds -> follower: carry out here -> image() shows it -> propose returns
+//! ```
+//!
 //! Must not know: how commands are made durable and agreed on.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use cairn_consensus::{MetadataNode, Updates};
 use cairn_metadata::{Answer, Command, Image, Rejected};
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
 use crate::partitions::Partitions;
 
 /// Reads and changes the cluster's metadata.
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    metadata: MetadataNode,
     image: ArcSwap<Image>,
-    index: Mutex<u64>,
-    partitions: Arc<Partitions>,
+    /// The version of `image`.
+    version: watch::Sender<u64>,
 }
 
-/// A command did not come to be.
+/// A command did not come to be, as far as is known.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProposeError {
     /// The cluster's state forbids it.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// The broker is stopping.
-    #[error("the broker is stopping")]
-    Stopping,
+    /// It may come to be, or not: the quorum has no leader here, or the broker is stopping.
+    #[error("the cluster's metadata cannot be changed now: {0}")]
+    Unavailable(Box<str>),
+}
+
+impl From<cairn_consensus::ProposeError> for ProposeError {
+    fn from(error: cairn_consensus::ProposeError) -> Self {
+        match error {
+            cairn_consensus::ProposeError::Rejected(rejected) => Self::Rejected(rejected),
+            other => Self::Unavailable(other.to_string().into()),
+        }
+    }
 }
 
 impl Cluster {
-    pub(crate) fn new(partitions: Arc<Partitions>) -> Self {
-        Self { image: ArcSwap::from_pointee(Image::default()), index: Mutex::new(0), partitions }
+    /// Shows `image`, whose partitions are open here; [`Self::follow`] goes on from there.
+    pub(crate) fn new(metadata: MetadataNode, image: Arc<Image>) -> Self {
+        let version = watch::Sender::new(image.version());
+        Self { metadata, image: ArcSwap::new(image), version }
     }
 
     /// The newest image whose partitions are open here.
@@ -39,18 +56,40 @@ impl Cluster {
         self.image.load_full()
     }
 
+    /// What has changed since [`Self::image`], for [`Self::follow`].
+    pub(crate) fn updates(&self) -> Updates {
+        self.metadata.updates(self.image())
+    }
+
     /// Has the command agreed on, and waits until it is carried out here: what follows sees it in [`Self::image`], and new
     /// partitions can be written to.
     pub(crate) async fn propose(&self, command: Command) -> Result<Answer, ProposeError> {
-        let mut index = self.index.lock().await;
-        *index += 1;
-        let applied = self.image().apply(*index, &command)?;
-        let image = Arc::new(applied.image);
-        let (partitions, carried_out) = (Arc::clone(&self.partitions), Arc::clone(&image));
-        tokio::task::spawn_blocking(move || partitions.carry_out(&carried_out, &applied.delta))
-            .await
-            .map_err(|_| ProposeError::Stopping)?;
-        self.image.store(image);
-        Ok(applied.answer)
+        let proposed = self.metadata.propose(command).await?;
+        let version = proposed.image.version();
+        let carried_out = self.version.subscribe().wait_for(|carried_out| *carried_out >= version).await.is_ok();
+        if !carried_out {
+            return Err(ProposeError::Unavailable("the broker is stopping".into()));
+        }
+        Ok(proposed.answer)
+    }
+
+    /// Carries out every change of the metadata here, one after the other, until the quorum's node has stopped.
+    pub(crate) async fn follow(self: Arc<Self>, mut updates: Updates, partitions: Arc<Partitions>) {
+        while let Some((image, delta)) = updates.next().await {
+            let (there, carried_out) = (Arc::clone(&partitions), Arc::clone(&image));
+            let work = tokio::task::spawn_blocking(move || there.carry_out(&carried_out, &delta));
+            if let Err(error) = work.await {
+                tracing::error!(%error, "metadata was not carried out");
+                return;
+            }
+            let version = image.version();
+            self.image.store(image);
+            self.version.send_replace(version);
+        }
+    }
+
+    /// Stops the quorum's node in order.
+    pub(crate) async fn shutdown(&self) {
+        self.metadata.shutdown().await;
     }
 }

@@ -74,6 +74,14 @@ impl Service for Dispatcher {
             correlation_id: header.correlation_id,
             begun,
         };
+        tracing::trace!(
+            api = call.api.name(),
+            version = call.version,
+            correlation_id = call.correlation_id,
+            client = call.client_id.as_deref(),
+            peer = %call.connection.peer,
+            "request"
+        );
         api::dispatch(&self.node, call, reader)
     }
 }

@@ -48,7 +48,6 @@ pub(crate) struct Wanted {
     pub(crate) fetch_offset: i64,
     pub(crate) max_bytes: i32,
     pub(crate) current_leader_epoch: i32,
-    pub(crate) last_fetched_epoch: i32,
 }
 
 #[derive(Debug)]
@@ -112,7 +111,6 @@ impl FetchSessions {
     pub(crate) fn new(slots: u32) -> Self {
         Self { slots: slots as usize, sessions: Mutex::default() }
     }
-
 
     /// What the request fetches, by itself or together with what is remembered.
     pub(crate) fn on_request(&self, request: SessionRequest, now: Instant) -> Result<Fetching, ErrorCode> {
@@ -247,7 +245,6 @@ fn wanted(by: Naming, topics: Vec<FetchTopic>) -> impl Iterator<Item = Wanted> {
             fetch_offset: partition.fetch_offset,
             max_bytes: partition.partition_max_bytes,
             current_leader_epoch: partition.current_leader_epoch,
-            last_fetched_epoch: partition.last_fetched_epoch,
         })
     })
 }

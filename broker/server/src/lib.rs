@@ -3,8 +3,6 @@
 //!
 //! Must not know: how bytes are laid out on disk, which Raft library there is.
 
-#![allow(dead_code, reason = "the APIs that use the rest of the frame land one by one")]
-
 pub mod config;
 
 mod broker;

@@ -23,7 +23,7 @@ pub(crate) struct Node {
     pub(crate) config: BrokerConfig,
     /// What the broker's configuration says for topics that say nothing themselves.
     pub(crate) topic_defaults: ConfigMap,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) coordinator: Coordinator,

@@ -2,11 +2,8 @@ use super::*;
 
 fn begin(topics: i32) -> SessionRequest {
     let partition = |partition| FetchPartition { partition, ..FetchPartition::default() };
-    let topic = FetchTopic {
-        topic: "t".into(),
-        partitions: (0..topics).map(partition).collect(),
-        ..FetchTopic::default()
-    };
+    let topic =
+        FetchTopic { topic: "t".into(), partitions: (0..topics).map(partition).collect(), ..FetchTopic::default() };
     SessionRequest { session_id: 0, epoch: BEGIN, by: Naming::Name, topics: vec![topic], forgotten: Vec::new() }
 }
 

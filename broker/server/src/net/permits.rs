@@ -97,6 +97,7 @@ impl RequestBudget {
     }
 
     /// Bytes that are not taken.
+    #[cfg(test)]
     pub(crate) fn available(&self) -> usize {
         self.0.available_permits()
     }

@@ -23,7 +23,7 @@ use crate::config::BrokerConfig;
 #[derive(Debug)]
 pub(crate) struct Partitions {
     /// None once the broker has stopped.
-    dir: RwLock<Option<DataDir>>,
+    dir: RwLock<Option<Arc<DataDir>>>,
     by_id: papaya::HashMap<TopicId, Arc<TopicPlaces>, RandomState>,
     by_name: papaya::HashMap<Arc<str>, Arc<TopicPlaces>, RandomState>,
     flusher: Arc<Flusher>,
@@ -77,7 +77,7 @@ pub(crate) struct Counts {
 }
 
 impl Partitions {
-    pub(crate) fn new(dir: DataDir, flusher: Arc<Flusher>, config: BrokerConfig) -> Arc<Self> {
+    pub(crate) fn new(dir: Arc<DataDir>, flusher: Arc<Flusher>, config: BrokerConfig) -> Arc<Self> {
         Arc::new(Self {
             dir: RwLock::new(Some(dir)),
             by_id: papaya::HashMap::with_hasher(RandomState::new()),
@@ -127,7 +127,7 @@ impl Partitions {
 
     /// What the allocator could not prepare in time.
     pub(crate) fn allocator_stalls(&self) -> u64 {
-        self.dir.read().as_ref().and_then(DataDir::allocator_stats).map_or(0, |stats| stats.stalls)
+        self.dir.read().as_ref().and_then(|dir| dir.allocator_stats()).map_or(0, |stats| stats.stalls)
     }
 
     /// Notes up to where partitions are durable. Blocks.
@@ -334,7 +334,8 @@ impl Partitions {
                 tracing::error!(topic = &*partition.topic, partition = partition.index.0, %offline, "not closed well");
             }
         }
-        let Some(dir) = self.dir.write().take() else { return };
+        // Nobody else has it by now but who has forgotten to let it go.
+        let Some(dir) = self.dir.write().take().and_then(Arc::into_inner) else { return };
         match dir.close() {
             Ok(Closed::Clean) => {}
             Ok(Closed::Unclean { left_open }) => tracing::warn!(left_open, "data directory closed with open logs"),

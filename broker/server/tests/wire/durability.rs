@@ -41,3 +41,23 @@ async fn producers_share_syncs() {
     }
     assert_eq!(values(&fetched(first.call(11, &fetch("t", 0, 0)).await)).len(), 200);
 }
+
+#[tokio::test]
+async fn records_outlive_a_graceful_stop() {
+    for durability in ["replicated", "synced"] {
+        let set = [("log.durability", durability)];
+        let mut broker = TestBroker::with(&set).await;
+        let mut expected = Vec::new();
+        for round in 0..3 {
+            let mut client = broker.connect().await;
+            make_topic(&mut client, "t").await;
+            let value = format!("round {round}");
+            append(&mut client, "t", batch(&[&value])).await;
+            expected.push((round, value));
+            drop(client);
+            broker = broker.restart(&set).await;
+            let mut client = broker.connect().await;
+            assert_eq!(values(&fetched(client.call(11, &fetch("t", 0, 0)).await)), expected);
+        }
+    }
+}

@@ -16,7 +16,6 @@ use tokio::net::TcpStream;
 /// A broker with a data folder of its own, on free ports.
 pub(crate) struct TestBroker {
     pub(crate) broker: Broker,
-    #[allow(dead_code, reason = "for restarts, which come with durable metadata")]
     folder: TempDir,
 }
 
@@ -36,7 +35,6 @@ impl TestBroker {
     }
 
     /// Stops gracefully and starts again on the same data.
-    #[allow(dead_code, reason = "comes with durable metadata")]
     pub(crate) async fn restart(self, set: &[(&str, &str)]) -> Self {
         self.broker.shutdown().await;
         Self::open(self.folder, set).await
