@@ -100,6 +100,11 @@ impl StartError {
 impl Broker {
     /// Starts a broker; when this returns, it serves.
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        Self::start_on(on_blocking_thread(real_disk).await?, config).await
+    }
+
+    /// Starts a broker on this disk, which may be one in memory, or one that fails as a test wants it.
+    pub async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::new(api::SERVED.iter().copied()));
         let health = Health::starting();
@@ -112,7 +117,7 @@ impl Broker {
         // Health is told from here on; when starting fails, that ends too.
         let stop_on_error = stop.clone().drop_guard();
         tasks.spawn(http.serve(Arc::clone(&metrics), Arc::clone(&health), stop.clone()));
-        let (disk, dir) = open_data_dir(&config).await?;
+        let dir = open_data_dir(&disk, &config).await?;
         let storage_id = dir.storage_id();
         let quorum = NodeConfig::new(BrokerId(config.node_id), Uuid::new_v4(), clock::now);
         let metadata = MetadataNode::start(quorum, Arc::clone(&dir), disk).await?;
@@ -174,22 +179,23 @@ impl Broker {
 }
 
 /// Takes the data directory, on a thread that may wait for the disk.
-async fn open_data_dir(config: &BrokerConfig) -> Result<(Arc<dyn Disk>, Arc<DataDir>), StartError> {
+async fn open_data_dir(disk: &Arc<dyn Disk>, config: &BrokerConfig) -> Result<Arc<DataDir>, OpenDirError> {
     let path = config.data_dir().to_owned();
     let dir_config = DirConfig { reserve_bytes: config.log_disk_reserve_bytes, ..DirConfig::default() };
-    let open = move || {
-        let disk: Arc<dyn Disk> = match MappedDisk::new(MappedLimits::default()) {
-            Ok(disk) => Arc::new(disk),
-            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
-                tracing::warn!(%error, "files are written by calls instead, which is slower");
-                Arc::new(PortableDisk::new(MapBudget::default()))
-            }
-            Err(error) => return Err(StartError::Maps(error)),
-        };
-        let dir = DataDir::open(Arc::clone(&disk), path, &dir_config)?;
-        Ok((disk, Arc::new(dir)))
-    };
-    on_blocking_thread(open).await
+    let disk = Arc::clone(disk);
+    on_blocking_thread(move || DataDir::open(disk, path, &dir_config).map(Arc::new)).await
+}
+
+/// The disk of this machine, through maps where the system has them.
+fn real_disk() -> Result<Arc<dyn Disk>, StartError> {
+    match MappedDisk::new(MappedLimits::default()) {
+        Ok(disk) => Ok(Arc::new(disk)),
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+            tracing::warn!(%error, "files are written by calls instead, which is slower");
+            Ok(Arc::new(PortableDisk::new(MapBudget::default())))
+        }
+        Err(error) => Err(StartError::Maps(error)),
+    }
 }
 
 async fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BindError> {

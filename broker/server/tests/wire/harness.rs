@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cairn_broker::Broker;
 use cairn_broker::config::{BrokerConfig, Sources};
 use cairn_protocol::frame::request_frame;
 use cairn_protocol::header::ResponseHeader;
 use cairn_protocol::{ApiKey, Message, Reader, Request};
+use cairn_storage::disk::Disk;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,6 +32,13 @@ impl TestBroker {
         Self::open(tempfile::tempdir().unwrap(), set).await
     }
 
+    /// Starts on this disk instead of a real one.
+    pub(crate) async fn on(disk: Arc<dyn Disk>, set: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start_on(disk, config(Path::new("data"), set)).await.unwrap();
+        Self { broker, folder }
+    }
+
     async fn open(folder: TempDir, set: &[(&str, &str)]) -> Self {
         let broker = Broker::start(config(folder.path(), set)).await.unwrap();
         Self { broker, folder }
@@ -43,6 +53,13 @@ impl TestBroker {
     /// All metrics as text.
     pub(crate) async fn metrics(&self) -> String {
         self.get("/metrics").await
+    }
+
+    /// The value of the metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> i64 {
+        let metrics = self.metrics().await;
+        let line = metrics.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// Waits until the metrics have this line.
@@ -83,6 +100,8 @@ pub(crate) fn config(folder: &Path, set: &[(&str, &str)]) -> BrokerConfig {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     next_correlation_id: i32,
+    /// Bytes of all requests, without their lengths.
+    pub(crate) sent_bytes: i64,
 }
 
 /// A request that was sent and is to be answered.
@@ -97,7 +116,7 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, next_correlation_id: 1 }
+        Self { stream, next_correlation_id: 1, sent_bytes: 0 }
     }
 
     /// Sends a request and takes its answer.
@@ -110,6 +129,7 @@ impl Client {
         let sent = Sent { api_key: R::KEY, version, correlation_id: self.next_correlation_id };
         self.next_correlation_id += 1;
         let frame = request_frame(version, sent.correlation_id, Some("test"), request).unwrap().into_bytes();
+        self.sent_bytes += i64::try_from(frame.len()).unwrap() - 4;
         self.stream.write_all(&frame).await.unwrap();
         sent
     }
