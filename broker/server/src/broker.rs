@@ -37,7 +37,7 @@ use crate::net::{
 use crate::node::Node;
 use crate::partitions::{Flusher, Partitions, Upkeep};
 use crate::producer_ids::ProducerIds;
-use crate::telemetry::{Health, HttpError, HttpServer, Labels, Metrics};
+use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
 
 /// How long connections may take to finish what they have begun when the broker stops.
 const CONNECTIONS_STOP_MAX: Duration = Duration::from_secs(5);
@@ -299,8 +299,7 @@ impl Serving {
         let info = Arc::new(ConnectionInfo { listener, peer, local });
         let connection = Connection::new(stream, info, self.limits, self.budget, self.dispatcher);
         let ended = connection.run(self.stop.cancelled()).await;
-        metrics.connections.dec();
-        metrics.connections_ended.get_or_create(&Labels::reason(ended.reason())).inc();
+        metrics.connection_ended(ended.reason());
         match ended.is_fault() {
             true => tracing::info!(%peer, reason = %ended, "connection closed"),
             false => tracing::debug!(%peer, reason = %ended, "connection closed"),

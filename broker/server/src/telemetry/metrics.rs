@@ -18,10 +18,10 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) struct Metrics {
     registry: Registry,
     apis: Vec<ApiMetrics>,
-    errors: Family<Labels, Counter>,
+    errors: Family<OfError, Counter>,
     pub(crate) connections: Gauge,
     pub(crate) connections_accepted: Counter,
-    pub(crate) connections_ended: Family<Labels, Counter>,
+    connections_ended: Family<OfReason, Counter>,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) fetches_waiting: Gauge,
@@ -40,27 +40,23 @@ struct ApiMetrics {
     time: Histogram,
 }
 
-/// One label set of a family.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct Labels {
-    api: Option<&'static str>,
-    error: Option<&'static str>,
-    reason: Option<&'static str>,
+struct OfApi {
+    api: &'static str,
 }
 
-impl Labels {
-    const NONE: Self = Self { api: None, error: None, reason: None };
-
-    fn api(api: ApiKey) -> Self {
-        Self { api: Some(api.name()), ..Self::NONE }
-    }
-
-    pub(crate) fn reason(reason: &'static str) -> Self {
-        Self { reason: Some(reason), ..Self::NONE }
-    }
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfError {
+    api: &'static str,
+    error: &'static str,
 }
 
-/// 25 µs to 14 minutes, each bucket four times the one before.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfReason {
+    reason: &'static str,
+}
+
+/// 25 µs to 7 minutes, each bucket four times the one before.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_025, 4.0, 13))
 }
@@ -69,8 +65,8 @@ impl Metrics {
     /// Metrics for these APIs; what is observed of others is not counted.
     pub(crate) fn new(served: impl Iterator<Item = ApiKey>) -> Self {
         let mut registry = Registry::with_prefix("cairn");
-        let requests = Family::<Labels, Counter>::default();
-        let time = Family::<Labels, Histogram>::new_with_constructor(seconds);
+        let requests = Family::<OfApi, Counter>::default();
+        let time = Family::<OfApi, Histogram>::new_with_constructor(seconds);
         registry.register("requests", "Requests, by API", requests.clone());
         registry.register_with_unit(
             "request_time",
@@ -85,8 +81,8 @@ impl Metrics {
                 apis.resize_with(at + 1, || ApiMetrics { requests: Counter::default(), time: seconds() });
             }
             apis[at] = ApiMetrics {
-                requests: requests.get_or_create_owned(&Labels::api(api)),
-                time: time.get_or_create_owned(&Labels::api(api)),
+                requests: requests.get_or_create_owned(&OfApi { api: api.name() }),
+                time: time.get_or_create_owned(&OfApi { api: api.name() }),
             };
         }
         let mut metrics = Self {
@@ -151,8 +147,13 @@ impl Metrics {
 
     /// One error in an answer.
     pub(crate) fn error(&self, api: ApiKey, error: ErrorCode) {
-        let labels = Labels { error: Some(error.name()), ..Labels::api(api) };
-        self.errors.get_or_create(&labels).inc();
+        self.errors.get_or_create(&OfError { api: api.name(), error: error.name() }).inc();
+    }
+
+    /// One connection that has ended.
+    pub(crate) fn connection_ended(&self, reason: &'static str) {
+        self.connections.dec();
+        self.connections_ended.get_or_create(&OfReason { reason }).inc();
     }
 
     /// All of them as text.

@@ -7,4 +7,4 @@ mod metrics;
 
 pub use http::HttpError;
 pub(crate) use http::{Health, HttpServer};
-pub(crate) use metrics::{Labels, Metrics};
+pub(crate) use metrics::Metrics;
