@@ -4,16 +4,21 @@
 
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use cairn_storage::DataDir;
 use cairn_storage::allocator::{Allocator, AllocatorConfig};
+use cairn_storage::dir::{DirConfig, Preparing};
 use cairn_storage::disk::mapped::{MappedDisk, MappedLimits};
 use cairn_storage::disk::portable::PortableDisk;
 use cairn_storage::disk::{AppendFile, Disk, Growth, PrepareChunk};
+use cairn_storage::log::{AppendError, Log, LogConfig};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -185,6 +190,88 @@ fn a_sync_that_failed_never_succeeds_again() {
         let Some(mount) = or_skip(ext4_on_loop(folder.path().join(name), &image, 96 * MIB)) else { return };
         a_failed_sync_is_final(disk, &mount, &below.folder);
     }
+}
+
+fn data_dir(mount: &Mount) -> (DataDir, Log) {
+    let preparing = Preparing::Ahead(AllocatorConfig::default());
+    let config = DirConfig { reserve_bytes: None, preparing, boot_id: None };
+    let dir = DataDir::open(Arc::new(mapped()), mount.folder.join("data"), &config).unwrap();
+    let config = LogConfig { segment_bytes: 1 << 20, ..LogConfig::default() };
+    let log = dir.create_log(&common::name(), common::topic_id(), config).unwrap();
+    (dir, log)
+}
+
+/// Appends records of 10,000 bytes until one is refused; answers why.
+fn append_until_refused(log: &mut Log) -> AppendError {
+    loop {
+        let value = vec![7; 10_000];
+        if let Err(error) = common::append(log, &common::batch(&[&value], 1), 1, 1) {
+            return error;
+        }
+    }
+}
+
+fn assert_all_there(log: &Log) {
+    let seen = common::read_all(&log.reader());
+    assert_eq!(i64::try_from(seen.len()).unwrap(), log.end_offset().0);
+    assert!(seen.iter().all(|record| record.value == vec![7; 10_000]));
+}
+
+#[test]
+fn a_log_on_a_full_disk_refuses_keeps_all_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let Some(mount) = or_skip(ext4_on_loop(folder.path().join("mount"), &image, 64 * MIB)) else { return };
+    let ballast = mount.folder.join("ballast");
+    fs::write(&ballast, vec![1; 16 << 20]).unwrap();
+    let (dir, mut log) = data_dir(&mount);
+    let refused = append_until_refused(&mut log);
+    assert!(matches!(refused, AppendError::DiskReserve { .. } | AppendError::DiskFull), "{refused}");
+    let full_at = log.end_offset();
+    assert!(full_at.0 > 1_000, "only {full_at} records fitted");
+    // Somebody else takes even the reserve.
+    let greedy = mount.folder.join("greedy");
+    fs::write(&greedy, vec![1; 64 << 20]).unwrap_err();
+    dir.refresh_space().unwrap();
+    append_until_refused(&mut log);
+    common::sync(&mut log);
+    assert!(dir.failure().is_none(), "a full disk is no failure");
+    assert_all_there(&log);
+
+    fs::remove_file(&greedy).unwrap();
+    fs::remove_file(&ballast).unwrap();
+    dir.refresh_space().unwrap();
+    append_until_refused(&mut log);
+    assert!(log.end_offset().0 > full_at.0 + 1_000, "16 MiB were freed, but {full_at} became {}", log.end_offset());
+    assert_all_there(&log);
+    log.close().unwrap();
+}
+
+#[test]
+fn a_log_whose_sync_fails_takes_its_data_directory_offline_and_is_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(below) = or_skip(tmpfs(folder.path().join("below"), 32 * MIB)) else { return };
+    let image = below.folder.join("image");
+    let Some(mount) = or_skip(ext4_on_loop(folder.path().join("mount"), &image, 96 * MIB)) else { return };
+    let (dir, mut log) = data_dir(&mount);
+    common::append(&mut log, &common::batch(&[&[7; 10_000]], 1), 1, 1).unwrap();
+    common::sync(&mut log);
+    let durable = log.durable_end();
+    fs::write(below.folder.join("ballast"), vec![1; 64 << 20]).unwrap_err();
+    // Less than a segment, so that what fails is the sync and not a new file.
+    for _ in 0..80 {
+        common::append(&mut log, &common::batch(&[&[7; 10_000]], 1), 1, 1).unwrap();
+    }
+    log.begin_sync().expect("80 records to sync").run().unwrap_err();
+    assert!(dir.failure().is_some());
+    for _ in 0..3 {
+        assert!(matches!(append_until_refused(&mut log), AppendError::Offline(_)));
+        if let Some(job) = log.begin_sync() {
+            job.run().unwrap_err();
+        }
+    }
+    assert_eq!(log.durable_end(), durable, "nothing more is called durable");
+    assert_all_there(&log);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn disk(max_maps: u64, max_bytes: u64, max_descriptors: usize) -> (MappedDisk, t
 
 #[test]
 fn idle_files_cost_neither_maps_nor_descriptors() {
-    const FILES: usize = 2_000;
+    const FILES: usize = 10_000;
     let (disk, folder) = disk(10, 1 << 30, 16);
     let open_before = fs::read_dir("/proc/self/fd").unwrap().count();
     let mut files: Vec<_> = (0..FILES)
