@@ -222,6 +222,26 @@ fn deleted_records_stay_deleted() {
 }
 
 #[test]
+fn a_reader_that_comes_too_late_for_a_deleted_log_harms_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = cairn_storage::disk::best(cairn_storage::map_budget::MapBudget::default());
+    let dir = cairn_storage::DataDir::open(disk, folder.path(), &common::dir_config()).unwrap();
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    fill(&mut log, 100);
+    let reader = log.reader();
+    assert!(reader.segment_count() > 2);
+    dir.delete_log(log).unwrap().remove().unwrap();
+    // The first segment was never read, so nothing of it is mapped, and its name is gone.
+    match read_from(&reader, Offset(0), 1000) {
+        Err(ReadError::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::NotFound),
+        other => panic!("{other:?}"),
+    }
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    fill(&mut log, 10);
+    assert_filled(&log, 0, 20);
+}
+
+#[test]
 fn a_deleted_log_makes_room_for_another() {
     let (_disk, dir, mut log) = new_log();
     fill(&mut log, 10);

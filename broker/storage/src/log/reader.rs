@@ -106,7 +106,8 @@ pub enum ReadError {
         /// What is wrong.
         reason: String,
     },
-    /// The disk failed; the data directory is offline from now on.
+    /// The disk failed; the data directory is offline from now on. Or ([`io::ErrorKind::NotFound`], and nothing is
+    /// offline) the segment was removed after the read had looked it up.
     #[error("cannot read segment {segment}")]
     Io {
         /// The segment's base offset.
@@ -230,12 +231,17 @@ impl LogReader {
         }
     }
 
-    /// An I/O error of a read takes the data directory offline like any other.
+    /// An I/O error of a read takes the data directory offline like any other, unless the file is just gone.
     pub(crate) fn heed<T>(&self, result: Result<T, Fault>) -> Result<T, ReadError> {
         result.map_err(|fault| match fault {
             Fault::Damaged { base, position, source } => {
                 tracing::error!(segment = base.0, position, %source, "damaged batch");
                 ReadError::Corrupt { segment: base, position, source }
+            }
+            // Retention or a deletion was faster: files are mapped by their names when they are first read.
+            Fault::Io { base, source } if source.kind() == io::ErrorKind::NotFound => {
+                tracing::debug!(segment = base.0, %source, "the segment is no longer there");
+                ReadError::Io { segment: base, source }
             }
             Fault::Io { base, source } => {
                 self.shared.dir.fail("read a segment", &source);
