@@ -37,6 +37,10 @@ async fn the_start_moves_and_stays_moved() {
         let partition = &answer.topics[0].partitions[0];
         assert_eq!((partition.error_code, partition.low_watermark), expected, "{request:?}");
     }
+    let broker = broker.restart(&[]).await;
+    let mut client = broker.connect().await;
+    let answer = client.call(2, &asked("t", 0, 0)).await;
+    assert_eq!(answer.topics[0].partitions[0].low_watermark, 11);
     let answer = client.call(2, &asked("t", 0, -1)).await;
     assert_eq!(answer.topics[0].partitions[0].low_watermark, 12);
 }

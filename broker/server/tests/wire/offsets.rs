@@ -131,6 +131,21 @@ async fn commits_are_refused_by_kafkas_rules() {
 }
 
 #[tokio::test]
+async fn offsets_outlive_the_broker() {
+    let mut broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let id = prepare(&mut client).await;
+    for offset in 0..50 {
+        assert_eq!(committed(&mut client, 9, &commit("g", "t", id, &[(0, offset, "m")])).await, [0]);
+    }
+    broker = broker.restart(&[]).await;
+    let mut client = broker.connect().await;
+    let response = client.call(8, &fetch_groups(&["g"], id)).await;
+    let partition = &response.groups[0].topics[0].partitions[0];
+    assert_eq!((partition.committed_offset, partition.metadata.as_deref()), (49, Some("m")));
+}
+
+#[tokio::test]
 async fn offsets_go_with_their_topic() {
     let broker = TestBroker::start().await;
     let mut client = broker.connect().await;
