@@ -132,15 +132,17 @@ impl Partitions {
 
     /// Notes up to where partitions are durable. Blocks.
     pub(crate) fn write_checkpoint(&self) {
-        if let Err(offline) = self.with_dir(DataDir::write_checkpoint) {
-            tracing::error!(%offline, "checkpoint not written");
+        if let Err(error) = self.with_dir(DataDir::write_checkpoint) {
+            tracing::error!(%error, "checkpoint not written");
         }
     }
 
-    fn with_dir<T>(&self, work: impl FnOnce(&DataDir) -> Result<T, DirOffline>) -> Result<T, DirOffline> {
+    fn with_dir<T, E: From<DirOffline>>(&self, work: impl FnOnce(&DataDir) -> Result<T, E>) -> Result<T, E> {
         match &*self.dir.read() {
             Some(dir) => work(dir),
-            None => Err(DirOffline { path: self.config.data_dir().to_owned(), cause: "the broker has stopped".into() }),
+            None => {
+                Err(DirOffline { path: self.config.data_dir().to_owned(), cause: "the broker has stopped".into() }.into())
+            }
         }
     }
 

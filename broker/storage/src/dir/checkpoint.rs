@@ -14,6 +14,32 @@ const KIND: Kind = Kind { magic: *b"cairnckp", version: 1 };
 /// The largest checkpoint that is read: far more than a million logs.
 pub(crate) const CHECKPOINT_MAX_BYTES: u64 = 512 << 20;
 
+/// Whether offsets may be missing between the batches of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetOrder {
+    /// Each batch begins where the one before ended: all that Cairn wrote.
+    Dense,
+    /// Compaction has been there: a log that Apache Kafka wrote.
+    Rising,
+}
+
+impl OffsetOrder {
+    fn encode(self) -> u8 {
+        match self {
+            Self::Dense => 0,
+            Self::Rising => 1,
+        }
+    }
+
+    fn decode(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Dense),
+            1 => Some(Self::Rising),
+            _ => None,
+        }
+    }
+}
+
 /// What is known of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogMarks {
@@ -23,6 +49,8 @@ pub struct LogMarks {
     pub start_offset: Offset,
     /// The end of what was committed, as the log's owner said; no more than a hint.
     pub high_watermark: Offset,
+    /// Whether offsets may be missing.
+    pub order: OffsetOrder,
 }
 
 /// All logs of a data directory, by folder.
@@ -49,6 +77,7 @@ impl Checkpoint {
             for offset in [marks.recovery_point, marks.start_offset, marks.high_watermark] {
                 content.extend_from_slice(&offset.0.to_be_bytes());
             }
+            content.push(marks.order.encode());
         }
         KIND.encode(&content)
     }
@@ -71,7 +100,10 @@ impl Checkpoint {
             let len = usize::from(u16::from_be_bytes(fields.array()?));
             let folder = std::str::from_utf8(fields.take(len)?).ok()?;
             let mut offset = || fields.i64().filter(|offset| *offset >= 0).map(Offset);
-            let marks = LogMarks { recovery_point: offset()?, start_offset: offset()?, high_watermark: offset()? };
+            let (recovery_point, start_offset, high_watermark) = (offset()?, offset()?, offset()?);
+            let [order] = fields.array()?;
+            let order = OffsetOrder::decode(order)?;
+            let marks = LogMarks { recovery_point, start_offset, high_watermark, order };
             logs.insert(folder.to_owned(), marks);
         }
         Some(Self { sequence, logs })
@@ -87,6 +119,7 @@ mod tests {
             recovery_point: Offset(number),
             start_offset: Offset(number - 1),
             high_watermark: Offset(number - 2),
+            order: OffsetOrder::Rising,
         }
     }
 
@@ -95,12 +128,13 @@ mod tests {
         let logs = [("t-0".to_owned(), marks(3))].into();
         let bytes = Checkpoint { sequence: 7, logs }.encode();
         let mut expected = b"cairnckp".to_vec();
-        expected.extend([0, 1, 0, 0, 0, 0, 0, 41]);
+        expected.extend([0, 1, 0, 0, 0, 0, 0, 42]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 3]);
         expected.extend(b"t-0");
         for number in [3i64, 2, 1] {
             expected.extend(number.to_be_bytes());
         }
+        expected.push(1);
         let checksum = crc32c::crc32c(&expected);
         expected.extend(checksum.to_be_bytes());
         assert_eq!(bytes, expected);

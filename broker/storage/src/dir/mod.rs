@@ -23,13 +23,13 @@ use cairn_protocol::ids::TopicId;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-pub use self::checkpoint::{Checkpoint, LogMarks};
+pub use self::checkpoint::{Checkpoint, LogMarks, OffsetOrder};
 pub use self::frame::FrameError;
 use self::identity::CLEAN_FILE;
 pub use self::identity::{CleanMark, Identity};
 pub use self::open::{DirConfig, OpenDirError, Preparing, default_reserve_bytes};
 use self::state::DirState;
-pub use self::state::{DirOffline, SpaceState};
+pub use self::state::{DirOffline, ReplaceError, SpaceState};
 use crate::allocator::AllocatorStats;
 use crate::disk::{EntryKind, Lock};
 use crate::log::{
@@ -174,8 +174,8 @@ impl DataDir {
     /// new as the call.
     ///
     /// # Errors
-    /// When the disk fails.
-    pub fn write_checkpoint(&self) -> Result<(), DirOffline> {
+    /// When the disk fails, or is full: then the checkpoint before still stands.
+    pub fn write_checkpoint(&self) -> Result<(), ReplaceError> {
         self.state.write_checkpoint()
     }
 
@@ -208,16 +208,15 @@ impl DataDir {
     /// Writes the checkpoint, and, when all logs were closed in good order, the mark that says so. Close the logs first.
     ///
     /// # Errors
-    /// When the disk fails.
-    pub fn close(self) -> Result<Closed, DirOffline> {
+    /// When the disk fails, or is full.
+    pub fn close(self) -> Result<Closed, ReplaceError> {
         self.state.write_checkpoint()?;
         let left_open = self.state.open_logs();
         if left_open > 0 {
             return Ok(Closed::Unclean { left_open });
         }
         let mark = CleanMark { storage_id: self.storage_id, checkpoint_sequence: self.state.checkpoint_sequence() };
-        let written = self.state.disk.replace(&self.state.root.join(CLEAN_FILE), &mark.encode());
-        self.state.heed("write the clean-shutdown mark", written)?;
+        self.state.replace(&self.state.root.join(CLEAN_FILE), &mark.encode())?;
         Ok(Closed::Clean)
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use cairn_protocol::ids::Offset;
 use parking_lot::Mutex;
 
-use super::checkpoint::{Checkpoint, LogMarks};
+use super::checkpoint::{Checkpoint, LogMarks, OffsetOrder};
 use crate::allocator::Allocator;
 use crate::disk::{Disk, Space};
 
@@ -25,6 +25,17 @@ pub struct DirOffline {
     pub path: PathBuf,
     /// What happened first.
     pub cause: Arc<str>,
+}
+
+/// A small file was not replaced. What it said before still stands.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// No space for the new file; passes when space returns.
+    #[error("no space left on disk")]
+    DiskFull,
+    /// The data directory has failed, before or just now.
+    #[error(transparent)]
+    Offline(#[from] DirOffline),
 }
 
 /// How much room there is, and how much of it is kept free.
@@ -52,6 +63,7 @@ pub(crate) struct Marks {
     pub(crate) recovery_point: AtomicI64,
     pub(crate) start_offset: AtomicI64,
     pub(crate) high_watermark: AtomicI64,
+    pub(crate) order: OffsetOrder,
 }
 
 impl Marks {
@@ -60,6 +72,7 @@ impl Marks {
             recovery_point: AtomicI64::new(marks.recovery_point.0),
             start_offset: AtomicI64::new(marks.start_offset.0),
             high_watermark: AtomicI64::new(marks.high_watermark.0),
+            order: marks.order,
         }
     }
 
@@ -68,6 +81,7 @@ impl Marks {
             recovery_point: Offset(self.recovery_point.load(Ordering::Acquire)),
             start_offset: Offset(self.start_offset.load(Ordering::Acquire)),
             high_watermark: Offset(self.high_watermark.load(Ordering::Acquire)),
+            order: self.order,
         }
     }
 }
@@ -146,6 +160,18 @@ impl DirState {
     /// [`Self::fail`] of a result.
     pub(crate) fn heed<T>(&self, action: &str, result: io::Result<T>) -> Result<T, DirOffline> {
         result.map_err(|error| self.fail(action, &error))
+    }
+
+    /// Replaces a small file durably.
+    pub(crate) fn replace(&self, path: &Path, content: &[u8]) -> Result<(), ReplaceError> {
+        match self.disk.replace(path, content) {
+            Ok(()) => Ok(()),
+            Err(error) if is_full(&error) => {
+                tracing::warn!(path = %path.display(), "no space left on disk");
+                Err(ReplaceError::DiskFull)
+            }
+            Err(error) => Err(self.fail(&format!("replace {}", path.display()), &error).into()),
+        }
     }
 
     pub(crate) fn space(&self) -> SpaceState {
@@ -239,7 +265,7 @@ impl DirState {
     }
 
     /// Makes the marks of all logs durable. What they say on disk afterwards is at least as new as before the call.
-    pub(crate) fn write_checkpoint(&self) -> Result<(), DirOffline> {
+    pub(crate) fn write_checkpoint(&self) -> Result<(), ReplaceError> {
         self.check()?;
         let mut sequence = self.checkpoint.lock();
         let logs: BTreeMap<String, LogMarks> = {
@@ -251,13 +277,18 @@ impl DirState {
         };
         let checkpoint = Checkpoint { sequence: *sequence + 1, logs };
         let path = checkpoint_path(&self.root);
-        self.heed("write the checkpoint", self.disk.replace(&path, &checkpoint.encode()))?;
+        self.replace(&path, &checkpoint.encode())?;
         *sequence = checkpoint.sequence;
         Ok(())
     }
 }
 
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Whether an error of the disk only says that it is full. Not to be asked of a sync, whose every error is final.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 /// The file of the checkpoint.
 pub(crate) fn checkpoint_path(root: &Path) -> PathBuf {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::active::index_time;
+use super::roll::StartError;
 use super::{Folder, Log};
 use crate::dir::state::{DirOffline, DirState};
 
@@ -19,9 +19,12 @@ impl Log {
         let dir = Arc::clone(&self.dir);
         dir.check()?;
         self.snapshot_producers();
+        match self.finish_indexes() {
+            // Without indexes the log is opened by a scan: slower, no worse.
+            Ok(()) | Err(StartError::Full) => {}
+            Err(StartError::Offline(offline)) => return Err(offline),
+        }
         let segment = Arc::clone(&self.active.segment);
-        dir.heed("read a time index", index_time(&segment))?;
-        self.write_indexes(&segment)?;
         self.unsynced.on_seal(&segment, &self.folder, &*self.active.file);
         let job = self.begin_sync();
         dir.heed("seal a segment", self.active.file.seal())?;

@@ -13,9 +13,10 @@ use cairn_protocol::ids::{Offset, Timestamp};
 
 use super::epochs::{EpochHistory, Trimmed};
 use super::error::{AppendError, DeleteRecordsError};
-use super::recovery_scan::{Depth, Order, Task, scan};
+use super::recovery_scan::{Depth, Task, scan};
 use super::segment::{Fault, Segment};
 use super::{Folder, Log};
+use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::{DirOffline, DirState};
 use crate::num::as_millis;
 
@@ -134,7 +135,7 @@ impl Log {
             base,
             limit: Some(limit),
             from: base,
-            order: Order::Rising,
+            order: OffsetOrder::Rising,
             depth: Depth::Headers,
             index_interval_bytes: self.config.index_interval_bytes,
         };

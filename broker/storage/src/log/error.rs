@@ -2,15 +2,13 @@
 //!
 //! Must not know: Kafka's error codes; the server translates.
 
-use std::io;
-
 use cairn_protocol::ids::{LeaderEpoch, Offset};
 
 use super::batch::BadBatch;
 use super::epochs::EpochOrderError;
 use super::producers::ProducerError;
 use super::reader::ReadError;
-use crate::dir::state::DirOffline;
+use crate::dir::state::{DirOffline, ReplaceError};
 
 /// A batch was not appended. Nothing has changed, except after [`AppendError::Offline`].
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +65,9 @@ pub enum TruncateError {
         /// The log's start.
         start: Offset,
     },
+    /// The disk is full; nothing was cut, and it passes when space returns.
+    #[error("no space left on disk")]
+    DiskFull,
     /// The place of the cut could not be found.
     #[error("cannot find where to truncate")]
     Read(#[from] ReadError),
@@ -96,6 +97,9 @@ pub enum DeleteRecordsError {
 /// A leader epoch was not noted.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignEpochError {
+    /// The disk is full: the epoch is noted in memory, but not on disk. Try again when space returns.
+    #[error("no space left on disk")]
+    DiskFull,
     /// It does not follow on.
     #[error(transparent)]
     Order(#[from] EpochOrderError),
@@ -168,12 +172,27 @@ pub enum CreateLogError {
     Offline(#[from] DirOffline),
 }
 
-/// Whether an error of the disk only says that it is full.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
+pub(crate) use crate::dir::state::is_full;
 
 /// A leader epoch that a batch has to have.
 pub(crate) fn epoch_of(header: &cairn_protocol::records::BatchHeader) -> Result<LeaderEpoch, AppendError> {
     header.leader_epoch.ok_or(AppendError::NoEpoch)
+}
+
+impl From<ReplaceError> for TruncateError {
+    fn from(error: ReplaceError) -> Self {
+        match error {
+            ReplaceError::DiskFull => Self::DiskFull,
+            ReplaceError::Offline(offline) => Self::Offline(offline),
+        }
+    }
+}
+
+impl From<ReplaceError> for AssignEpochError {
+    fn from(error: ReplaceError) -> Self {
+        match error {
+            ReplaceError::DiskFull => Self::DiskFull,
+            ReplaceError::Offline(offline) => Self::Offline(offline),
+        }
+    }
 }

@@ -64,7 +64,7 @@ pub(crate) use self::snapshot::decode as decode_snapshot;
 use self::sync::{Gate, Unsynced};
 pub use self::sync::{SyncJob, Synced};
 pub use self::times::TimedOffset;
-use crate::dir::state::{DirOffline, DirState, Marks};
+use crate::dir::state::{DirState, Marks, ReplaceError};
 
 /// The writing side of one partition's log.
 #[derive(Debug)]
@@ -160,10 +160,10 @@ impl Log {
     /// When an epoch as new is known already with another start, or the disk fails.
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch) -> Result<(), AssignEpochError> {
         self.dir.check()?;
-        if self.note_epoch(epoch, self.end_offset())? == Assigned::Known {
-            return Ok(());
+        let noted = self.note_epoch(epoch, self.end_offset())?;
+        if noted == Assigned::New || self.unsynced.epochs_version != self.unsynced.epochs_written {
+            self.write_epochs()?;
         }
-        self.write_epochs()?;
         Ok(())
     }
 
@@ -190,9 +190,9 @@ impl Log {
     }
 
     /// Makes the epochs durable at once.
-    fn write_epochs(&mut self) -> Result<(), DirOffline> {
+    fn write_epochs(&mut self) -> Result<(), ReplaceError> {
         let bytes = self.shared.epochs.load().encode();
-        self.dir.heed("write leader epochs", self.dir.disk.replace(&self.folder.epochs(), &bytes))?;
+        self.dir.replace(&self.folder.epochs(), &bytes)?;
         self.unsynced.epochs_written = self.unsynced.epochs_version;
         Ok(())
     }

@@ -23,13 +23,13 @@ use super::epochs::{EPOCHS_FILE_MAX_BYTES, EpochHistory};
 use super::error::{CreateLogError, OpenLogError};
 use super::layout::{FileKind, METADATA_FILE};
 use super::producers::Producers;
-use super::recovery_scan::{Depth, Order, Scanned, Stop, Task, discard, scan};
+use super::recovery_scan::{Depth, Scanned, Stop, Task, discard, scan};
 use super::roll::{StartError, growth, start_segment};
 use super::segment::{Extent, Fault, Largest, Segment};
 use super::snapshot::{self, SNAPSHOT_MAX_BYTES};
 use super::sync::{Sealed, Unsynced};
 use super::{BadBatch, Folder, Log, LogConfig, LogName, assemble, later};
-use crate::dir::checkpoint::LogMarks;
+use crate::dir::checkpoint::{LogMarks, OffsetOrder};
 use crate::dir::state::DirState;
 use crate::disk::EntryKind;
 
@@ -85,7 +85,8 @@ pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
     let synced = dir.disk.sync_dir(foundation.folder.path()).and_then(|()| dir.disk.sync_dir(&dir.root));
     dir.heed("sync a new log's folder", synced)?;
     let zero = Offset::ZERO;
-    let marks = LogMarks { recovery_point: zero, start_offset: zero, high_watermark: zero };
+    let order = OffsetOrder::Dense;
+    let marks = LogMarks { recovery_point: zero, start_offset: zero, high_watermark: zero, order };
     let parts = Parts {
         segments: vec![Arc::clone(&active.segment)],
         active,
@@ -183,14 +184,18 @@ impl Recovery<'_> {
         let dir = &self.foundation.dir;
         let known = dir.marks_of(&self.foundation.folder_name);
         let first = self.files.segments.keys().next().copied().unwrap_or(Offset::ZERO);
-        let marks = known.unwrap_or(LogMarks { recovery_point: first, start_offset: first, high_watermark: first });
-        let order = if known.is_some() { Order::Dense } else { Order::Rising };
+        // A log that nobody has said anything of may be Kafka's, and compacted.
+        let order = OffsetOrder::Rising;
+        let marks =
+            known.unwrap_or(LogMarks { recovery_point: first, start_offset: first, high_watermark: first, order });
 
         self.clear_leftovers()?;
         self.drop_deleted(marks.start_offset)?;
         let stored_epochs = self.read_epochs();
+        // What began at or behind the recovery point may be of batches that a crash has taken: the scan tells anew.
         let mut epochs = stored_epochs.clone().unwrap_or_default();
-        let found = self.scan_all(marks, order, &mut epochs)?;
+        epochs.truncate_to(marks.recovery_point);
+        let found = self.scan_all(marks, &mut epochs)?;
         let parts = match found {
             Some(segments) => self.put_together(Found { segments, epochs }, stored_epochs.as_ref(), marks)?,
             None => self.start_empty(marks)?,
@@ -250,12 +255,7 @@ impl Recovery<'_> {
     }
 
     /// Scans all segments. `None` when nothing is there that the log needs.
-    fn scan_all(
-        &mut self,
-        marks: LogMarks,
-        order: Order,
-        epochs: &mut EpochHistory,
-    ) -> Result<Option<Vec<Scanned>>, OpenLogError> {
+    fn scan_all(&mut self, marks: LogMarks, epochs: &mut EpochHistory) -> Result<Option<Vec<Scanned>>, OpenLogError> {
         let Foundation { dir, folder, config, .. } = self.foundation;
         let bases: Vec<Offset> = self.files.segments.keys().copied().collect();
         let mut scanned: Vec<Scanned> = Vec::new();
@@ -266,28 +266,24 @@ impl Recovery<'_> {
                 base: *base,
                 limit,
                 from: if synced { Offset(i64::MAX) } else { marks.recovery_point },
-                order,
+                order: marks.order,
                 depth: if synced { Depth::Headers } else { Depth::Checksums },
                 index_interval_bytes: config.index_interval_bytes,
             };
             let segment = scan(dir, folder, &task, epochs).map_err(|fault| self.fault(fault))?;
             let end = segment.segment.end_offset();
-            let whole = match limit {
-                Some(limit) => end == limit || order == Order::Rising && !matches!(segment.stop, Stop::Bad(_)),
-                None => false,
-            };
+            let rising = marks.order == OffsetOrder::Rising;
+            let whole = limit.is_some_and(|limit| end == limit || rising && segment.ends_exactly());
             if whole {
                 scanned.push(segment);
                 continue;
             }
-            let needed =
-                marks.recovery_point > marks.start_offset || marks.recovery_point > end && end > marks.start_offset;
+            if end < marks.start_offset && marks.recovery_point <= marks.start_offset {
+                // All that is left was deleted, or a reset was under way: the log goes on empty at its start.
+                self.discard_all(&bases)?;
+                return Ok(None);
+            }
             if end < marks.recovery_point {
-                if !needed {
-                    // A reset was under way: all of this lies before the log's start.
-                    self.discard_all(&bases)?;
-                    return Ok(None);
-                }
                 return Err(self.corrupt(&segment, marks));
             }
             self.report_tail(&segment);
@@ -368,7 +364,12 @@ impl Recovery<'_> {
             epochs,
             producers: Producers::default(),
             unsynced: Unsynced::with_indexed(start, 0, 0),
-            marks: LogMarks { recovery_point: start, start_offset: start, high_watermark: start },
+            marks: LogMarks {
+                recovery_point: start,
+                start_offset: start,
+                high_watermark: start,
+                order: OffsetOrder::Dense,
+            },
         })
     }
 
@@ -380,6 +381,7 @@ impl Recovery<'_> {
     ) -> Result<Parts, OpenLogError> {
         let Foundation { dir, folder, .. } = self.foundation;
         let Found { segments: mut scanned, mut epochs } = found;
+        let order = order_of(&scanned, marks.order);
         let last = scanned.pop().expect("a log that was found has a segment");
         let first_base = scanned.first().map_or(last.segment.base, |first| first.segment.base);
         let mut segments = Vec::with_capacity(scanned.len() + 1);
@@ -402,12 +404,15 @@ impl Recovery<'_> {
         let sealed = segments.iter().take(segments.len() - 1).filter(|segment| segment.end_offset() > durable);
         unsynced.sealed = sealed.map(|segment| Sealed::file(folder, segment)).collect();
 
-        let trusted = stored_epochs.is_some() && epochs_hold(&segments, &epochs).map_err(|fault| self.fault(fault))?;
+        let trusted =
+            stored_epochs.is_some() && epochs_hold(&segments, start, &epochs).map_err(|fault| self.fault(fault))?;
         if !trusted {
             epochs = epochs_of(&segments).map_err(|fault| self.fault(fault))?;
         }
-        // An epoch that has written nothing yet begins at the end, so it stays.
-        epochs.truncate_to(end.plus(1));
+        // A leader that has written nothing yet is known from the file alone.
+        if let Some(silent) = stored_epochs.and_then(EpochHistory::latest).filter(|known| known.start == end) {
+            let _older_than_a_batch = epochs.assign(silent.epoch, silent.start);
+        }
         epochs.advance_to(start);
         if stored_epochs != Some(&epochs) {
             unsynced.epochs_version += 1;
@@ -416,7 +421,7 @@ impl Recovery<'_> {
         let producers = replay_producers(dir, folder, &segments, &unsynced.snapshots, end);
         let producers = producers.map_err(|fault| self.fault(fault))?;
         let high_watermark = marks.high_watermark.clamp(start, end);
-        let marks = LogMarks { recovery_point: durable, start_offset: start, high_watermark };
+        let marks = LogMarks { recovery_point: durable, start_offset: start, high_watermark, order };
         Ok(Parts { segments, active, epochs, producers, unsynced, marks })
     }
 
@@ -456,6 +461,16 @@ impl Recovery<'_> {
             self.heed("remove a producer snapshot", remove_if_there(dir, &folder.snapshot(*stale)))?;
         }
         Ok(self.files.snapshots.iter().copied().filter(usable).collect())
+    }
+}
+
+/// Whether a log of which `assumed` held has offsets missing.
+fn order_of(scanned: &[Scanned], assumed: OffsetOrder) -> OffsetOrder {
+    let between = |pair: &[Scanned]| pair[0].segment.end_offset() < pair[1].segment.base;
+    let within = |segment: &Scanned| segment.order == OffsetOrder::Rising || segment.from_position > 0;
+    match assumed {
+        OffsetOrder::Rising if scanned.iter().any(within) || scanned.windows(2).any(between) => OffsetOrder::Rising,
+        _ => OffsetOrder::Dense,
     }
 }
 
@@ -516,7 +531,7 @@ pub(super) fn largest_of(segment: &Segment) -> Result<Largest, Fault> {
 }
 
 /// Whether each known epoch begins with a batch of that epoch, and the batch before it is of another.
-fn epochs_hold(segments: &[Arc<Segment>], epochs: &EpochHistory) -> Result<bool, Fault> {
+fn epochs_hold(segments: &[Arc<Segment>], start: Offset, epochs: &EpochHistory) -> Result<bool, Fault> {
     let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(true) };
     let epoch_at = |offset: Offset| -> Result<Option<super::segment::Found>, Fault> {
         let at = segments.partition_point(|segment| segment.base <= offset);
@@ -525,6 +540,20 @@ fn epochs_hold(segments: &[Arc<Segment>], epochs: &EpochHistory) -> Result<bool,
             None => Ok(None),
         }
     };
+    let first_batch = first.batch_at(0)?.and_then(|found| found.batch.header.leader_epoch);
+    let covers_start = epochs.starts().first().is_some_and(|known| known.start <= start);
+    if first_batch.is_some() && !covers_start {
+        return Ok(false);
+    }
+    let last_batch = match last.end_position().checked_sub(1) {
+        Some(inside) => last.find_position(inside)?,
+        None => None,
+    };
+    if let Some(found) = last_batch
+        && found.batch.header.leader_epoch != epochs.epoch_at(found.batch.base_offset().max(start))
+    {
+        return Ok(false);
+    }
     for known in epochs.starts() {
         if known.start >= last.end_offset() || known.start < first.base {
             continue;

@@ -18,18 +18,10 @@ use super::epochs::EpochHistory;
 use super::index::{Entry, Index, OffsetEntry, TimeEntry, count_entries, relative};
 use super::segment::{Extent, Fault, Largest, Segment};
 use super::{Folder, later};
+use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::DirState;
 use crate::disk::{Disk, SealedFile};
 use crate::num::as_u64;
-
-/// Whether offsets may be missing between batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Each batch begins where the one before ended.
-    Dense,
-    /// Compaction may have been there.
-    Rising,
-}
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +40,7 @@ pub(super) struct Task {
     pub(super) limit: Option<Offset>,
     /// Batches that end at or below it need not be scanned.
     pub(super) from: Offset,
-    pub(super) order: Order,
+    pub(super) order: OffsetOrder,
     pub(super) depth: Depth,
     pub(super) index_interval_bytes: u64,
 }
@@ -79,6 +71,8 @@ pub(super) struct Scanned {
     pub(super) times_kept: usize,
     pub(super) indexer: Indexer,
     pub(super) first_timestamp: Option<Timestamp>,
+    /// Whether offsets were missing in what was scanned.
+    pub(super) order: OffsetOrder,
 }
 
 /// The index files of one segment, as far as they can be believed.
@@ -118,6 +112,7 @@ pub(super) fn scan(dir: &DirState, folder: &Folder, task: &Task, epochs: &mut Ep
         times_kept,
         indexer: Indexer { last_position: hints.position },
         first_timestamp: None,
+        order: OffsetOrder::Dense,
     };
     scanned.first_timestamp = match whole.batch_at(0) {
         Ok(first) => first.map(|found| found.batch.header.max_timestamp),
@@ -157,6 +152,9 @@ impl Scanned {
                     break Stop::Bad(bad);
                 }
             }
+            if found.batch.base_offset() > expected_offset {
+                self.order = OffsetOrder::Rising;
+            }
             self.take(&found.batch, position, task);
             last_epoch = found.batch.header.leader_epoch.or(last_epoch);
             if let Some(epoch) = found.batch.header.leader_epoch {
@@ -174,6 +172,12 @@ impl Scanned {
         let largest = later(segment.largest(), batch.header.max_timestamp, batch.last_offset());
         segment.publish(position + batch.size, batch.end_offset(), largest);
         self.indexer.index(segment, task.index_interval_bytes, position, batch.last_offset());
+    }
+
+    /// Whether the file ends right behind its last batch. A segment that lost bytes in a crash has zeros there, or is empty.
+    pub(super) fn ends_exactly(&self) -> bool {
+        let end = self.segment.end_position();
+        self.stop == Stop::End && end == self.file_len && end > 0
     }
 
     /// The segment takes no more appends: its time index ends with its largest timestamp. Index files are written when
@@ -200,8 +204,8 @@ impl Scanned {
 fn check(batch: &Stored, task: &Task, expected: Offset, last_epoch: Option<LeaderEpoch>) -> Result<(), BadBatch> {
     let found = batch.base_offset();
     let follows = match task.order {
-        Order::Dense => found == expected,
-        Order::Rising => found >= expected,
+        OffsetOrder::Dense => found == expected,
+        OffsetOrder::Rising => found >= expected,
     };
     if !follows || task.limit.is_some_and(|limit| batch.end_offset() > limit) {
         return Err(BadBatch::Offset { found, expected });

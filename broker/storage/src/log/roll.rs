@@ -9,16 +9,19 @@ use cairn_protocol::ids::{Offset, Timestamp};
 use super::active::{Active, Indexer, index_time};
 use super::config::SEGMENT_MAX_BYTES;
 use super::error::{AppendError, is_full};
-use super::index::Index;
+use super::index::{Entry, Index, OffsetEntry, TimeEntry};
 use super::segment::{Extent, Largest, Segment};
 use super::{Folder, Log, LogConfig};
 use crate::dir::state::{DirOffline, DirState};
 use crate::disk::Growth;
+use crate::num::as_u64;
 
 impl Log {
-    /// Begins a new segment at the log's end. The caller made sure that the active one is not empty.
+    /// Begins a new segment at the log's end. The caller made sure that the active one is not empty. When the disk is full
+    /// nothing has changed.
     pub(super) fn roll(&mut self, now: Timestamp) -> Result<(), AppendError> {
         let base = self.end_offset();
+        self.finish_indexes()?;
         let mut new = start_segment(&self.dir, &self.folder, &self.config, base, Some(&self.active))?;
         new.since = Some(now);
         self.snapshot_producers();
@@ -33,27 +36,31 @@ impl Log {
         Ok(())
     }
 
-    /// Ends appends to a segment: indexes complete, file cut at its last batch.
-    pub(super) fn seal(&mut self, active: Active) -> Result<Arc<Segment>, DirOffline> {
+    /// Ends appends to a segment whose indexes are finished: the file is cut at its last batch.
+    fn seal(&mut self, active: Active) -> Result<Arc<Segment>, DirOffline> {
         let Active { file, segment, .. } = active;
         let dir = Arc::clone(&self.dir);
-        dir.heed("read a time index", index_time(&segment))?;
         self.unsynced.on_seal(&segment, &self.folder, &*file);
-        self.write_indexes(&segment)?;
         dir.heed("seal a segment", file.seal())?;
         dir.heed("open a sealed segment", reopen_sealed(&dir, &self.folder, &segment)).map(Arc::new)
     }
 
-    /// Writes all of a segment's index entries that its files may lack.
-    pub(super) fn write_indexes(&mut self, segment: &Segment) -> Result<(), DirOffline> {
-        let (from_offset, from_time) = self.unsynced.indexed(segment.base);
-        let write = |path: &std::path::Path, entry_bytes: usize, from: usize, bytes: std::io::Result<Vec<u8>>| {
-            self.dir.disk.write_at(path, crate::num::as_u64(from * entry_bytes), &bytes?)
+    /// Ends the active segment's time index with its largest timestamp, and writes what the index files lack.
+    pub(super) fn finish_indexes(&mut self) -> Result<(), StartError> {
+        let segment = Arc::clone(&self.active.segment);
+        let (base, disk) = (segment.base, &self.dir.disk);
+        let (from_offset, from_time) = self.unsynced.indexed(base);
+        let write = || -> std::io::Result<()> {
+            index_time(&segment)?;
+            let offsets = segment.offsets.encode_from(from_offset)?;
+            disk.write_at(&self.folder.offset_index(base), as_u64(from_offset * OffsetEntry::BYTES), &offsets)?;
+            let times = segment.times.encode_from(from_time)?;
+            disk.write_at(&self.folder.time_index(base), as_u64(from_time * TimeEntry::BYTES), &times)
         };
-        let offsets = segment.offsets.encode_from(from_offset);
-        self.dir.heed("write an index", write(&self.folder.offset_index(segment.base), 8, from_offset, offsets))?;
-        let times = segment.times.encode_from(from_time);
-        self.dir.heed("write a time index", write(&self.folder.time_index(segment.base), 12, from_time, times))
+        write().map_err(|error| match is_full(&error) {
+            true => StartError::Full,
+            false => StartError::Offline(self.dir.fail("write the indexes of a segment", &error)),
+        })
     }
 }
 

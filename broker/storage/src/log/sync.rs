@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use super::index::{Entry, OffsetEntry, TimeEntry};
 use super::segment::Segment;
 use super::{Folder, Log, snapshot};
-use crate::dir::state::{DirOffline, DirState};
+use crate::dir::state::{DirOffline, DirState, is_full};
 use crate::disk::{AppendFile, SharedFile};
 use crate::num::as_u64;
 
@@ -195,7 +195,7 @@ impl SyncJob {
     ///
     /// # Errors
     /// When the disk fails: the data directory is offline, nothing is retried.
-    pub fn run(self) -> Result<Synced, DirOffline> {
+    pub fn run(mut self) -> Result<Synced, DirOffline> {
         self.dir.check()?;
         for content in &self.content {
             let synced = match content {
@@ -204,10 +204,10 @@ impl SyncJob {
             };
             self.dir.heed("sync a segment", synced)?;
         }
-        let generation = self.gate.0.lock();
+        let gate = Arc::clone(&self.gate);
+        let generation = gate.0.lock();
         if *generation == self.report.generation {
-            let written = self.write_small_files();
-            self.dir.heed("sync a log's small files", written)?;
+            self.write_small_files()?;
         }
         drop(generation);
         Ok(self.report)
@@ -221,27 +221,39 @@ impl SyncJob {
         }
     }
 
-    fn write_small_files(&self) -> io::Result<()> {
-        let disk = &self.dir.disk;
+    /// Recovery makes each of these anew when it is missing: on a full disk they wait for a later job.
+    fn write_small_files(&mut self) -> Result<(), DirOffline> {
+        let dir = Arc::clone(&self.dir);
+        let heed = |written: io::Result<()>| match written {
+            Ok(()) => Ok(true),
+            Err(error) if is_full(&error) => Ok(false),
+            Err(error) => Err(dir.fail("write a log's small files", &error)),
+        };
+        let mut indexed = true;
         for (path, position, bytes) in &self.index_writes {
-            disk.write_at(path, *position, bytes)?;
+            indexed = indexed && heed(dir.disk.write_at(path, *position, bytes))?;
+        }
+        if !indexed {
+            (self.report.offsets_indexed, self.report.times_indexed) = (0, 0);
         }
         for path in &self.index_syncs {
-            self.sync_file(path)?;
+            dir.heed("sync an index", self.sync_file(path))?;
         }
-        if let Some(epochs) = &self.epochs {
-            disk.replace(&self.folder.epochs(), epochs)?;
+        if let Some(epochs) = &self.epochs
+            && !heed(dir.disk.replace(&self.folder.epochs(), epochs))?
+        {
+            self.report.epochs_version = 0;
         }
         for snapshot in &self.snapshots {
-            disk.replace(&self.folder.snapshot(snapshot.end), &snapshot.bytes)?;
-        }
-        for stale in &self.stale_snapshots {
-            match disk.remove_file(&self.folder.snapshot(*stale)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            if !heed(dir.disk.replace(&self.folder.snapshot(snapshot.end), &snapshot.bytes))? {
+                self.report.snapshots.retain(|end| *end != snapshot.end);
             }
         }
-        disk.sync_dir(self.folder.path())
+        for stale in &self.stale_snapshots {
+            let removed = super::delete::remove_if_there(&dir, &self.folder.snapshot(*stale));
+            dir.heed("remove a producer snapshot", removed)?;
+        }
+        dir.heed("sync a log's folder", dir.disk.sync_dir(self.folder.path()))
     }
 }
 

@@ -17,13 +17,14 @@ use std::sync::atomic::Ordering;
 
 use cairn_protocol::ids::Offset;
 
+use super::active::Active;
 use super::delete::remove_segment;
 use super::epochs::{EpochHistory, Trimmed};
 use super::error::TruncateError;
 use super::roll::{StartError, start_segment};
 use super::segment::{Extent, Largest, Segment};
 use super::{Log, recover};
-use crate::dir::state::DirOffline;
+use crate::dir::state::{DirOffline, ReplaceError};
 
 impl Log {
     /// Cuts the log so that it ends at `offset`, or before it where `offset` lies within a batch. Answers the new end.
@@ -49,21 +50,26 @@ impl Log {
             None => (segment.end_offset(), segment.end_position()),
         };
         let cut = cut.max(segment.base);
-        // Before anything is cut: an end below the recovery point would be taken for corruption.
+        // Before anything is cut: an end below the recovery point would be taken for corruption. A batch of which the
+        // first records were deleted goes whole.
         self.unsynced.next_generation();
-        if self.durable_end() > cut {
-            self.set_durable_end(cut);
-            self.dir.write_checkpoint()?;
+        let (start_after, durable_after) = (start.min(cut), self.durable_end().min(cut));
+        if start_after < start || durable_after < self.durable_end() {
+            self.move_marks(start_after, durable_after)?;
         }
         let kept_in_place = position > 0 && cut > segment.base;
-        let first_gone = if kept_in_place { at + 1 } else { at };
-        let mut kept: Vec<Arc<Segment>> = segments[..first_gone].to_vec();
+        let mut kept: Vec<Arc<Segment>> = segments[..at].to_vec();
         if kept_in_place {
-            let shorter = reader.heed(shorten(segment, cut, position))?;
-            kept[at] = Arc::new(shorter);
+            // With the new file the cut is done, whatever becomes of the segments behind it.
+            let new = self.start_at(cut)?;
+            kept.push(Arc::new(reader.heed(shorten(segment, cut, position))?));
+            self.remove_from_end(&segments[at + 1..])?;
+            self.continue_with(new, kept)?;
+        } else {
+            self.remove_from_end(&segments[at..])?;
+            let new = self.start_at(cut).map_err(|error| self.no_way_back(error))?;
+            self.continue_with(new, kept)?;
         }
-        self.remove_from_end(&segments[first_gone..])?;
-        self.continue_at(cut, kept)?;
         Ok(cut)
     }
 
@@ -76,15 +82,47 @@ impl Log {
         self.dir.check()?;
         let segments = self.shared.segments.load_full();
         self.unsynced.next_generation();
-        self.shared.start_offset.store(offset.0, Ordering::Release);
-        self.marks.start_offset.store(offset.0, Ordering::Release);
         self.marks.high_watermark.store(offset.0, Ordering::Release);
-        self.set_durable_end(offset);
-        self.dir.write_checkpoint()?;
+        self.move_marks(offset, offset)?;
         self.remove_from_end(&segments)?;
         self.set_epochs(EpochHistory::default());
-        self.continue_at(offset, Vec::new())?;
+        let new = self.start_at(offset).map_err(|error| self.no_way_back(error))?;
+        self.continue_with(new, Vec::new())
+    }
+
+    /// Moves start and durable end, first on disk.
+    fn move_marks(&mut self, start: Offset, durable: Offset) -> Result<(), TruncateError> {
+        let swap = |start: i64, durable: i64| {
+            let before = self.marks.start_offset.swap(start, Ordering::AcqRel);
+            (before, self.marks.recovery_point.swap(durable, Ordering::AcqRel))
+        };
+        let (start_before, durable_before) = swap(start.0, durable.0);
+        if let Err(error) = self.dir.write_checkpoint() {
+            swap(start_before, durable_before);
+            return Err(error.into());
+        }
+        self.shared.start_offset.store(start.0, Ordering::Release);
+        self.set_durable_end(durable);
         Ok(())
+    }
+
+    /// Makes the segment to go on with, durably.
+    fn start_at(&self, base: Offset) -> Result<Active, TruncateError> {
+        let new = match start_segment(&self.dir, &self.folder, &self.config, base, Some(&self.active)) {
+            Ok(new) => new,
+            Err(StartError::Full) => return Err(TruncateError::DiskFull),
+            Err(StartError::Offline(offline)) => return Err(offline.into()),
+        };
+        self.dir.heed("sync a folder", self.dir.disk.sync_dir(self.folder.path()))?;
+        Ok(new)
+    }
+
+    /// The log has no segment to go on with: nothing but opening it again helps.
+    fn no_way_back(&self, error: TruncateError) -> TruncateError {
+        match error {
+            TruncateError::DiskFull => self.dir.fail("go on after a truncation", &error).into(),
+            other => other,
+        }
     }
 
     fn remove_from_end(&mut self, segments: &[Arc<Segment>]) -> Result<(), DirOffline> {
@@ -96,17 +134,9 @@ impl Log {
         Ok(())
     }
 
-    /// Goes on at `cut` with a new segment behind `kept`, and takes producers and epochs back there.
-    fn continue_at(&mut self, cut: Offset, mut kept: Vec<Arc<Segment>>) -> Result<(), TruncateError> {
-        let new = start_segment(&self.dir, &self.folder, &self.config, cut, Some(&self.active));
-        let new = new.map_err(|error| match error {
-            // The log has no segment to go on with: nothing but opening it again helps.
-            StartError::Full => {
-                self.dir.fail("create a segment", &std::io::Error::from(std::io::ErrorKind::StorageFull))
-            }
-            StartError::Offline(offline) => offline,
-        })?;
-        self.dir.heed("sync a folder", self.dir.disk.sync_dir(self.folder.path()))?;
+    /// Goes on with a new segment behind `kept`, and takes producers and epochs back to where it begins.
+    fn continue_with(&mut self, new: Active, mut kept: Vec<Arc<Segment>>) -> Result<(), TruncateError> {
+        let cut = new.segment.base;
         kept.push(Arc::clone(&new.segment));
         let old = std::mem::replace(&mut self.active, new);
         // Its file, if it stays, is not shortened: readers may hold its end. No more is prepared in it, though.
@@ -128,7 +158,11 @@ impl Log {
         if epochs.truncate_to(cut) == Trimmed::Some {
             self.set_epochs(epochs);
         }
-        self.write_epochs()?;
+        match self.write_epochs() {
+            // The next sync tries again; recovery does not believe what is there.
+            Ok(()) | Err(ReplaceError::DiskFull) => {}
+            Err(ReplaceError::Offline(offline)) => return Err(offline.into()),
+        }
         let segments = self.shared.segments.load_full();
         let producers = recover::replay_producers(&self.dir, &self.folder, &segments, &self.unsynced.snapshots, cut);
         self.producers = self.reader().heed(producers)?;

@@ -1,0 +1,354 @@
+//! A log against a model of it: random operations with crashes in between, on a memory disk that loses what was not synced.
+//!
+//! After each crash the log has to be a prefix of what it was, at least as long as it was durable, with epochs and
+//! producers to match; nothing that was cut comes back.
+
+mod common;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_protocol::ids::{Offset, Timestamp};
+use cairn_storage::DataDir;
+use cairn_storage::disk::Disk;
+use cairn_storage::disk::memory::{Crash, CrashUnit, MemoryDisk};
+use cairn_storage::log::{FirstBatch, HotRead, Limits, Log, Outcome, SyncJob};
+use common::{Seen, append, batch, batch_from, name, open_dir, read_from, small, topic_id};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append { records: u8, size: u16, timestamp: i64, producer: Option<u8>, next_epoch: bool },
+    Retry { producer: u8 },
+    BeginSync,
+    RunSync,
+    Checkpoint,
+    Truncate { back: u16 },
+    Reset { ahead: u8 },
+    DeleteRecords { ahead: u16 },
+    Maintain { retention_bytes: u32 },
+    Read { at: u16, max_bytes: u32 },
+    FindTime { timestamp: i64 },
+    Reopen { in_good_order: bool },
+    Crash { kind: CrashKind, seed: u64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum CrashKind {
+    LoseUnsynced,
+    Sectors,
+    Pages,
+    KeepAll,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let append = (1..4u8, 0..700u16, 0..500i64, proptest::option::of(0..3u8), prop::bool::weighted(0.1));
+    let crash = prop_oneof![
+        Just(CrashKind::LoseUnsynced),
+        Just(CrashKind::Sectors),
+        Just(CrashKind::Pages),
+        Just(CrashKind::KeepAll)
+    ];
+    prop_oneof![
+        30 => append.prop_map(|(records, size, timestamp, producer, next_epoch)| {
+            Op::Append { records, size, timestamp, producer, next_epoch }
+        }),
+        4 => (0..3u8).prop_map(|producer| Op::Retry { producer }),
+        4 => Just(Op::BeginSync),
+        4 => Just(Op::RunSync),
+        2 => Just(Op::Checkpoint),
+        2 => (0..30u16).prop_map(|back| Op::Truncate { back }),
+        1 => (0..200u8).prop_map(|ahead| Op::Reset { ahead }),
+        2 => (0..20u16).prop_map(|ahead| Op::DeleteRecords { ahead }),
+        2 => (2_000..40_000u32).prop_map(|retention_bytes| Op::Maintain { retention_bytes }),
+        4 => (any::<u16>(), 1..20_000u32).prop_map(|(at, max_bytes)| Op::Read { at, max_bytes }),
+        2 => (0..510i64).prop_map(|timestamp| Op::FindTime { timestamp }),
+        2 => any::<bool>().prop_map(|in_good_order| Op::Reopen { in_good_order }),
+        3 => (crash, any::<u64>()).prop_map(|(kind, seed)| Op::Crash { kind, seed }),
+    ]
+}
+
+/// A batch that the log has, or had at its start.
+#[derive(Clone, Debug)]
+struct Written {
+    base: i64,
+    values: Vec<Vec<u8>>,
+    timestamp: i64,
+    epoch: i32,
+    producer: Option<(i64, i32)>,
+    bytes: Bytes,
+}
+
+impl Written {
+    fn end(&self) -> i64 {
+        self.base + i64::try_from(self.values.len()).unwrap()
+    }
+}
+
+struct Model {
+    disk: MemoryDisk,
+    dir: Option<DataDir>,
+    log: Option<Log>,
+    jobs: Vec<SyncJob>,
+    batches: Vec<Written>,
+    start: i64,
+    /// Where the log began when it was made or reset.
+    origin: i64,
+    epoch: i32,
+    counter: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        let disk = MemoryDisk::new();
+        let dir = open_dir(&as_disk(&disk));
+        let log = dir.create_log(&name(), topic_id(), small()).unwrap();
+        Self {
+            disk,
+            dir: Some(dir),
+            log: Some(log),
+            jobs: Vec::new(),
+            batches: Vec::new(),
+            start: 0,
+            origin: 0,
+            epoch: 0,
+            counter: 0,
+        }
+    }
+
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().unwrap()
+    }
+
+    fn end(&self) -> i64 {
+        self.batches.last().map_or(self.origin, Written::end)
+    }
+
+    fn last_of(&self, producer: i64) -> Option<&Written> {
+        self.batches.iter().rev().find(|batch| batch.producer.is_some_and(|(id, _)| id == producer))
+    }
+
+    fn records(&self, from: i64, to: i64) -> Vec<Seen> {
+        let mut records = Vec::new();
+        for batch in &self.batches {
+            for (offset, value) in (batch.base..).zip(&batch.values) {
+                if offset >= from && offset < to {
+                    records.push(Seen { offset, timestamp: batch.timestamp, value: value.clone() });
+                }
+            }
+        }
+        records
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Append { records, size, timestamp, producer, next_epoch } => {
+                self.epoch += i32::from(next_epoch);
+                self.append(records, size, timestamp, producer.map(i64::from));
+            }
+            Op::Retry { producer } => self.retry(i64::from(producer)),
+            Op::BeginSync => {
+                let job = self.log().begin_sync();
+                self.jobs.extend(job);
+            }
+            Op::RunSync => {
+                for job in std::mem::take(&mut self.jobs) {
+                    let synced = job.run().unwrap();
+                    self.log().on_synced(synced);
+                }
+            }
+            Op::Checkpoint => self.dir.as_ref().unwrap().write_checkpoint().unwrap(),
+            Op::Truncate { back } => self.truncate(self.end() - i64::from(back)),
+            Op::Reset { ahead } => {
+                let to = self.end() + i64::from(ahead);
+                self.log().reset_to(Offset(to)).unwrap();
+                self.batches.clear();
+                (self.start, self.origin) = (to, to);
+            }
+            Op::DeleteRecords { ahead } => {
+                let to = (self.start + i64::from(ahead)).min(self.end());
+                let removal = self.log().delete_records_before(Offset(to)).unwrap();
+                self.start = self.start.max(to);
+                removal.into_iter().for_each(|removal| removal.run().unwrap());
+            }
+            Op::Maintain { retention_bytes } => self.maintain(u64::from(retention_bytes)),
+            Op::Read { at, max_bytes } => self.read(i64::from(at), u64::from(max_bytes)),
+            Op::FindTime { timestamp } => self.find_time(timestamp),
+            Op::Reopen { in_good_order } => self.reopen(in_good_order),
+            Op::Crash { kind, seed } => self.crash(kind, seed),
+        }
+        let (start, end) = (self.start, self.end());
+        let log = self.log();
+        assert_eq!((log.start_offset().0, log.end_offset().0), (start, end), "after {op:?}");
+        assert!(log.durable_end().0 <= end, "after {op:?}");
+    }
+
+    fn append(&mut self, records: u8, size: u16, timestamp: i64, producer: Option<i64>) {
+        let values: Vec<Vec<u8>> = (0..records)
+            .map(|_| {
+                self.counter += 1;
+                let mut value = self.counter.to_be_bytes().to_vec();
+                value.resize(8 + usize::from(size), b'.');
+                value
+            })
+            .collect();
+        let slices: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let producer = producer.map(|id| {
+            let next = |last: &Written| last.producer.unwrap().1 + i32::try_from(last.values.len()).unwrap();
+            (id, self.last_of(id).map_or(0, next))
+        });
+        let bytes = match producer {
+            Some((id, sequence)) => batch_from(id, 0, sequence, &slices, timestamp),
+            None => batch(&slices, timestamp),
+        };
+        let (base, epoch) = (self.end(), self.epoch);
+        let appended = append(self.log(), &bytes, epoch, 0).unwrap();
+        assert_eq!((appended.base_offset.0, appended.outcome), (base, Outcome::Written));
+        self.batches.push(Written { base, values, timestamp, epoch, producer, bytes });
+    }
+
+    fn retry(&mut self, producer: i64) {
+        let Some(last) = self.last_of(producer).cloned() else { return };
+        if last.base < self.start {
+            // Whether it is still known depends on which snapshots there were.
+            return;
+        }
+        let epoch = self.epoch;
+        let again = append(self.log(), &last.bytes, epoch, 0).unwrap();
+        assert_eq!((again.outcome, again.base_offset.0), (Outcome::Duplicate, last.base));
+    }
+
+    fn truncate(&mut self, to: i64) {
+        if to < self.start {
+            assert!(self.log().truncate_to(Offset(to)).is_err());
+            return;
+        }
+        let end = self.log().truncate_to(Offset(to)).unwrap().0;
+        while self.batches.last().is_some_and(|batch| batch.end() > to) {
+            self.batches.pop();
+        }
+        assert_eq!(end, self.end());
+        // A batch that begins before the log's start may be cut whole.
+        self.start = self.start.min(end);
+    }
+
+    fn maintain(&mut self, retention_bytes: u64) {
+        let end = Offset(self.end());
+        let mut config = small();
+        config.retention_bytes = Some(retention_bytes);
+        self.log().update_config(config);
+        let done = self.log().maintain(Timestamp(0), end).unwrap();
+        done.removal.into_iter().for_each(|removal| removal.run().unwrap());
+        let start = self.log().start_offset().0;
+        assert!(start >= self.start);
+        assert!(start == self.start || self.batches.iter().any(|batch| batch.base == start) || start == end.0);
+        self.start = start;
+    }
+
+    fn read(&mut self, at: i64, max_bytes: u64) {
+        let (start, end) = (self.start, self.end());
+        let at = start + at % (end - start + 1);
+        let reader = self.log().reader();
+        let limits = Limits { max_bytes, first_batch: FirstBatch::AtLeastOne, end: Offset(end) };
+        let cold = reader.read(Offset(at), limits).unwrap();
+        let HotRead::Ready(hot) = reader.read_hot(Offset(at), limits).unwrap() else { panic!("memory is hot") };
+        assert_eq!(hot, cold);
+        let first = self.batches.iter().find(|batch| batch.end() > at).map_or(0, |batch| batch.bytes.len());
+        assert!(cold.bytes.len() <= first.max(usize::try_from(max_bytes).unwrap()));
+        assert_eq!(read_from(&reader, Offset(at), max_bytes).unwrap(), self.records(at, end));
+    }
+
+    fn find_time(&mut self, timestamp: i64) {
+        let (start, end) = (self.start, self.end());
+        let expected = self.records(start, end).into_iter().find(|record| record.timestamp >= timestamp);
+        let reader = self.log().reader();
+        let found = reader.offset_for_time(Timestamp(timestamp), Offset(end)).unwrap();
+        assert_eq!(found.map(|found| found.offset.0), expected.map(|record| record.offset));
+    }
+
+    fn reopen(&mut self, in_good_order: bool) {
+        self.jobs.clear();
+        let log = self.log.take().unwrap();
+        let dir = self.dir.take().unwrap();
+        if in_good_order {
+            log.close().unwrap();
+            dir.close().unwrap();
+        } else {
+            drop((log, dir));
+        }
+        self.open(self.end());
+        if in_good_order {
+            let end = self.end();
+            assert_eq!(self.log().durable_end().0, end);
+        }
+    }
+
+    fn crash(&mut self, kind: CrashKind, seed: u64) {
+        let durable = match kind {
+            CrashKind::KeepAll => self.end(),
+            _ => self.log().durable_end().0,
+        };
+        let crash = match kind {
+            CrashKind::LoseUnsynced => Crash::LoseUnsynced,
+            CrashKind::Sectors => Crash::Random { seed, unit: CrashUnit::Sector },
+            CrashKind::Pages => Crash::Random { seed, unit: CrashUnit::Page },
+            CrashKind::KeepAll => Crash::KeepAll,
+        };
+        self.disk.crash(crash);
+        self.jobs.clear();
+        (self.log, self.dir) = (None, None);
+        self.open(durable);
+    }
+
+    /// Opens what is on disk, and takes over what survived.
+    fn open(&mut self, durable: i64) {
+        let dir = open_dir(&as_disk(&self.disk));
+        let names = dir.list_logs().unwrap();
+        let (_, log) = dir.open_logs(&names, NonZeroUsize::MIN, |_| small()).pop().expect("the log is there");
+        let log = log.unwrap();
+        let (start, end) = (log.start_offset().0, log.end_offset().0);
+        assert!(end >= durable && end <= self.end(), "{durable} <= {end} <= {}", self.end());
+        while self.batches.last().is_some_and(|batch| batch.end() > end) {
+            self.batches.pop();
+        }
+        if end > self.end() {
+            // The deleted start was in a checkpoint, the records before and behind it were not synced.
+            assert_eq!((start, end), (self.start, self.start), "an empty log, where records were deleted");
+            self.batches.clear();
+            self.origin = end;
+        }
+        assert_eq!(end, self.end(), "the log ends with a batch");
+        // A start that was not in a checkpoint goes back to an earlier one.
+        assert!(start <= self.start && start >= self.origin, "{} <= {start} <= {}", self.origin, self.start);
+        self.start = start;
+        assert_eq!(read_from(&log.reader(), Offset(start), 5_000).unwrap(), self.records(start, end));
+        for batch in self.batches.iter().filter(|batch| batch.base >= start) {
+            assert_eq!(log.epochs().epoch_at(Offset(batch.base)).map(|epoch| epoch.0), Some(batch.epoch));
+        }
+        self.log = Some(log);
+        self.dir = Some(dir);
+    }
+}
+
+fn as_disk(disk: &MemoryDisk) -> Arc<dyn Disk> {
+    Arc::new(disk.clone())
+}
+
+/// More than by default with `CAIRN_MODEL_CASES`.
+fn cases() -> u32 {
+    std::env::var("CAIRN_MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_log_is_what_its_model_is(ops in proptest::collection::vec(op(), 1..120)) {
+        let mut model = Model::new();
+        for op in &ops {
+            model.apply(op);
+        }
+        model.reopen(false);
+    }
+}
