@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, Identity, Known};
 use super::config::ProducerConfig;
-use super::error::PossiblyWritten;
 use super::fate::{Delivery, Written};
 use super::partition::{Next, Partition};
 use super::partitioner::Sticky;
@@ -300,14 +299,14 @@ impl Accumulator {
         self.finish(&sent.batch, Err(error));
     }
 
-    /// Fails all that waits. What is in flight comes back by itself.
-    pub(crate) fn abort(&mut self, error: &ProduceError) {
+    /// Fails all that waits. What is in flight comes back by itself, or is dropped.
+    pub(crate) fn abort(&mut self, error: impl Fn(&Batch) -> ProduceError) {
         for to in std::mem::take(&mut self.active) {
             let Some(partition) = partition_of(&mut self.topics, &to) else { continue };
             let waiting = partition.take_all();
             partition.deactivate_if_empty();
             for batch in waiting {
-                self.finish(&batch, Err(error.clone()));
+                self.finish(&batch, Err(error(&batch)));
             }
         }
     }
@@ -326,14 +325,10 @@ impl Accumulator {
     fn expire(&mut self, to: &TopicPartition, now: Instant) {
         let Some(partition) = partition_of(&mut self.topics, to) else { return };
         for batch in partition.take_expired(now) {
-            let written = match batch.known {
-                Known::NotWritten => PossiblyWritten::No,
-                Known::MaybeWritten => PossiblyWritten::Yes,
-            };
             let error = ProduceError::TimedOut {
                 partition: to.clone(),
                 after: self.config.delivery_timeout,
-                written,
+                written: batch.possibly_written(),
                 last: batch.last_error.clone().map(Arc::new),
             };
             let known = batch.known;

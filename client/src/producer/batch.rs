@@ -12,7 +12,7 @@ use cairn_protocol::records::{
 use tokio::time::Instant;
 
 use super::fate::Fate;
-use super::{ProduceError, ProducerRecord};
+use super::{PossiblyWritten, ProduceError, ProducerRecord};
 
 /// Who wrote a batch, as far as the broker can tell (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub(crate) struct Batch {
     pub(crate) expires: Instant,
     pub(crate) stamp: Option<Stamp>,
     pub(crate) known: Known,
+    /// A request carries it.
+    pub(crate) is_under_way: bool,
     pub(crate) failures: u32,
     pub(crate) last_error: Option<ProduceError>,
     contents: Contents,
@@ -78,9 +80,18 @@ impl Batch {
             expires,
             stamp: None,
             known: Known::NotWritten,
+            is_under_way: false,
             failures: 0,
             last_error: None,
             contents: Contents::Gathering(builder),
+        }
+    }
+
+    /// What can be said about a record in it that nobody will acknowledge any more.
+    pub(crate) fn possibly_written(&self) -> PossiblyWritten {
+        match self.known {
+            Known::NotWritten if !self.is_under_way => PossiblyWritten::No,
+            Known::NotWritten | Known::MaybeWritten => PossiblyWritten::Yes,
         }
     }
 
@@ -132,6 +143,13 @@ impl Batch {
         };
         self.contents = Contents::Encoded { bytes: bytes.clone(), stamp: self.stamp };
         Ok((bytes, builder))
+    }
+}
+
+/// Nobody waits for ever: a batch that is dropped undecided, because the producer was closed or its runtime ended, says so.
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.fate.decide(Err(ProduceError::GivenUp { written: self.possibly_written() }));
     }
 }
 

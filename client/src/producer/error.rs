@@ -82,7 +82,13 @@ pub enum ProduceError {
         /// What failed.
         reason: Arc<str>,
     },
-    /// The producer was closed.
+    /// The producer was closed, or its runtime ended, before the record was acknowledged.
+    #[error("producer ended before the record was acknowledged")]
+    GivenUp {
+        /// Whether it may be in the log all the same.
+        written: PossiblyWritten,
+    },
+    /// The producer was closed before: the record was not taken.
     #[error("producer is closed")]
     Closed,
 }
@@ -107,7 +113,7 @@ impl ProduceError {
             Self::Metadata(error) => error.is_retriable(),
             Self::Request(error) => error.is_retriable(),
             Self::TooLarge { .. } | Self::NoSuchPartition { .. } | Self::InvalidTimestamp { .. } => false,
-            Self::Encode { .. } | Self::Closed => false,
+            Self::Encode { .. } | Self::GivenUp { .. } | Self::Closed => false,
         }
     }
 
@@ -115,7 +121,7 @@ impl ProduceError {
     #[must_use]
     pub fn possibly_written(&self) -> PossiblyWritten {
         match self {
-            Self::TimedOut { written, .. } => *written,
+            Self::TimedOut { written, .. } | Self::GivenUp { written } => *written,
             // Without retries by the broker's own word, a lost answer is the only open case.
             Self::Request(RequestError::TimedOut { .. } | RequestError::Closed { .. }) => PossiblyWritten::Yes,
             _ => PossiblyWritten::No,

@@ -148,6 +148,7 @@ impl Partition {
             self.next_sequence = BatchProducer::sequence_after(self.next_sequence, batch.count);
         }
         self.in_flight.push(batch.number);
+        batch.is_under_way = true;
         batch
     }
 
@@ -157,7 +158,8 @@ impl Partition {
     }
 
     /// Queues a batch to be sent again, in its place.
-    pub(crate) fn put_back(&mut self, batch: Batch, at: Instant) {
+    pub(crate) fn put_back(&mut self, mut batch: Batch, at: Instant) {
+        batch.is_under_way = false;
         let place = self.again.partition_point(|other| other.number < batch.number);
         self.again.insert(place, batch);
         self.again_at = Some(at);

@@ -76,7 +76,7 @@ impl Sender {
             self.shared.accumulator.lock().hurry();
         }
         if closing == Closing::Aborting {
-            self.shared.accumulator.lock().abort(&ProduceError::Closed);
+            self.shared.accumulator.lock().abort(|batch| ProduceError::GivenUp { written: batch.possibly_written() });
         }
         loop {
             let Drained { requests, absent, leaderless, wants_identity, wake_at } = self.drain();
@@ -216,7 +216,7 @@ impl Sender {
                 self.asking_identity = false;
                 tracing::warn!(%error, "no producer id");
                 if !error.is_retriable() {
-                    self.shared.accumulator.lock().abort(&error);
+                    self.shared.accumulator.lock().abort(|_| error.clone());
                 }
             }
             Event::Answered { sent, outcomes: Ok(outcomes) } => {

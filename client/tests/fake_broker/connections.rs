@@ -1,0 +1,77 @@
+//! What a broker may send instead of an answer, and that the client goes on with a new connection.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_client::{Client, ProduceError, ProducerRecord, RequestError};
+use cairn_protocol::ApiKey;
+
+use crate::broker::{FakeBroker, Fault};
+
+async fn write_one(broker: &FakeBroker) -> Result<i64, ProduceError> {
+    let client = Client::builder(&broker.bootstrap())
+        .retry_backoff(Duration::from_millis(1), Duration::from_millis(5))
+        .response_max_bytes(1024 * 1024)
+        .build()
+        .expect("valid");
+    let producer = client.producer().linger(Duration::ZERO).build().expect("valid");
+    let written = producer.send_and_wait(ProducerRecord::to("t").value("v")).await?;
+    Ok(written.offset.expect("acks=all").0)
+}
+
+#[tokio::test]
+async fn whatever_a_broker_sends_instead_of_an_answer_is_survived() {
+    let junk = |bytes: &[u8]| Fault::Answer(Bytes::copy_from_slice(bytes));
+    let faults = [
+        Fault::CloseBefore,
+        Fault::CloseAfter,
+        // A negative length, an absurd one, an empty frame, a wrong correlation id, half an answer's header.
+        junk(&[0xff, 0xff, 0xff, 0xff]),
+        junk(&[0x7f, 0xff, 0xff, 0xff]),
+        junk(&[0, 0, 0, 0]),
+        junk(&[0, 0, 0, 8, 0x12, 0x34, 0x56, 0x78, 0, 0, 0, 0]),
+        junk(&[0, 0, 0, 2, 0, 0]),
+    ];
+    for api in [ApiKey::ApiVersions, ApiKey::Metadata, ApiKey::InitProducerId, ApiKey::Produce] {
+        for fault in &faults {
+            let broker = FakeBroker::start(&[("t", 1)]).await;
+            broker.inject(api, [fault.clone()]);
+            let offset = write_one(&broker).await.unwrap_or_else(|error| panic!("{api} {fault:?}: {error}"));
+            assert_eq!(offset, 0, "{api} {fault:?}");
+            assert_eq!(broker.values("t", 0), ["v"], "{api} {fault:?}: written once");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_broker_is_asked_in_its_own_version() {
+    let broker = FakeBroker::start(&[("t", 1)]).await;
+    broker.state.lock().api_versions_max = 0;
+    assert_eq!(write_one(&broker).await.expect("written"), 0);
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_so() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    drop(listener);
+    let client = Client::builder(&address).operation_timeout(Duration::from_millis(300)).build().expect("valid");
+    let error = client.admin().list_topics().await.expect_err("nobody listens");
+    assert!(error.is_retriable());
+    assert!(error.to_string().contains(&address), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_given_up() {
+    let broker = FakeBroker::start(&[("t", 1)]).await;
+    broker.inject(ApiKey::Metadata, [Fault::Silence]);
+    let client = Client::builder(&broker.bootstrap())
+        .request_timeout(Duration::from_millis(200))
+        .operation_timeout(Duration::from_millis(100))
+        .build()
+        .expect("valid");
+    let error = client.admin().list_topics().await.expect_err("no answer");
+    assert!(matches!(error, cairn_client::AdminError::Request(RequestError::TimedOut { .. })), "{error}");
+    // The connection was given up, and the next one works.
+    assert_eq!(client.admin().list_topics().await.expect("an answer").len(), 1);
+}

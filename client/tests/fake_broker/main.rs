@@ -1,0 +1,6 @@
+//! The client against a broker in this process that fails in every way that a test asks for.
+
+mod broker;
+mod connections;
+mod consuming;
+mod producing;
