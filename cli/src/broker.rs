@@ -1,0 +1,98 @@
+//! `cairn broker`: a broker's process, from its configuration to its exit code.
+//!
+//! Must not know: what a broker does.
+
+use anyhow::anyhow;
+use cairn_broker::Broker;
+use cairn_broker::config::{BrokerConfig, Sources};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::BrokerArgs;
+use crate::exit::{Failure, Outcome};
+use crate::output::Output;
+use crate::signals::Ending;
+
+/// Logs to stderr, as `RUST_LOG` says or by this default.
+pub(crate) fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second call in one process, as tests may do, changes nothing.
+    let _ = logger.with_ansi(is_terminal).try_init();
+}
+
+/// Runs a broker until it is asked to end.
+pub(crate) fn run(args: &BrokerArgs) -> Outcome {
+    log_to_stderr("info");
+    let config = BrokerConfig::load(&sources(args)).map_err(|error| Failure::usage(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("cairn")
+        .build()
+        .map_err(|error| Failure::Failed(anyhow!(error).context("cannot start a runtime")))?;
+    runtime.block_on(serve(config))
+}
+
+/// The file, then the environment, then `--set`, then the flags.
+fn sources(args: &BrokerArgs) -> Sources {
+    let mut sources = Sources::none().environment(std::env::vars());
+    if let Some(file) = &args.config {
+        sources = sources.file(file);
+    }
+    for pair in &args.set {
+        sources = sources.set(&pair.key, &pair.value);
+    }
+    if let Some(data) = &args.data {
+        sources = sources.set("log.dir", &data.to_string_lossy());
+    }
+    if let Some(listen) = &args.listen {
+        sources = sources.set("listeners", &format!("PLAINTEXT://{listen}"));
+    }
+    if let Some(metrics) = &args.metrics {
+        sources = sources.set("metrics.listener", metrics);
+    }
+    if let Some(id) = args.node_id {
+        sources = sources.set("node.id", &id.to_string());
+    }
+    sources
+}
+
+async fn serve(config: BrokerConfig) -> Outcome {
+    // Before the start: a signal in the middle of it is a wish to end, too.
+    let mut ending = Ending::listen()?;
+    let broker = Broker::start(config).await.map_err(|error| {
+        let code = error.exit_code();
+        let error = anyhow!(error);
+        match code {
+            2 => Failure::Usage(error),
+            3 => Failure::DataInUse(error),
+            4 => Failure::Storage(error),
+            _ => Failure::Failed(error),
+        }
+    })?;
+    say_ready(&broker)?;
+    let signal = ending.asked().await;
+    tracing::info!(signal, "stopping");
+    broker.shutdown().await;
+    Ok(())
+}
+
+/// The one line on stdout, for people and scripts.
+fn say_ready(broker: &Broker) -> Outcome {
+    let addresses = broker.addresses();
+    let kafka: Vec<String> = addresses.kafka.iter().map(|(_, address)| address.to_string()).collect();
+    let config = broker.config();
+    let line = format!(
+        "ready: kafka={} metrics={} data={} node={}",
+        kafka.join(","),
+        addresses.metrics,
+        config.data_dir().display(),
+        config.node_id
+    );
+    let mut output = Output::stdout();
+    match output.line(line.as_bytes()).and_then(|()| output.flush()) {
+        // A broker whose starter went away serves all the same.
+        Err(Failure::OutputClosed) => Ok(()),
+        said => said,
+    }
+}
