@@ -125,14 +125,15 @@ pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, config: &DirConfig) -> Resu
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io("remove", &clean_path)(error)),
     }
+    if before.is_none() {
+        // Before the identity, whose presence says that this is done.
+        sync_ancestors(&*disk, path).map_err(io("sync the folders above", path))?;
+    }
     let storage_id = before.map_or_else(Uuid::new_v4, |before| before.storage_id);
     let identity = Identity { storage_id, boot_id };
     if before != Some(identity) {
         let identity_path = path.join(IDENTITY_FILE);
         disk.replace(&identity_path, &identity.encode()).map_err(io("write", &identity_path))?;
-    }
-    if before.is_none() {
-        sync_ancestors(&*disk, path).map_err(io("sync the folders above", path))?;
     }
     tracing::info!(path = %path.display(), %storage_id, ?last_shutdown, logs = checkpoint.logs.len(), "data directory");
 

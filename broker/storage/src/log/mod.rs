@@ -223,6 +223,7 @@ fn assemble(foundation: Foundation, parts: recover::Parts) -> Log {
         epochs: ArcSwap::from_pointee(epochs),
         start_offset: marks.start_offset.load(Ordering::Acquire).into(),
         durable_end: marks.recovery_point.load(Ordering::Acquire).into(),
+        order: marks.order,
         dir: Arc::clone(&foundation.dir),
     };
     let registration = Registration {

@@ -10,9 +10,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use cairn_protocol::ids::Offset;
 
-use super::batch::BadBatch;
+use super::batch::{BadBatch, Stored};
 use super::epochs::{EpochEnd, EpochHistory};
 use super::segment::{Fault, Found, Segment};
+use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::DirState;
 use crate::num::{as_u64, as_usize};
 
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) epochs: ArcSwap<EpochHistory>,
     pub(crate) start_offset: AtomicI64,
     pub(crate) durable_end: AtomicI64,
+    /// Whether offsets may be missing.
+    pub(crate) order: OffsetOrder,
     pub(crate) dir: Arc<DirState>,
 }
 
@@ -179,15 +182,9 @@ impl LogReader {
         let Some(range) = self.heed(locate(&segment, offset, limits))? else {
             return self.read_next(&segment, offset, limits);
         };
-        let cold = !segment.bytes.is_resident(range.from..range.to);
-        if cold {
-            self.heed(segment.bytes.populate(range.from..range.to).map_err(|error| segment.io(error)))?;
-        }
-        let batches = self.heed(range.take(&segment))?;
-        if cold {
-            self.heed(verify(&segment, &range, &batches.bytes))?;
-        }
-        Ok(batches)
+        let populated = segment.bytes.populate(range.from..range.to);
+        self.heed(populated.map_err(|error| segment.io(error)))?;
+        self.heed(self.take(&segment, &range))
     }
 
     /// As [`Self::read`], but only what is in memory: never waits for the disk.
@@ -203,7 +200,54 @@ impl LogReader {
             return Ok(HotRead::Cold);
         }
         let Some(range) = self.heed(locate(&segment, offset, limits))? else { return Ok(HotRead::Cold) };
-        Ok(HotRead::Ready(self.heed(range.take(&segment))?))
+        Ok(HotRead::Ready(self.heed(self.take(&segment, &range))?))
+    }
+
+    /// The bytes of `range`, checked unless they are known to hold.
+    fn take(&self, segment: &Segment, range: &Range) -> Result<Batches, Fault> {
+        let bytes = segment.slice(range.from, range.to)?;
+        let positions = range.from..range.to;
+        if !segment.is_verified(&positions) {
+            self.verify(segment, range, &bytes)?;
+            segment.note_verified(&positions);
+        }
+        Ok(Batches { bytes, next_offset: range.next_offset })
+    }
+
+    /// Checks what came from the disk: each checksum, and what checksums do not cover: offsets and epochs.
+    fn verify(&self, segment: &Segment, range: &Range, bytes: &[u8]) -> Result<(), Fault> {
+        let epochs = self.shared.epochs.load();
+        let mut at = 0;
+        let mut expected: Option<Offset> = None;
+        while at < bytes.len() {
+            let position = range.from + as_u64(at);
+            let damaged = |source| Fault::Damaged { base: segment.base, position, source };
+            let batch = Stored::parse(&bytes[at..]).map_err(damaged)?;
+            batch.verify(&bytes[at..]).map_err(damaged)?;
+            let found = batch.base_offset();
+            let follows = match (self.shared.order, expected) {
+                (_, None) => found >= segment.base,
+                (OffsetOrder::Dense, Some(expected)) => found == expected,
+                (OffsetOrder::Rising, Some(expected)) => found >= expected,
+            };
+            if !follows {
+                let expected = expected.unwrap_or(segment.base);
+                return Err(damaged(BadBatch::Offset { found, expected }));
+            }
+            if let (Some(found), Some(before)) = (batch.header.leader_epoch, epochs.epoch_at(found))
+                && found != before
+            {
+                return Err(damaged(BadBatch::Epoch { found, before }));
+            }
+            expected = Some(batch.end_offset());
+            at += as_usize(batch.size);
+        }
+        if self.shared.order == OffsetOrder::Dense && !bytes.is_empty() && expected != Some(range.next_offset) {
+            let expected = expected.unwrap_or(segment.base);
+            let source = BadBatch::Offset { found: range.next_offset, expected };
+            return Err(Fault::Damaged { base: segment.base, position: range.to, source });
+        }
+        Ok(())
     }
 
     /// The segment that `offset` is in, or `None` when there is nothing to read below `end` yet.
@@ -260,12 +304,6 @@ struct Range {
     from: u64,
     to: u64,
     next_offset: Offset,
-}
-
-impl Range {
-    fn take(&self, segment: &Segment) -> Result<Batches, Fault> {
-        Ok(Batches { bytes: segment.slice(self.from, self.to)?, next_offset: self.next_offset })
-    }
 }
 
 /// Finds the batches to return; `None` when the segment has none at or behind `offset`.
@@ -329,22 +367,4 @@ fn window(segment: &Segment, offset: Offset, limits: Limits) -> Result<Option<st
     let next = segment.offsets.floor_position(from.saturating_add(limits.max_bytes));
     let beyond = next.map_err(|error| segment.io(error))?.map_or(from, |(_, position)| position);
     Ok(Some(from..end.min(beyond.max(from).saturating_add(limits.max_bytes))))
-}
-
-/// Checks what came from the disk: each checksum, and that offsets rise.
-fn verify(segment: &Segment, range: &Range, bytes: &[u8]) -> Result<(), Fault> {
-    let mut at = 0;
-    let mut expected = segment.base;
-    while at < bytes.len() {
-        let position = range.from + as_u64(at);
-        let damaged = |source| Fault::Damaged { base: segment.base, position, source };
-        let batch = super::batch::Stored::parse(&bytes[at..]).map_err(damaged)?;
-        batch.verify(&bytes[at..]).map_err(damaged)?;
-        if batch.base_offset() < expected {
-            return Err(damaged(BadBatch::Offset { found: batch.base_offset(), expected }));
-        }
-        expected = batch.end_offset();
-        at += as_usize(batch.size);
-    }
-    Ok(())
 }

@@ -440,6 +440,7 @@ impl Recovery<'_> {
             end_offset: found.end_offset(),
             largest: found.largest(),
             takes_appends: true,
+            trusted_from: found.trusted_from(),
         };
         let segment = Segment::new(base, file.shared(), found.offsets, found.times, &extent);
         Ok(Active {

@@ -90,7 +90,13 @@ pub(super) fn scan(dir: &DirState, folder: &Folder, task: &Task, epochs: &mut Ep
     let io = |source| Fault::Io { base, source };
     let file = dir.disk.open_sealed(&folder.segment(base)).map_err(io)?;
     let file_len = file.len();
-    let all = Extent { end_position: file_len, end_offset: base, largest: Largest::none(base), takes_appends: false };
+    let all = Extent {
+        end_position: file_len,
+        end_offset: base,
+        largest: Largest::none(base),
+        takes_appends: false,
+        trusted_from: u64::MAX,
+    };
     let readable = || Arc::clone(&file) as Arc<dyn crate::disk::Readable>;
     let whole = Segment::new(base, readable(), Index::empty(base), Index::empty(base), &all);
     let hints = hints(dir, folder, task, &whole)?;
@@ -101,6 +107,10 @@ pub(super) fn scan(dir: &DirState, folder: &Folder, task: &Task, epochs: &mut Ep
         end_offset: hints.expected,
         largest: hints.largest,
         takes_appends: false,
+        trusted_from: match task.depth {
+            Depth::Checksums => hints.position,
+            Depth::Headers => u64::MAX,
+        },
     };
     let segment = Segment::new(base, readable(), index(base, hints.offsets), index(base, hints.times), &extent);
     let mut scanned = Scanned {

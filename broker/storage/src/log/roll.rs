@@ -75,6 +75,7 @@ pub(super) fn reopen_sealed(dir: &DirState, folder: &Folder, segment: &Segment) 
         end_offset: segment.end_offset(),
         largest: segment.largest(),
         takes_appends: false,
+        trusted_from: segment.trusted_from(),
     };
     let offsets = Index::of_file(base, offsets, segment.offsets.len());
     let times = Index::of_file(base, times, segment.times.len());
@@ -108,7 +109,13 @@ pub(super) fn start_segment(
     let file = dir.disk.create_append(&folder.segment(base), growth).map_err(|error| {
         if is_full(&error) { StartError::Full } else { StartError::Offline(dir.fail("create a segment", &error)) }
     })?;
-    let extent = Extent { end_position: 0, end_offset: base, largest: Largest::none(base), takes_appends: true };
+    let extent = Extent {
+        end_position: 0,
+        end_offset: base,
+        largest: Largest::none(base),
+        takes_appends: true,
+        trusted_from: 0,
+    };
     let segment = Segment::new(base, file.shared(), Index::empty(base), Index::empty(base), &extent);
     let ahead = match (&dir.allocator, previous.and_then(|previous| previous.ahead.as_ref())) {
         (Some(allocator), Some(previous)) => Some(allocator.attach_next(file.shared(), growth.chunk, previous)),

@@ -9,6 +9,7 @@
 //! Must not know: other segments, files' names, who writes.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
@@ -62,6 +63,10 @@ pub(crate) struct Segment {
     suspect_index: AtomicBool,
     /// What was appended from here on came from this process; `None` once the segment takes no appends.
     appended_from: Option<u64>,
+    /// From here on this process has written the bytes, or computed their checksums when it opened the log.
+    trusted_from: u64,
+    /// Up to here reads have verified the bytes.
+    verified_to: AtomicU64,
 }
 
 /// So much behind the end of the log is in memory for certain enough, when this process wrote it.
@@ -73,6 +78,8 @@ pub(crate) struct Extent {
     pub(crate) end_offset: Offset,
     pub(crate) largest: Largest,
     pub(crate) takes_appends: bool,
+    /// From this position on the bytes need no check when they are read.
+    pub(crate) trusted_from: u64,
 }
 
 impl Segment {
@@ -86,6 +93,8 @@ impl Segment {
         let appended_from = extent.takes_appends.then_some(extent.end_position);
         Self {
             appended_from,
+            trusted_from: extent.trusted_from,
+            verified_to: AtomicU64::new(0),
             base,
             bytes,
             offsets,
@@ -122,6 +131,23 @@ impl Segment {
     pub(crate) fn hot_from(&self) -> u64 {
         let Some(appended_from) = self.appended_from else { return u64::MAX };
         appended_from.max(self.end_position().saturating_sub(HOT_TAIL_BYTES))
+    }
+
+    pub(crate) fn trusted_from(&self) -> u64 {
+        self.trusted_from
+    }
+
+    /// Whether these bytes need no check: they come from this process, or were checked by a read before.
+    pub(crate) fn is_verified(&self, range: &Range<u64>) -> bool {
+        range.start >= self.trusted_from || range.end <= self.verified_to.load(Ordering::Relaxed)
+    }
+
+    /// These bytes were checked. Only what joins the checked part at the segment's start is remembered, as consumers
+    /// that read on bring it.
+    pub(crate) fn note_verified(&self, range: &Range<u64>) {
+        if range.start <= self.verified_to.load(Ordering::Relaxed) {
+            self.verified_to.fetch_max(range.end, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn is_index_suspect(&self) -> bool {

@@ -184,8 +184,13 @@ fn shorten(segment: &Segment, cut: Offset, position: u64) -> Result<Segment, sup
     let offsets = segment.offsets.leading(|entry| u64::from(entry.position) < position).map_err(io)?;
     let relative = super::index::relative(segment.base, cut).unwrap_or(0);
     let times = segment.times.leading(|entry| entry.relative < relative).map_err(io)?;
-    let extent =
-        Extent { end_position: position, end_offset: cut, largest: Largest::none(segment.base), takes_appends: false };
+    let extent = Extent {
+        end_position: position,
+        end_offset: cut,
+        largest: Largest::none(segment.base),
+        takes_appends: false,
+        trusted_from: segment.trusted_from(),
+    };
     let shorter = Segment::new(segment.base, Arc::clone(&segment.bytes), offsets, times, &extent);
     let largest = recover::largest_of(&shorter)?;
     shorter.publish(position, cut, largest);
