@@ -142,7 +142,7 @@ impl Broker {
         register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
         serve(&node, listeners, &stop, &tasks);
         health.set(Vec::new());
-        let upkeep = Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health };
+        let upkeep = Arc::new(Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health });
         tasks.spawn(upkeep.run(node.config.clone(), stop.clone()));
         tasks.spawn(expire_offsets(Arc::clone(&node), stop.clone()));
         stop_on_error.disarm();

@@ -4,6 +4,7 @@
 
 mod acks;
 mod arrivals;
+mod parallel;
 mod partition;
 mod registry;
 mod settings;

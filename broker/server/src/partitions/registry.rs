@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cairn_metadata::configs::ConfigMap;
+use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
 use cairn_metadata::{Change, Delta, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
@@ -16,7 +17,7 @@ use cairn_storage::log::{CreateLogError, Log, LogName, OpenLogError};
 use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
-use super::{Flusher, Partition, Settings};
+use super::{Flusher, Partition, Settings, parallel};
 use crate::config::BrokerConfig;
 
 /// All partitions that this broker keeps.
@@ -183,7 +184,8 @@ impl Partitions {
     fn report_strays(&self, dir: &DataDir, known: &[LogName]) {
         let Ok(there) = dir.list_logs() else { return };
         let known: std::collections::HashSet<&LogName> = known.iter().collect();
-        for stray in there.iter().filter(|name| !known.contains(name)) {
+        let strays = there.iter().filter(|name| name.topic() != CLUSTER_METADATA_TOPIC && !known.contains(name));
+        for stray in strays {
             tracing::warn!(folder = %stray, data = %self.config.data_dir().display(), "folder belongs to no topic");
         }
     }
@@ -209,11 +211,12 @@ impl Partitions {
         let settings = self.settings(topic);
         let known = self.by_id.pin().get(&id).cloned();
         let mut places = known.map_or_else(Vec::new, |topic| Vec::clone(&topic.places.load()));
-        for (index, partition) in topic.partitions().filter(|(index, _)| *index >= first) {
-            let log = LogName::new(&topic.name, index).map_err(|error| error.to_string().into());
+        let new: Vec<_> = topic.partitions().filter(|(index, _)| *index >= first).collect();
+        places.extend(parallel::each(&new, |(index, partition)| {
+            let log = LogName::new(&topic.name, *index).map_err(|error| error.to_string().into());
             let log = log.and_then(|name| self.create(dir, topic, &name, &settings));
-            places.push(self.place(topic, index, partition.leader_epoch, &settings, log));
-        }
+            self.place(topic, *index, partition.leader_epoch, &settings, log)
+        }));
         self.insert(topic, places);
     }
 
@@ -222,12 +225,13 @@ impl Partitions {
         self.by_name.pin().remove(name);
         let dir = self.dir.read();
         let Some(dir) = &*dir else { return };
-        for partition in topic.places.load().iter().filter_map(Place::open) {
-            let Some(log) = partition.close() else { continue };
+        parallel::each(&topic.places.load(), |place| {
+            let Place::Open(partition) = place else { return };
+            let Some(log) = partition.close() else { return };
             if let Err(offline) = dir.delete_log(log).and_then(|deleted| deleted.remove()) {
                 tracing::error!(topic = &**name, partition = partition.index.0, %offline, "partition not deleted");
             }
-        }
+        });
     }
 
     fn on_changed(&self, image: &Image, id: TopicId, changed: &[PartitionIndex]) {
@@ -330,12 +334,12 @@ impl Partitions {
 
     /// Closes everything in good order. Blocks. Whoever still holds a partition finds it closed.
     pub(crate) fn close(&self) {
-        for partition in self.all() {
-            let Some(log) = partition.close() else { continue };
+        parallel::each(&self.all(), |partition| {
+            let Some(log) = partition.close() else { return };
             if let Err(offline) = log.close() {
                 tracing::error!(topic = &*partition.topic, partition = partition.index.0, %offline, "not closed well");
             }
-        }
+        });
         // Nobody else has it by now but who has forgotten to let it go.
         let Some(dir) = self.dir.write().take().and_then(Arc::into_inner) else { return };
         match dir.close() {

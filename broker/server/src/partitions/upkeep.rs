@@ -106,9 +106,7 @@ impl Flusher {
             }
             let due = self.take_due(Instant::now());
             let sync_all = move || due.iter().for_each(|partition| partition.sync_scheduled());
-            if let Err(error) = self.runtime.spawn_blocking(sync_all).await {
-                tracing::error!(%error, "background sync failed");
-            }
+            survive("background sync", sync_all).await;
         }
     }
 
@@ -133,7 +131,7 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     /// Runs until `stop`.
-    pub(crate) async fn run(self, config: BrokerConfig, stop: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, config: BrokerConfig, stop: CancellationToken) {
         let flushing = tokio::spawn(Arc::clone(&self.flusher).run(stop.clone()));
         let mut retention = ticker(millis(config.log_retention_check_interval_ms));
         let mut checkpoint = ticker(millis(config.log_flush_offset_checkpoint_interval_ms));
@@ -143,15 +141,14 @@ impl Upkeep {
                 _ = retention.tick() => maintain,
                 _ = checkpoint.tick() => Partitions::write_checkpoint,
                 _ = disk.tick() => {
-                    self.look_at_disk();
+                    let upkeep = Arc::clone(&self);
+                    survive("disk check", move || upkeep.look_at_disk()).await;
                     continue;
                 }
                 () = stop.cancelled() => break,
             };
             let partitions = Arc::clone(&self.partitions);
-            if let Err(error) = tokio::task::spawn_blocking(move || work(&partitions)).await {
-                tracing::error!(%error, "upkeep failed");
-            }
+            survive("upkeep", move || work(&partitions)).await;
         }
         if let Err(error) = flushing.await {
             tracing::error!(%error, "background sync failed");
@@ -179,6 +176,13 @@ impl Upkeep {
             troubles.push(format!("{} partitions are offline", counts.offline));
         }
         self.health.set(troubles);
+    }
+}
+
+/// Does work that may wait for the disk. A defect in it is told, and the next round comes all the same.
+async fn survive(what: &str, work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        tracing::error!(what, %error, "upkeep failed");
     }
 }
 

@@ -17,3 +17,4 @@ mod offsets;
 mod produce;
 mod start;
 mod topics;
+mod upkeep;
