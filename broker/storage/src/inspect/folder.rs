@@ -29,7 +29,7 @@ pub(super) fn dump_partition(
 ) -> Result<(), InspectError> {
     for (entry, kind) in files(disk, path)? {
         match kind {
-            FileKind::Unknown | FileKind::Leftover | FileKind::TransactionIndex(_) => {
+            FileKind::Unknown | FileKind::Dense | FileKind::Leftover | FileKind::TransactionIndex(_) => {
                 writeln!(out, "{} bytes={} (not looked at)", entry.path.display(), entry.len)?;
             }
             _ => dump(disk, &entry.path, detail, out)?,
@@ -72,7 +72,7 @@ pub(super) fn verify_partition(
             FileKind::ProducerSnapshot(_) | FileKind::Epochs | FileKind::Metadata => {
                 small::verify(disk, &entry.path, Target::File(*kind), verdict)?;
             }
-            FileKind::TransactionIndex(_) | FileKind::Leftover | FileKind::Unknown => {}
+            FileKind::TransactionIndex(_) | FileKind::Dense | FileKind::Leftover | FileKind::Unknown => {}
         }
     }
     if bases.is_empty() {

@@ -14,6 +14,8 @@ pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 /// Kafka's file of the topic id.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
+/// An empty file of ours: no offsets are missing in this log, because Kafka's compaction was never there.
+pub(crate) const DENSE_FILE: &str = "cairn-dense";
 /// What ends the name of a partition's folder that is being removed.
 const DELETE_SUFFIX: &str = "-delete";
 /// The longest name that Linux file systems take.
@@ -125,6 +127,8 @@ pub enum FileKind {
     Epochs,
     /// The topic id.
     Metadata,
+    /// Says that no offsets are missing.
+    Dense,
     /// A file that is already given up: an unfinished replacement, or one that Kafka had marked.
     Leftover,
     /// Nothing of ours.
@@ -138,6 +142,7 @@ impl FileKind {
         match name {
             EPOCHS_FILE => return Self::Epochs,
             METADATA_FILE => return Self::Metadata,
+            DENSE_FILE => return Self::Dense,
             _ => {}
         }
         let Some((stem, suffix)) = name.split_once('.') else { return Self::Unknown };
@@ -188,6 +193,10 @@ impl Folder {
 
     pub(crate) fn epochs(&self) -> PathBuf {
         self.0.join(EPOCHS_FILE)
+    }
+
+    pub(crate) fn dense(&self) -> PathBuf {
+        self.0.join(DENSE_FILE)
     }
 
     pub(crate) fn metadata(&self) -> PathBuf {

@@ -101,6 +101,7 @@ pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
 fn make_folder(foundation: &Foundation) -> io::Result<()> {
     let disk = &foundation.dir.disk;
     disk.create_dir(foundation.folder.path())?;
+    disk.write_at(&foundation.folder.dense(), 0, &[])?;
     let text = format!("version: 0\ntopic_id: {}", foundation.topic_id);
     disk.replace(&foundation.folder.metadata(), text.as_bytes())
 }
@@ -149,6 +150,7 @@ struct Files {
     indexes: Vec<Offset>,
     snapshots: Vec<Offset>,
     leftovers: Vec<String>,
+    is_dense: bool,
 }
 
 impl Files {
@@ -159,6 +161,7 @@ impl Files {
                 FileKind::Segment(base) => drop(files.segments.insert(base, entry.len)),
                 FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) => files.indexes.push(base),
                 FileKind::ProducerSnapshot(end) => files.snapshots.push(end),
+                FileKind::Dense => files.is_dense = true,
                 FileKind::Leftover => files.leftovers.push(entry.name.clone()),
                 _ => {}
             }
@@ -185,7 +188,7 @@ impl Recovery<'_> {
         let known = dir.marks_of(&self.foundation.folder_name);
         let first = self.files.segments.keys().next().copied().unwrap_or(Offset::ZERO);
         // A log that nobody has said anything of may be Kafka's, and compacted.
-        let order = OffsetOrder::Rising;
+        let order = if self.files.is_dense { OffsetOrder::Dense } else { OffsetOrder::Rising };
         let marks =
             known.unwrap_or(LogMarks { recovery_point: first, start_offset: first, high_watermark: first, order });
 

@@ -19,11 +19,18 @@ use cairn_storage::log::{
 };
 
 /// A record as a test sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Seen {
     pub offset: i64,
     pub timestamp: i64,
     pub value: Vec<u8>,
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let front = &self.value[..self.value.len().min(12)];
+        write!(f, "{}@{} \"{}\"+{}", self.offset, self.timestamp, front.escape_ascii(), self.value.len())
+    }
 }
 
 /// A batch of records with these values, all of one timestamp.
