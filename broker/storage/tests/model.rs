@@ -314,7 +314,7 @@ impl Model {
         }
         if end > self.end() {
             // The deleted start was in a checkpoint, the records before and behind it were not synced.
-            assert_eq!((start, end), (self.start, self.start), "an empty log, where records were deleted");
+            assert!(start == end && end <= self.start, "an empty log, where records were deleted: {start}..{end}");
             self.batches.clear();
             self.origin = end;
         }
