@@ -114,6 +114,7 @@ fn decode_membership(body: &[u8]) -> Result<Membership, Malformed> {
 mod tests {
     use cairn_metadata::BrokerEpoch;
     use cairn_protocol::ids::BrokerId;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -148,6 +149,30 @@ mod tests {
             assert!(decode(7, &[&bytes[..], &[0]].concat()).is_err());
             assert_eq!(decode(7, &[&[2], &bytes[1..]].concat()), Err(EntryDecodeError::Version(2)));
             assert_eq!(decode(7, &[&[1, 3], &bytes[2..]].concat()), Err(EntryDecodeError::Kind(3)));
+        }
+    }
+
+    #[test]
+    fn voters_that_contradict_themselves_are_refused_or_read() {
+        // No set of voters, but a node; a voter without a node; a set without voters.
+        for body in [&[0, 1, 1, 1, b'h', 9][..], &[1, 1, 7, 0], &[1, 0, 0], &[2, 0, 0, 0], &[0, 0]] {
+            let bytes = [&[1, 2, 0, 0, 0, 0, 0, 0, 0, 3][..], body].concat();
+            if let Ok(entry) = decode(7, &bytes) {
+                assert_eq!(decode(7, &encode(&entry)).as_ref(), Ok(&entry), "{body:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_bytes_are_read_or_refused(kind in 0..4u8, body in prop::collection::vec(any::<u8>(), 0..64)) {
+            let bytes = [&[1, kind, 0, 0, 0, 0, 0, 0, 0, 3][..], &body].concat();
+            if let Ok(entry) = decode(7, &bytes) {
+                let again = decode(7, &encode(&entry));
+                prop_assert_eq!(again.as_ref(), Ok(&entry));
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use cairn_protocol::ids::{BrokerId, PartitionIndex, Timestamp, TopicId};
 use cairn_storage::disk::Disk;
 use cairn_storage::log::{Durability, LogConfig, LogName, OpenLogError};
 use cairn_storage::{DataDir, Log};
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -184,6 +185,14 @@ impl MetadataNode {
     #[must_use]
     pub fn image(&self) -> Arc<Image> {
         self.publisher.image()
+    }
+
+    /// Why nothing can be proposed any more, if it is so: the disk has failed, or the node was shut down. Images stay.
+    #[must_use]
+    pub fn failure(&self) -> Option<Box<str>> {
+        let metrics = self.raft.metrics();
+        let state = metrics.borrow_watched().running_state.clone();
+        state.err().map(|fatal| fatal.to_string().into())
     }
 
     /// Follows the images: the first update tells what is newer than `seen`, which is [`Self::image`] of some time

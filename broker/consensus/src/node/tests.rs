@@ -223,10 +223,12 @@ async fn a_sync_that_fails_is_no_answer() {
     let (dir, node) = start_with(Arc::new(disk.clone()), config()).await;
     with_broker(&node, 1).await;
     node.propose(create("before", 1)).await.expect("makes");
+    assert_eq!(node.failure(), None);
     disk.inject(Rule::always(Call::Sync, Fault::Io));
     let failed = node.propose(create("lost", 2)).await;
     assert!(matches!(failed, Err(ProposeError::Unknown(_))), "{failed:?}");
     assert!(node.image().topic_by_name("lost").is_none(), "nothing is published that is not durable");
+    assert!(node.failure().is_some());
     disk.heal();
     let after = node.propose(create("after", 3)).await;
     assert!(matches!(after, Err(ProposeError::Unknown(_))), "nothing is tried again on the same pages: {after:?}");
