@@ -276,6 +276,24 @@ fn a_retry_is_told_from_a_new_batch_also_after_opening_again() {
 }
 
 #[test]
+fn any_of_the_last_five_batches_may_be_sent_again_after_a_stop() {
+    let (_disk, dir, mut log) = new_log();
+    let batches: Vec<_> = (0..8).map(|number| batch_from(5, 0, number, &[b"x"], 1000)).collect();
+    for batch in &batches {
+        append(&mut log, batch, 1, 0).unwrap();
+    }
+    log.close().unwrap();
+    let mut log = dir.open_log(&name(), small()).unwrap();
+    for (number, batch) in batches.iter().enumerate().skip(3) {
+        let again = append(&mut log, batch, 1, 0).unwrap();
+        assert_eq!(again.outcome, Outcome::Duplicate);
+        assert_eq!(again.base_offset, Offset(i64::try_from(number).unwrap()));
+    }
+    assert!(append(&mut log, &batches[2], 1, 0).is_err(), "too old");
+    assert_eq!(append(&mut log, &batch_from(5, 0, 8, &[b"x"], 1000), 1, 0).unwrap().outcome, Outcome::Written);
+}
+
+#[test]
 fn epochs_follow_the_batches_and_cuts() {
     let (_disk, dir, mut log) = new_log();
     for (epoch, count) in [(1, 10), (4, 10), (9, 10)] {

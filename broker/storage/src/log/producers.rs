@@ -100,6 +100,22 @@ impl Producers {
         self.by_id.values()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Takes over the batches before the last one where `recent` has the same last one.
+    pub(crate) fn widen(&mut self, recent: &Self) {
+        for (id, state) in &mut self.by_id {
+            if let Some(seen) = recent.by_id.get(id)
+                && seen.epoch == state.epoch
+                && seen.batches.last() == state.batches.last()
+            {
+                state.batches.clone_from(&seen.batches);
+            }
+        }
+    }
+
     pub(crate) fn insert(&mut self, state: ProducerState) {
         self.by_id.insert(state.id, state);
     }

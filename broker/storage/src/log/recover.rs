@@ -503,6 +503,7 @@ pub(super) fn replay_producers(
         match snapshot::decode(&bytes) {
             Ok(states) if states.iter().all(|state| state.batches.iter().all(|batch| batch.last_offset < at)) => {
                 states.into_iter().for_each(|state| producers.insert(state));
+                widen_windows(&mut producers, segments, at)?;
                 from = at;
                 break;
             }
@@ -519,6 +520,29 @@ pub(super) fn replay_producers(
         }
     }
     Ok(producers)
+}
+
+/// A snapshot has only the last batch of each producer, but one that waits for an answer may send any of its last five
+/// again: the others are taken from the log right before the snapshot.
+fn widen_windows(producers: &mut Producers, segments: &[Arc<Segment>], at: Offset) -> Result<(), Fault> {
+    /// Five batches of the usual sizes of many producers.
+    const LOOK_BACK_BYTES: u64 = 1 << 20;
+    if producers.is_empty() {
+        return Ok(());
+    }
+    let Some(segment) = segments.iter().rfind(|segment| segment.base < at) else { return Ok(()) };
+    let end = segment.find(at)?.map_or(segment.end_position(), |found| found.position);
+    let from = end.saturating_sub(LOOK_BACK_BYTES);
+    let mut position = segment.find_position(from)?.map_or(0, |found| found.position);
+    let mut recent = Producers::default();
+    while position < end
+        && let Some(found) = segment.batch_at(position)?
+    {
+        recent.note(&found.batch.header);
+        position += found.batch.size;
+    }
+    producers.widen(&recent);
+    Ok(())
 }
 
 /// The largest timestamp of a segment, from its index and the batches behind the index's last entry.
