@@ -147,6 +147,9 @@ def follow(bootstrap, topic, partitions, group):
                     client.commit(offsets=offsets, asynchronous=False)
                     for partition, end in ends.items():
                         streaming.committed(partition, end)
+                        marks = client.get_watermark_offsets(TopicPartition(topic, partition), 5)
+                        if marks is not None:
+                            streaming.end(partition, marks[1])
                 except KafkaException:
                     pass  # the broker is away; the next round commits again
         finally:

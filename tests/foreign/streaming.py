@@ -4,6 +4,7 @@ S NUMBER PARTITION TIME          a send begins            A NUMBER PARTITION OFF
 F NUMBER PARTITION TIME          it surely did not happen  I NUMBER PARTITION TIME          nobody knows
 G PARTITION OFFSET TIME          reading begins at the committed offset (-1: none)
 R PARTITION OFFSET TIME VALUE    a record was read         C PARTITION OFFSET TIME          a commit was acknowledged
+E PARTITION OFFSET TIME          the partition's end, as the broker says
 
 TIME is CLOCK_MONOTONIC in nanoseconds, which all processes of a machine share.
 """
@@ -68,6 +69,10 @@ def read(partition, offset, value):
 
 def committed(partition, offset):
     _say("C", partition, offset, time.monotonic_ns())
+
+
+def end(partition, offset):
+    _say("E", partition, offset, time.monotonic_ns())
 
 
 def persist(call, *errors):

@@ -59,6 +59,8 @@ pub enum Seen {
     Committed(i64),
     /// The committed offset was asked for, and was this (-1: none).
     Resumed(i64),
+    /// The end of the partition was asked for, and was this.
+    End(i64),
 }
 
 /// An event: when, by which process, in which partition, what.
@@ -136,9 +138,14 @@ pub fn parse(process: u32, line: &str) -> anyhow::Result<Option<Event>> {
             let (name, partition, offset, at) = (value(number()?)?, number()?, number()?, number()?);
             (partition, at, Seen::Acked(name, (offset >= 0).then_some(offset)))
         }
-        "G" | "C" => {
+        "G" | "C" | "E" => {
             let (partition, offset, at) = (number()?, number()?, number()?);
-            (partition, at, if kind == "G" { Seen::Resumed(offset) } else { Seen::Committed(offset) })
+            let seen = match kind {
+                "G" => Seen::Resumed(offset),
+                "C" => Seen::Committed(offset),
+                _ => Seen::End(offset),
+            };
+            (partition, at, seen)
         }
         "R" => {
             let (partition, offset, at) = (number()?, number()?, number()?);

@@ -32,11 +32,13 @@ pub enum Rule {
     BehindKnownOffset,
     /// A committed offset was lower than one whose commit had been acknowledged.
     CommitWentBack,
+    /// A partition's end was lower than the same client had seen it, or than an offset that it had read.
+    EndWentBack,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 11] = [
+    pub const ALL: [Rule; 12] = [
         Rule::InconsistentOffsets,
         Rule::Duplicate,
         Rule::AbortedRead,
@@ -48,6 +50,7 @@ impl Rule {
         Rule::NonmonotonicSend,
         Rule::BehindKnownOffset,
         Rule::CommitWentBack,
+        Rule::EndWentBack,
     ];
 }
 
@@ -85,6 +88,7 @@ pub fn judge(history: &History) -> Vec<Anomaly> {
         sends(&log, &events, history, &mut report);
         known_offsets(&events, &mut report);
         commits(&events, &mut report);
+        ends(&events, &mut report);
     }
     anomalies
 }
@@ -125,7 +129,7 @@ impl Log {
                         log.place(offset, value);
                     }
                 }
-                Seen::Sent(_) | Seen::Positioned(_) | Seen::Committed(_) | Seen::Resumed(_) => {}
+                Seen::Sent(_) | Seen::Positioned(_) | Seen::Committed(_) | Seen::Resumed(_) | Seen::End(_) => {}
             }
         }
         log.index = log.at.keys().enumerate().map(|(index, &offset)| (offset, index)).collect();
@@ -259,6 +263,23 @@ fn commits(events: &[&Event], report: &mut impl FnMut(Rule, String)) {
     }
 }
 
+fn ends(events: &[&Event], report: &mut impl FnMut(Rule, String)) {
+    let mut ends: HashMap<u32, i64> = HashMap::new();
+    for event in events {
+        let known = ends.entry(event.process).or_default();
+        match event.seen {
+            Seen::Read(offset, _) => *known = (*known).max(offset + 1),
+            Seen::End(end) => {
+                if end < *known {
+                    report(Rule::EndWentBack, format!("process {} saw the end at {end} after {known}", event.process));
+                }
+                *known = (*known).max(end);
+            }
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,7 +338,7 @@ mod tests {
     /// Each rule with a sound history and the change that has to break it.
     type Seed = (Rule, fn(&mut Vec<(u32, Seen)>));
 
-    const SEEDS: [Seed; 11] = [
+    const SEEDS: [Seed; 12] = [
         (Rule::InconsistentOffsets, |seen| seen.push((OTHER, Seen::Read(1, Some(value(2)))))),
         (Rule::Duplicate, |seen| seen.push((READER, Seen::Read(3, Some(value(2)))))),
         (Rule::AbortedRead, |seen| seen.push((PRODUCER, Seen::Failed(value(1))))),
@@ -342,6 +363,10 @@ mod tests {
             seen.push((OTHER, Seen::Acked(late, Some(1))));
         }),
         (Rule::CommitWentBack, |seen| seen.push((READER, Seen::Resumed(2)))),
+        (Rule::EndWentBack, |seen| {
+            seen.push((READER, Seen::End(5)));
+            seen.push((READER, Seen::End(4)));
+        }),
     ];
 
     #[test]
