@@ -21,6 +21,8 @@ pub(crate) struct Active {
     pub(crate) file: Box<dyn AppendFile>,
     pub(crate) segment: Arc<Segment>,
     pub(crate) indexer: Indexer,
+    /// The file never gets longer than this, whatever `segment.bytes` has become since it was opened.
+    pub(crate) capacity: u64,
     /// The largest timestamp of the first batch: Kafka counts the segment's age from there.
     pub(crate) first_timestamp: Option<Timestamp>,
     /// When this process first appended to the segment, or looked after it, by its own clock.
@@ -88,7 +90,7 @@ impl Active {
         if written == 0 {
             return None;
         }
-        if written + size > config.segment_bytes.min(SEGMENT_MAX_BYTES) {
+        if written + size > config.segment_bytes.min(SEGMENT_MAX_BYTES).min(self.capacity) {
             return Some(RollReason::Size);
         }
         let index_bytes = as_u64((self.segment.offsets.len() + 1) * OffsetEntry::BYTES);

@@ -456,6 +456,7 @@ impl Recovery<'_> {
             ahead,
         })
     }
+            capacity: growth.capacity,
 
     /// Removes snapshots from behind the log's end. Answers the others.
     fn drop_snapshots(&self, end: Offset, segments: &[Arc<Segment>]) -> Result<Vec<Offset>, OpenLogError> {

@@ -129,6 +129,7 @@ pub(super) fn start_segment(
         indexer: Indexer::default(),
         first_timestamp: None,
         since: None,
+        capacity: growth.capacity,
         jitter_seed: jitter_seed(folder),
     })
 }
