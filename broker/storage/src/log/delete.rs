@@ -15,6 +15,7 @@ use super::epochs::{EpochHistory, Trimmed};
 use super::error::{AppendError, DeleteRecordsError};
 use super::recovery_scan::{Depth, Task, scan};
 use super::segment::{Fault, Segment};
+use super::sync::Gate;
 use super::{Folder, Log};
 use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::{DirOffline, DirState};
@@ -35,6 +36,8 @@ pub struct Maintained {
 pub struct Removal {
     dir: Arc<DirState>,
     folder: Folder,
+    gate: Arc<Gate>,
+    generation: u64,
     segments: Vec<Offset>,
     /// Bytes of the segments.
     bytes: u64,
@@ -53,20 +56,21 @@ impl Removal {
         self.bytes
     }
 
-    /// Removes the files. Those that are left by a crash go when the log is opened again.
+    /// Removes the files. Those that are left by a crash, or because the log was cut or deleted meanwhile, go when the log is
+    /// opened again: by now the names may be those of other segments.
     ///
     /// # Errors
     /// When the disk fails: the data directory is offline.
     pub fn run(self) -> Result<(), DirOffline> {
         for base in &self.segments {
+            let generation = self.gate.lock();
+            if *generation != self.generation {
+                return Ok(());
+            }
             let removed = remove_segment(&self.dir, &self.folder, *base);
             self.dir.heed("remove a segment", removed)?;
             // One after the other, so that no crash leaves a hole in the middle.
-            let synced = self.dir.disk.sync_dir(self.folder.path());
-            match synced {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                other => self.dir.heed("sync a folder", other)?,
-            }
+            self.dir.heed("sync a folder", self.dir.disk.sync_dir(self.folder.path()))?;
         }
         Ok(())
     }
@@ -243,6 +247,8 @@ impl Log {
         Some(Removal {
             dir: Arc::clone(&self.dir),
             folder: self.folder.clone(),
+            gate: Arc::clone(&self.unsynced.gate),
+            generation: self.unsynced.generation,
             segments: gone.iter().map(|segment| segment.base).collect(),
             bytes: gone.iter().map(|segment| segment.end_position()).sum(),
         })

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cairn_protocol::ids::Offset;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::index::{Entry, OffsetEntry, TimeEntry};
 use super::segment::Segment;
@@ -46,6 +46,11 @@ impl Gate {
     }
 
     /// From now on no job touches anything.
+    /// The generation, which stays while the answer is held.
+    pub(super) fn lock(&self) -> MutexGuard<'_, u64> {
+        self.0.lock()
+    }
+
     pub(crate) fn shut(&self) {
         *self.0.lock() = Self::SHUT;
     }
@@ -205,7 +210,7 @@ impl SyncJob {
             self.dir.heed("sync a segment", synced)?;
         }
         let gate = Arc::clone(&self.gate);
-        let generation = gate.0.lock();
+        let generation = gate.lock();
         if *generation == self.report.generation {
             self.write_small_files()?;
         }
