@@ -178,6 +178,14 @@ impl Partitions {
         if let Err(offline) = dir.remove_deleted_logs() {
             tracing::error!(%offline, "deleted partitions not removed");
         }
+        Self::note_logs(dir);
+    }
+
+    /// Has the data directory know which logs it has: one that is missing later is lost, and not to be made.
+    fn note_logs(dir: &DataDir) {
+        if let Err(error) = dir.write_checkpoint() {
+            tracing::error!(%error, "logs not noted");
+        }
     }
 
     /// Tells of folders that belong to no topic. They stay: only a person can say whether they are wanted.
@@ -217,6 +225,7 @@ impl Partitions {
             let log = log.and_then(|name| self.create(dir, topic, &name, &settings));
             self.place(topic, *index, partition.leader_epoch, &settings, log)
         }));
+        Self::note_logs(dir);
         self.insert(topic, places);
     }
 
@@ -232,6 +241,7 @@ impl Partitions {
                 tracing::error!(topic = &**name, partition = partition.index.0, %offline, "partition not deleted");
             }
         });
+        Self::note_logs(dir);
     }
 
     fn on_changed(&self, image: &Image, id: TopicId, changed: &[PartitionIndex]) {
@@ -305,7 +315,7 @@ impl Partitions {
                 dir.delete_log(log).and_then(|deleted| deleted.remove()).map_err(|error| error.to_string())?;
                 self.create(dir, topic, name, settings)
             }
-            // The broker was stopped between the topic's creation and its folders'.
+            // The broker was stopped between the topic's creation and its folders'. A folder that was there is not made anew.
             Err(OpenLogError::Missing { .. }) => self.create(dir, topic, name, settings),
             Err(error) => Err(error.to_string().into()),
         }

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use cairn_protocol::ids::Offset;
+use cairn_protocol::ids::{Offset, TopicId};
+use uuid::Uuid;
 
 use super::frame::{Fields, FrameError, Kind};
 
-const KIND: Kind = Kind { magic: *b"cairnckp", version: 1 };
+const KIND: Kind = Kind { magic: *b"cairnckp", version: 2 };
 /// The largest checkpoint that is read: far more than a million logs.
 pub(crate) const CHECKPOINT_MAX_BYTES: u64 = 512 << 20;
 
@@ -43,6 +44,8 @@ impl OffsetOrder {
 /// What is known of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogMarks {
+    /// Whose log it is: of a topic that was deleted and made anew there was another one in the same folder.
+    pub topic_id: TopicId,
     /// Everything below was synced.
     pub recovery_point: Offset,
     /// The first offset that may be read.
@@ -51,6 +54,13 @@ pub struct LogMarks {
     pub high_watermark: Offset,
     /// Whether offsets may be missing.
     pub order: OffsetOrder,
+}
+
+impl LogMarks {
+    /// Whether they speak of the log of this topic; all zeros is an id that nobody knows.
+    pub(crate) fn are_of(&self, topic_id: TopicId) -> bool {
+        self.topic_id == topic_id || self.topic_id.is_zero() || topic_id.is_zero()
+    }
 }
 
 /// All logs of a data directory, by folder.
@@ -74,6 +84,7 @@ impl Checkpoint {
             let len = u16::try_from(folder.len()).expect("a folder's name fits a file name");
             content.extend_from_slice(&len.to_be_bytes());
             content.extend_from_slice(folder.as_bytes());
+            content.extend_from_slice(marks.topic_id.0.as_bytes());
             for offset in [marks.recovery_point, marks.start_offset, marks.high_watermark] {
                 content.extend_from_slice(&offset.0.to_be_bytes());
             }
@@ -99,11 +110,12 @@ impl Checkpoint {
         for _ in 0..count {
             let len = usize::from(u16::from_be_bytes(fields.array()?));
             let folder = std::str::from_utf8(fields.take(len)?).ok()?;
+            let topic_id = TopicId(Uuid::from_bytes(fields.array()?));
             let mut offset = || fields.i64().filter(|offset| *offset >= 0).map(Offset);
             let (recovery_point, start_offset, high_watermark) = (offset()?, offset()?, offset()?);
             let [order] = fields.array()?;
             let order = OffsetOrder::decode(order)?;
-            let marks = LogMarks { recovery_point, start_offset, high_watermark, order };
+            let marks = LogMarks { topic_id, recovery_point, start_offset, high_watermark, order };
             logs.insert(folder.to_owned(), marks);
         }
         Some(Self { sequence, logs })
@@ -116,6 +128,7 @@ mod tests {
 
     fn marks(number: i64) -> LogMarks {
         LogMarks {
+            topic_id: TopicId(Uuid::from_bytes([9; 16])),
             recovery_point: Offset(number),
             start_offset: Offset(number - 1),
             high_watermark: Offset(number - 2),
@@ -128,9 +141,10 @@ mod tests {
         let logs = [("t-0".to_owned(), marks(3))].into();
         let bytes = Checkpoint { sequence: 7, logs }.encode();
         let mut expected = b"cairnckp".to_vec();
-        expected.extend([0, 1, 0, 0, 0, 0, 0, 42]);
+        expected.extend([0, 2, 0, 0, 0, 0, 0, 58]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 3]);
         expected.extend(b"t-0");
+        expected.extend([9; 16]);
         for number in [3i64, 2, 1] {
             expected.extend(number.to_be_bytes());
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use cairn_protocol::ids::Offset;
+use cairn_protocol::ids::{Offset, TopicId};
 use parking_lot::Mutex;
 
 use super::checkpoint::{Checkpoint, LogMarks, OffsetOrder};
@@ -61,6 +61,7 @@ impl SpaceState {
 #[derive(Debug)]
 pub(crate) struct Marks {
     pub(crate) recovery_point: AtomicI64,
+    topic_id: TopicId,
     pub(crate) start_offset: AtomicI64,
     pub(crate) high_watermark: AtomicI64,
     pub(crate) order: OffsetOrder,
@@ -70,6 +71,7 @@ impl Marks {
     fn new(marks: LogMarks) -> Self {
         Self {
             recovery_point: AtomicI64::new(marks.recovery_point.0),
+            topic_id: marks.topic_id,
             start_offset: AtomicI64::new(marks.start_offset.0),
             high_watermark: AtomicI64::new(marks.high_watermark.0),
             order: marks.order,
@@ -79,6 +81,7 @@ impl Marks {
     fn load(&self) -> LogMarks {
         LogMarks {
             recovery_point: Offset(self.recovery_point.load(Ordering::Acquire)),
+            topic_id: self.topic_id,
             start_offset: Offset(self.start_offset.load(Ordering::Acquire)),
             high_watermark: Offset(self.high_watermark.load(Ordering::Acquire)),
             order: self.order,
@@ -216,12 +219,13 @@ impl DirState {
         Ok(state)
     }
 
-    /// What the checkpoint says of a folder.
-    pub(crate) fn marks_of(&self, folder: &str) -> Option<LogMarks> {
-        match self.logs.lock().get(folder)? {
-            Known::Stored(marks) => Some(*marks),
-            Known::Live(marks) => Some(marks.load()),
-        }
+    /// What the checkpoint says of the log of this topic in a folder.
+    pub(crate) fn marks_of(&self, folder: &str, topic_id: TopicId) -> Option<LogMarks> {
+        let marks = match self.logs.lock().get(folder)? {
+            Known::Stored(marks) => *marks,
+            Known::Live(marks) => marks.load(),
+        };
+        marks.are_of(topic_id).then_some(marks)
     }
 
     /// Whether a log of this folder is open.

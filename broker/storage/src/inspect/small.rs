@@ -78,8 +78,8 @@ pub(super) fn dump(disk: &dyn Disk, path: &Path, target: Target, out: &mut dyn W
             for (folder, marks) in &checkpoint.logs {
                 writeln!(
                     out,
-                    "{folder} recovery_point={} start_offset={} high_watermark={}",
-                    marks.recovery_point, marks.start_offset, marks.high_watermark
+                    "{folder} topic_id={} recovery_point={} start_offset={} high_watermark={}",
+                    marks.topic_id, marks.recovery_point, marks.start_offset, marks.high_watermark
                 )?;
             }
         }

@@ -164,6 +164,16 @@ pub enum CreateLogError {
         /// The folder.
         folder: String,
     },
+    /// The directory had this log, and its folder is gone. An empty one in its place would hide that.
+    #[error(
+        "folder {folder} is gone; the log was synced up to {recovery_point}; restore the folder from a replica or a backup"
+    )]
+    Lost {
+        /// The folder.
+        folder: String,
+        /// The log was synced up to here.
+        recovery_point: Offset,
+    },
     /// No space for it.
     #[error("no space left on disk")]
     DiskFull,

@@ -72,6 +72,9 @@ pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
     if dir.is_open(&foundation.folder_name) || dir.disk.list(foundation.folder.path()).is_ok() {
         return Err(CreateLogError::Exists { folder: foundation.folder_name });
     }
+    if let Some(LogMarks { recovery_point, .. }) = dir.marks_of(&foundation.folder_name, foundation.topic_id) {
+        return Err(CreateLogError::Lost { folder: foundation.folder_name, recovery_point });
+    }
     let started = make_folder(&foundation)
         .map(|()| start_segment(&dir, &foundation.folder, &foundation.config, Offset::ZERO, None));
     let active = match started {
@@ -86,7 +89,8 @@ pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
     dir.heed("sync a new log's folder", synced)?;
     let zero = Offset::ZERO;
     let order = OffsetOrder::Dense;
-    let marks = LogMarks { recovery_point: zero, start_offset: zero, high_watermark: zero, order };
+    let topic_id = foundation.topic_id;
+    let marks = LogMarks { topic_id, recovery_point: zero, start_offset: zero, high_watermark: zero, order };
     let parts = Parts {
         segments: vec![Arc::clone(&active.segment)],
         active,
@@ -185,12 +189,17 @@ struct Found {
 impl Recovery<'_> {
     fn run(mut self) -> Result<Parts, OpenLogError> {
         let dir = &self.foundation.dir;
-        let known = dir.marks_of(&self.foundation.folder_name);
+        let topic_id = self.foundation.topic_id;
+        let known = dir.marks_of(&self.foundation.folder_name, topic_id);
         let first = self.files.segments.keys().next().copied().unwrap_or(Offset::ZERO);
-        // A log that nobody has said anything of may be Kafka's, and compacted.
-        let order = if self.files.is_dense { OffsetOrder::Dense } else { OffsetOrder::Rising };
-        let marks =
-            known.unwrap_or(LogMarks { recovery_point: first, start_offset: first, high_watermark: first, order });
+        let marks = known.unwrap_or(LogMarks {
+            topic_id,
+            recovery_point: first,
+            start_offset: first,
+            high_watermark: first,
+            // A log that nobody has said anything of may be Kafka's, and compacted.
+            order: if self.files.is_dense { OffsetOrder::Dense } else { OffsetOrder::Rising },
+        });
 
         self.clear_leftovers()?;
         self.drop_deleted(marks.start_offset)?;
@@ -367,12 +376,7 @@ impl Recovery<'_> {
             epochs,
             producers: Producers::default(),
             unsynced: Unsynced::with_indexed(start, 0, 0),
-            marks: LogMarks {
-                recovery_point: start,
-                start_offset: start,
-                high_watermark: start,
-                order: OffsetOrder::Dense,
-            },
+            marks: LogMarks { recovery_point: start, high_watermark: start, order: OffsetOrder::Dense, ..marks },
         })
     }
 
@@ -424,7 +428,7 @@ impl Recovery<'_> {
         let producers = replay_producers(dir, folder, &segments, &unsynced.snapshots, end);
         let producers = producers.map_err(|fault| self.fault(fault))?;
         let high_watermark = marks.high_watermark.clamp(start, end);
-        let marks = LogMarks { recovery_point: durable, start_offset: start, high_watermark, order };
+        let marks = LogMarks { recovery_point: durable, start_offset: start, high_watermark, order, ..marks };
         Ok(Parts { segments, active, epochs, producers, unsynced, marks })
     }
 
@@ -450,13 +454,13 @@ impl Recovery<'_> {
             file,
             segment: Arc::new(segment),
             indexer,
+            capacity: growth.capacity,
             first_timestamp,
             since: None,
             jitter_seed: super::roll::jitter_seed(folder),
             ahead,
         })
     }
-            capacity: growth.capacity,
 
     /// Removes snapshots from behind the log's end. Answers the others.
     fn drop_snapshots(&self, end: Offset, segments: &[Arc<Segment>]) -> Result<Vec<Offset>, OpenLogError> {
