@@ -142,7 +142,8 @@ impl Partitions {
         match &*self.dir.read() {
             Some(dir) => work(dir),
             None => {
-                Err(DirOffline { path: self.config.data_dir().to_owned(), cause: "the broker has stopped".into() }.into())
+                Err(DirOffline { path: self.config.data_dir().to_owned(), cause: "the broker has stopped".into() }
+                    .into())
             }
         }
     }

@@ -1,0 +1,151 @@
+//! What was acknowledged stays, whatever name it has, whoever had the name before, and however full the disk is.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cairn_protocol::ids::{Offset, TopicId};
+use cairn_storage::dir::ReplaceError;
+use cairn_storage::disk::Disk;
+use cairn_storage::disk::memory::{Crash, MemoryDisk};
+use cairn_storage::log::{AppendError, CreateLogError, Log, LogConfig, OpenLogError};
+use common::{append, batch, name, open_dir, read_all, small, sync, topic_id};
+
+const FOLDER: &str = "/data/orders-3";
+
+fn memory() -> (MemoryDisk, Arc<dyn Disk>) {
+    let disk = MemoryDisk::new();
+    (disk.clone(), Arc::new(disk))
+}
+
+fn other_id() -> TopicId {
+    TopicId(uuid::Uuid::from_u128(0x8765_4321))
+}
+
+fn fill(log: &mut Log, count: usize) {
+    for _ in 0..count {
+        let value = format!("value {}", log.end_offset());
+        append(log, &batch(&[value.as_bytes()], 1000), 1, 1000).unwrap();
+    }
+}
+
+fn assert_filled(log: &Log, from: i64, to: i64) {
+    let seen: Vec<_> = read_all(&log.reader()).into_iter().map(|seen| (seen.offset, seen.value)).collect();
+    let expected: Vec<_> = (from..to).map(|offset| (offset, format!("value {offset}").into_bytes())).collect();
+    assert_eq!(seen, expected);
+}
+
+/// A topic is deleted and made anew; the machine stops before a checkpoint tells of it.
+#[test]
+fn marks_of_a_deleted_log_do_not_judge_the_one_that_has_its_name_now() {
+    for deleted_before in [0, 60, 100] {
+        let (memory, disk) = memory();
+        let dir = open_dir(&disk);
+        let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+        fill(&mut log, 100);
+        sync(&mut log);
+        if let Some(gone) = log.delete_records_before(Offset(deleted_before)).unwrap() {
+            gone.run().unwrap();
+        }
+        dir.write_checkpoint().unwrap();
+        dir.delete_log(log).unwrap().remove().unwrap();
+
+        let mut log = dir.create_log(&name(), other_id(), small()).unwrap();
+        fill(&mut log, 10);
+        sync(&mut log);
+        memory.crash(Crash::LoseUnsynced);
+        let log = open_dir(&disk).open_log(&name(), small()).unwrap();
+        assert_eq!((log.topic_id(), log.start_offset(), log.end_offset()), (other_id(), Offset(0), Offset(10)));
+        assert_filled(&log, 0, 10);
+    }
+}
+
+#[test]
+fn a_log_whose_folder_is_gone_is_not_made_anew() {
+    let (_, disk) = memory();
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    fill(&mut log, 10);
+    log.close().unwrap();
+    dir.close().unwrap();
+    disk.remove_dir(Path::new(FOLDER)).unwrap();
+
+    let dir = open_dir(&disk);
+    assert!(matches!(dir.open_log(&name(), small()), Err(OpenLogError::Missing { .. })));
+    match dir.create_log(&name(), topic_id(), small()) {
+        Err(CreateLogError::Lost { recovery_point, .. }) => assert_eq!(recovery_point, Offset(10)),
+        other => panic!("{other:?}"),
+    }
+    assert!(disk.list(Path::new(FOLDER)).is_err(), "nothing was made");
+    // Another topic may take the name.
+    let log = dir.create_log(&name(), other_id(), small()).unwrap();
+    dir.delete_log(log).unwrap().remove().unwrap();
+    dir.create_log(&name(), topic_id(), small()).expect("what was deleted may come again");
+}
+
+#[test]
+fn a_late_removal_does_not_touch_the_log_that_has_the_name_now() {
+    let (memory, disk) = memory();
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    fill(&mut log, 100);
+    let removal = log.delete_records_before(Offset(100)).unwrap().expect("whole segments go");
+    dir.delete_log(log).unwrap().remove().unwrap();
+    let mut log = dir.create_log(&name(), other_id(), small()).unwrap();
+    fill(&mut log, 10);
+    sync(&mut log);
+
+    removal.run().unwrap();
+    memory.crash(Crash::LoseUnsynced);
+    assert_filled(&open_dir(&disk).open_log(&name(), small()).unwrap(), 0, 10);
+}
+
+#[test]
+fn larger_segments_are_in_force_while_the_log_is_open() {
+    let (_, disk) = memory();
+    let dir = open_dir(&disk);
+    let large = |segment_bytes| LogConfig { segment_bytes, max_message_bytes: 16 << 20, ..small() };
+    let mut log = dir.create_log(&name(), topic_id(), large(64 << 20)).unwrap();
+    log.update_config(large(1 << 30));
+    let value = vec![7; 10 << 20];
+    for _ in 0..15 {
+        append(&mut log, &batch(&[&value], 1000), 1, 1000).unwrap();
+    }
+    assert!(dir.failure().is_none());
+    assert_eq!(log.end_offset(), Offset(15));
+    assert_eq!(read_all(&log.reader()).len(), 15);
+}
+
+#[test]
+fn a_full_disk_is_no_failed_disk() {
+    for free in [0, 100, 5000] {
+        let (memory, disk) = memory();
+        let dir = open_dir(&disk);
+        let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+        fill(&mut log, 100);
+        let space = disk.space(Path::new("/")).unwrap();
+        memory.set_capacity(space.total - space.free + free);
+
+        sync(&mut log);
+        assert_eq!(log.durable_end(), log.end_offset(), "batches have their space");
+        let full = loop {
+            let value = format!("value {}", log.end_offset());
+            if let Err(error) = append(&mut log, &batch(&[value.as_bytes()], 1000), 1, 1000) {
+                break error;
+            }
+        };
+        assert!(matches!(full, AppendError::DiskFull | AppendError::DiskReserve { .. }), "{full}");
+        sync(&mut log);
+        assert!(matches!(dir.write_checkpoint(), Ok(()) | Err(ReplaceError::DiskFull)));
+        assert!(dir.failure().is_none());
+
+        memory.set_capacity(1 << 30);
+        fill(&mut log, 100);
+        sync(&mut log);
+        let end = log.end_offset();
+        assert_filled(&log, 0, end.0);
+        memory.crash(Crash::LoseUnsynced);
+        assert_filled(&open_dir(&disk).open_log(&name(), small()).unwrap(), 0, end.0);
+    }
+}
