@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::frame::{Fields, FrameError, Kind};
 
-const KIND: Kind = Kind { magic: *b"cairnckp", version: 2 };
+const KIND: Kind = Kind { magic: *b"cairnckp", version: 1 };
 /// The largest checkpoint that is read: far more than a million logs.
 pub(crate) const CHECKPOINT_MAX_BYTES: u64 = 512 << 20;
 
@@ -141,7 +141,7 @@ mod tests {
         let logs = [("t-0".to_owned(), marks(3))].into();
         let bytes = Checkpoint { sequence: 7, logs }.encode();
         let mut expected = b"cairnckp".to_vec();
-        expected.extend([0, 2, 0, 0, 0, 0, 0, 58]);
+        expected.extend([0, 1, 0, 0, 0, 0, 0, 58]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 3]);
         expected.extend(b"t-0");
         expected.extend([9; 16]);
