@@ -50,6 +50,7 @@ fn main() -> ExitCode {
     for codec in Codec::ALL {
         matrix(&mut suite, &broker, codec, &clients);
     }
+    on_disk(&mut suite, &mut broker, &clients);
     positions(&mut suite, &broker, &clients);
     for (client, missing) in &clients {
         if client.name() != "kafka-console" {
@@ -97,20 +98,32 @@ fn matrix(suite: &mut Suite, broker: &Broker, codec: Codec, clients: &[(Box<dyn 
             Ok(Verdict::Passed(format!("{} records of {} writers", read.len(), writers.len())))
         });
     }
-    suite.case(&format!("{codec}/on-disk"), || {
-        let console = clients.iter().find(|(client, _)| client.name() == "kafka-console");
-        if let Some((_, Some(missing))) = console {
-            return Ok(Verdict::Skipped(missing.clone()));
-        }
-        let segment = broker.data().join(format!("{}-0/00000000000000000000.log", place.topic));
-        let dump = dump_log(&segment)?;
-        let batches: Vec<&str> = dump.lines().filter(|line| line.starts_with("baseOffset: ")).collect();
-        ensure!(!batches.is_empty(), "no batch in {}", segment.display());
-        let word = format!("compresscodec: {codec} ");
-        let others = batches.iter().filter(|line| !line.to_lowercase().contains(&word)).count();
-        ensure!(others == 0, "{others} of {} batches are not compressed with {codec}: {}", batches.len(), batches[0]);
-        Ok(Verdict::Passed(format!("{} batches", batches.len())))
-    });
+}
+
+/// After a graceful stop Kafka's own dump tool reads the segments to the end, and finds each batch compressed as it was sent.
+fn on_disk(suite: &mut Suite, broker: &mut Broker, clients: &[(Box<dyn Client>, Option<String>)]) {
+    let missing =
+        clients.iter().find(|(client, _)| client.name() == "kafka-console").and_then(|(_, missing)| missing.clone());
+    // Outside of the case, so that a filter on names leaves out the report and not the deed.
+    let stopped = broker.stop();
+    suite.case("graceful-stop", || stopped.map(|()| Verdict::Passed("exit code 0".to_owned())));
+    for codec in Codec::ALL {
+        suite.case(&format!("{codec}/on-disk"), || {
+            if let Some(missing) = &missing {
+                return Ok(Verdict::Skipped(missing.clone()));
+            }
+            let segment = broker.data().join(format!("matrix-{codec}-0/00000000000000000000.log"));
+            let dump = dump_log(&segment)?;
+            let batches: Vec<&str> = dump.lines().filter(|line| line.starts_with("baseOffset: ")).collect();
+            ensure!(!batches.is_empty(), "no batch in {}", segment.display());
+            let word = format!("compresscodec: {codec} ");
+            let others = batches.iter().filter(|line| !line.to_lowercase().contains(&word)).count();
+            ensure!(others == 0, "{others} of {} batches are not in {codec}: {}", batches.len(), batches[0]);
+            Ok(Verdict::Passed(format!("{} batches", batches.len())))
+        });
+    }
+    let restarted = broker.restart();
+    suite.case("restart", || restarted.map(|time| Verdict::Passed(format!("ready in {:.3} s", time.as_secs_f32()))));
 }
 
 /// Keys, tombstones, headers and timestamps as far as the client can write them.
