@@ -241,9 +241,10 @@ impl Shared {
         }
         let fixed = partitioner::fixed(record.partition, record.key.as_deref(), count);
         let partition = fixed.or_else(|| {
-            let available: Vec<PartitionIndex> = topic.available().collect();
             let sticky = accumulator.sticky(&record.topic);
-            sticky.choose(&available, count, self.config.batch_bytes, bytes, |below| rand::rng().random_range(0..below))
+            sticky.choose(&topic.available, count, self.config.batch_bytes, bytes, |below| {
+                rand::rng().random_range(0..below)
+            })
         });
         let partition = partition.filter(|partition| (0..count).contains(&partition.0)).ok_or_else(|| {
             let named = record.partition.unwrap_or(PartitionIndex(-1));

@@ -29,6 +29,8 @@ pub(crate) struct TopicInfo {
     /// Zero when the broker is too old to give one.
     pub(crate) id: TopicId,
     pub(crate) partitions: Vec<PartitionInfo>,
+    /// The partitions that have a leader, in order.
+    pub(crate) available: Vec<PartitionIndex>,
     pub(crate) learnt: Instant,
 }
 
@@ -93,16 +95,13 @@ impl TopicInfo {
             };
             partitions[index] = PartitionInfo::from_answer(partition, known.get(index));
         }
-        Self { id, partitions, learnt: now }
+        let has_leader = |(index, info): (i32, &PartitionInfo)| info.leader.map(|_| PartitionIndex(index));
+        let available = (0..).zip(&partitions).filter_map(has_leader).collect();
+        Self { id, partitions, available, learnt: now }
     }
 
     pub(crate) fn count(&self) -> i32 {
         i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
-    }
-
-    /// The partitions that have a leader.
-    pub(crate) fn available(&self) -> impl Iterator<Item = PartitionIndex> {
-        (0..).zip(&self.partitions).filter(|(_, info)| info.leader.is_some()).map(|(index, _)| PartitionIndex(index))
     }
 }
 

@@ -159,10 +159,19 @@ fn may_pass(code: ErrorCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cairn_protocol::ids::{LeaderEpoch, Timestamp};
+    use std::time::Duration;
+
+    use cairn_protocol::ids::{BrokerId, LeaderEpoch, Timestamp};
     use cairn_protocol::records::{BatchBuilder, BatchHeader, HEADER_BYTES, NewRecord};
 
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::backoff::Backoff;
+    use crate::cluster::PartitionInfo;
+    use crate::consumer::assignment::{Assignment, StartAt};
+    use crate::consumer::record::{Cursor, RecordBatches};
+    use crate::topic_partition::TopicPartition;
 
     /// Two batches of two records each, from offset 10.
     fn two_batches() -> Vec<u8> {
@@ -204,6 +213,41 @@ mod tests {
             of(Vec::new()),
             Outcome::Fetched { bytes: Bytes::new(), next: Offset(11), high_watermark: Offset(14) }
         );
+    }
+
+    proptest::proptest! {
+        /// Neither the walk over an answer nor the reading of its records panics, whatever the bytes are.
+        #[test]
+        fn no_bytes_panic(
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), at in 0..200_usize, cut in 0..400_usize,
+        ) {
+            let mut bytes = two_batches();
+            let at = at.min(bytes.len());
+            let end = (at + noise.len()).min(bytes.len());
+            bytes.splice(at..end, noise);
+            bytes.truncate(cut);
+            let bytes = Bytes::from(bytes);
+            let checked = Outcome::of_records(&bytes, Offset(11), Offset(14));
+            let is_either = matches!(checked, Outcome::Fetched { .. } | Outcome::Damaged { .. });
+            proptest::prop_assert!(is_either);
+            // As if the checksums had been right.
+            let mut assignment = Assignment::new(Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(1) });
+            assignment.assign([(TopicPartition::new("t", 0), StartAt::Offset(Offset(0)))]);
+            let info = PartitionInfo { leader: Some(BrokerId(1)), epoch: None };
+            let plan = assignment.plan(Instant::now(), |_| Some(info), |_| true);
+            let want = &plan.fetches[&BrokerId(1)][0];
+            let partition = want.partition.clone();
+            let batches = RecordBatches::new(partition, bytes, Offset(0), Offset(14), Offset(14), Arc::clone(&want.progress));
+            let by_reference = batches.for_each(|record| assert!(record.headers.count() < 1_000_000));
+            let owned = batches.to_records();
+            proptest::prop_assert_eq!(by_reference.is_ok(), owned.is_ok());
+            let mut cursor = Cursor::new(batches);
+            let mut count = 0;
+            while let Ok(Some(_)) = cursor.next() {
+                count += 1;
+            }
+            proptest::prop_assert!(owned.is_err() || count == owned.unwrap().len());
+        }
     }
 
     #[test]

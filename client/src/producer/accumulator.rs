@@ -108,7 +108,7 @@ impl Accumulator {
 
     /// The stickiness of a topic's records without a key.
     pub(crate) fn sticky(&mut self, topic: &Arc<str>) -> &mut Sticky {
-        &mut self.topics.entry(Arc::clone(topic)).or_default().sticky
+        &mut topic_of(&mut self.topics, topic).sticky
     }
 
     /// Adds a record that has taken `reserved_bytes` of the room. On an error the caller gives them back.
@@ -120,10 +120,9 @@ impl Accumulator {
         reserved_bytes: usize,
         now: Instant,
     ) -> Result<Appended, ProduceError> {
-        let to = TopicPartition { topic: Arc::clone(&record.topic), partition };
         // Validated by the caller against the topic's partitions.
         let index = usize::try_from(partition.0).unwrap_or(0);
-        let topic = self.topics.entry(Arc::clone(&record.topic)).or_default();
+        let topic = topic_of(&mut self.topics, &record.topic);
         if topic.partitions.len() <= index {
             topic.partitions.resize_with(index + 1, Partition::default);
         }
@@ -153,7 +152,7 @@ impl Accumulator {
         };
         let fate = Arc::clone(&batch.fate);
         if state.activate() {
-            self.active.push_back(to);
+            self.active.push_back(TopicPartition { topic: Arc::clone(&record.topic), partition });
         }
         wake |= state.is_open_full(self.config.batch_bytes);
         Ok(Appended { delivery: Delivery::new(fate, partition, index, timestamp), wake })
@@ -244,7 +243,7 @@ impl Accumulator {
     /// The broker has the batch.
     pub(crate) fn on_written(&mut self, sent: &Sent, written: Written) {
         if let Some(partition) = partition_of(&mut self.topics, &sent.to) {
-            partition.on_back(sent.batch.number);
+            partition.on_written(&sent.batch);
         }
         self.finish(&sent.batch, Ok(written));
     }
@@ -360,6 +359,14 @@ fn new_builder(config: &ProducerConfig) -> Result<BatchBuilder, ProduceError> {
     BatchBuilder::new()
         .with_compression(config.compression, None)
         .map_err(|error| ProduceError::Encode { reason: error.to_string().into() })
+}
+
+/// A topic's state, made when it is new. Looks before it makes: a record to a known topic clones nothing.
+fn topic_of<'a>(topics: &'a mut HashMap<Arc<str>, Topic>, name: &Arc<str>) -> &'a mut Topic {
+    if !topics.contains_key(name) {
+        topics.insert(Arc::clone(name), Topic::default());
+    }
+    topics.get_mut(name).expect("inserted above")
 }
 
 fn partition_of<'a>(topics: &'a mut HashMap<Arc<str>, Topic>, to: &TopicPartition) -> Option<&'a mut Partition> {

@@ -60,11 +60,6 @@ impl ProducerConfig {
     pub(crate) fn is_idempotent(&self) -> bool {
         self.idempotence == Idempotence::On
     }
-
-    /// How many batches of one partition may be under way at once without losing their order.
-    pub(crate) fn in_flight_per_partition(&self) -> usize {
-        if self.is_idempotent() { IN_FLIGHT_MAX } else { 1 }
-    }
 }
 
 /// Builds a [`Producer`].

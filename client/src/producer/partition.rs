@@ -12,7 +12,7 @@ use cairn_protocol::records::BatchProducer;
 use tokio::time::Instant;
 
 use super::batch::{Batch, Identity, Known, Stamp};
-use super::config::ProducerConfig;
+use super::config::{IN_FLIGHT_MAX, ProducerConfig};
 
 #[derive(Debug, Default)]
 pub(crate) struct Partition {
@@ -26,6 +26,9 @@ pub(crate) struct Partition {
     in_flight: Vec<u64>,
     again_at: Option<Instant>,
     identity: Option<Identity>,
+    /// The broker has acknowledged a batch under this identity. Before, it takes any sequence number for the first (KIP-360): a
+    /// second batch would get in before a first one that was refused for the moment.
+    is_known: bool,
     next_sequence: i32,
     /// A sequence number is missing under this identity.
     gap: bool,
@@ -76,7 +79,7 @@ impl Partition {
     }
 
     pub(crate) fn next(&self, now: Instant, config: &ProducerConfig, hurry_until: u64) -> Next {
-        if self.in_flight.len() >= config.in_flight_per_partition() {
+        if self.in_flight.len() >= self.in_flight_max(config) {
             return Next::Waits;
         }
         if let Some(again) = self.next_again().and_then(|at| self.again.get(at)) {
@@ -130,6 +133,7 @@ impl Partition {
         }
         let Some(current) = *current else { return false };
         self.identity = Some(current);
+        self.is_known = false;
         self.next_sequence = 0;
         true
     }
@@ -150,6 +154,16 @@ impl Partition {
         self.in_flight.push(batch.number);
         batch.is_under_way = true;
         batch
+    }
+
+    fn in_flight_max(&self, config: &ProducerConfig) -> usize {
+        if config.is_idempotent() && self.is_known { IN_FLIGHT_MAX } else { 1 }
+    }
+
+    /// A batch was acknowledged.
+    pub(crate) fn on_written(&mut self, batch: &Batch) {
+        self.on_back(batch.number);
+        self.is_known |= batch.stamp.is_some_and(|stamp| self.identity == Some(stamp.identity));
     }
 
     /// A batch is no longer in flight.

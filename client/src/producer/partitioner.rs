@@ -18,8 +18,8 @@ struct Current {
 }
 
 impl Sticky {
-    /// The partition for `bytes` more. `available` are those with a leader; when none has one, all of `partitions` count.
-    /// `random` gives a number below its argument.
+    /// The partition for `bytes` more. `available` are those with a leader, in order; when none has one, all of `partitions`
+    /// count. `random` gives a number below its argument.
     pub(crate) fn choose(
         &mut self,
         available: &[PartitionIndex],
@@ -31,7 +31,7 @@ impl Sticky {
         if let Some(current) = &mut self.current
             && current.bytes_left > 0
             && current.partition.0 < partitions
-            && (available.is_empty() || available.contains(&current.partition))
+            && (available.is_empty() || available.binary_search(&current.partition).is_ok())
         {
             current.bytes_left = current.bytes_left.saturating_sub(bytes);
             return Some(current.partition);

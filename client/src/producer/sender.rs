@@ -214,8 +214,10 @@ impl Sender {
             }
             Event::Identity(Err(error)) => {
                 self.asking_identity = false;
-                tracing::warn!(%error, "no producer id");
-                if !error.is_retriable() {
+                if error.is_retriable() {
+                    tracing::debug!(%error, "no producer id yet");
+                } else {
+                    tracing::warn!(%error, "no producer id");
                     self.shared.accumulator.lock().abort(|_| error.clone());
                 }
             }

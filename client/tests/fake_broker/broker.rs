@@ -68,6 +68,8 @@ pub(crate) struct FakeBroker {
     pub(crate) state: Arc<Mutex<State>>,
     /// While false, Produce is not answered.
     pub(crate) gate: watch::Sender<bool>,
+    /// How many connections are open.
+    pub(crate) connections: watch::Receiver<usize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -87,13 +89,19 @@ impl FakeBroker {
         let state = Arc::new(Mutex::new(state));
         let (gate, is_open) = watch::channel(true);
         let shared = Arc::clone(&state);
+        let (open, connections) = watch::channel(0);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, address, Arc::clone(&shared), is_open.clone()));
+                let (open, shared, is_open) = (open.clone(), Arc::clone(&shared), is_open.clone());
+                connections.spawn(async move {
+                    open.send_modify(|count| *count += 1);
+                    serve(stream, address, shared, is_open).await;
+                    open.send_modify(|count| *count -= 1);
+                });
             }
         });
-        Self { address, state, gate, task }
+        Self { address, state, gate, connections, task }
     }
 
     pub(crate) fn bootstrap(&self) -> String {
@@ -435,7 +443,9 @@ impl Log {
         if let Some((_, _, offset)) = last.iter().find(|it| (it.0, it.1) == (producer.base_sequence, count)) {
             return Ok(Some(*offset));
         }
-        let expected = last.back().map_or(0, |it| BatchProducer::sequence_after(it.0, it.1));
+        // Of a producer that it does not know, Kafka's broker takes any sequence number (KIP-360).
+        let Some(last) = last.back() else { return Ok(None) };
+        let expected = BatchProducer::sequence_after(last.0, last.1);
         if producer.base_sequence == expected { Ok(None) } else { Err(ErrorCode::OutOfOrderSequenceNumber) }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_client::{Client, ProduceError, ProducerRecord, RequestError};
+use cairn_client::{Client, ProduceError, ProducerRecord, RequestError, StartAt};
 use cairn_protocol::ApiKey;
 
 use crate::broker::{FakeBroker, Fault};
@@ -74,4 +74,24 @@ async fn an_answer_that_does_not_come_is_given_up() {
     assert!(matches!(error, cairn_client::AdminError::Request(RequestError::TimedOut { .. })), "{error}");
     // The connection was given up, and the next one works.
     assert_eq!(client.admin().list_topics().await.expect("an answer").len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind() {
+    let broker = FakeBroker::start(&[("t", 1)]).await;
+    let client = Client::new(&broker.bootstrap()).expect("valid");
+    let producer = client.producer().build().expect("valid");
+    producer.send_and_wait(ProducerRecord::to("t").value("v")).await.expect("written");
+    let consumer = client.consumer().build().expect("valid");
+    consumer.assign_topic("t", StartAt::Beginning).await.expect("the topic is there");
+    consumer.recv().await.expect("a record");
+    let mut connections = broker.connections.clone();
+    assert!(*connections.borrow() >= 3, "control, producer, consumer");
+    drop((client, producer, consumer));
+    // Every task that holds a connection has to end for this.
+    let ended = connections.wait_for(|count| *count == 0);
+    tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("all connections are closed")
+        .expect("the broker lives");
 }
