@@ -5,10 +5,12 @@
 mod plan;
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cairn_client::{CommittedOffset, Consumer, ConsumerRecord, Offset, OffsetReset, OffsetsError, TopicPartition};
+use indicatif::ProgressBar;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::plan::{Plan, Stop};
@@ -16,6 +18,7 @@ use crate::args::ConsumeArgs;
 use crate::connect::client;
 use crate::exit::{Failure, Outcome};
 use crate::output::Output;
+use crate::progress::{self, Unit};
 use crate::record_json::RecordJson;
 use crate::signals::Ending;
 use crate::start_at::StartAt;
@@ -41,9 +44,17 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     let mut ending = Ending::listen()?;
     let plan = plan::make(&consumer, &args, from).await?;
     consumer.assign(plan.begin.iter().map(|(partition, at)| (partition.clone(), *at)));
-    let mut printer =
-        Printer { args: &args, consumer, output: Output::stdout(), printed: HashMap::new(), committed: HashMap::new() };
+    let progress = show_progress(&plan);
+    let mut printer = Printer {
+        progress,
+        args: &args,
+        consumer,
+        output: Output::stdout(),
+        printed: HashMap::new(),
+        committed: HashMap::new(),
+    };
     let stopped = printer.print_all(plan, &mut ending).await;
+    printer.progress.finish_and_clear();
     match stopped {
         // The reader is gone: nobody knows what it has read, so nothing more is committed.
         Err(Failure::OutputClosed) => Err(Failure::OutputClosed),
@@ -55,10 +66,19 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     }
 }
 
+/// How far it has come, for a person who sees stderr while the records go elsewhere.
+fn show_progress(plan: &Plan) -> ProgressBar {
+    match plan.total() {
+        Some(total) if !std::io::stdout().is_terminal() => progress::bar(Some(total), Unit::Records),
+        _ => ProgressBar::hidden(),
+    }
+}
+
 struct Printer<'a> {
     args: &'a ConsumeArgs,
     consumer: Consumer,
     output: Output,
+    progress: ProgressBar,
     /// The offset after the last record that was printed.
     printed: HashMap<TopicPartition, Offset>,
     committed: HashMap<TopicPartition, Offset>,
@@ -90,6 +110,7 @@ impl Printer<'_> {
                     let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
                     if stop.takes(&partition, record.offset) {
                         self.print(&record)?;
+                        self.progress.inc(1);
                         is_flushed = false;
                         stop.on_printed(&partition, end);
                         self.printed.insert(partition, end);

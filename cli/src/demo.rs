@@ -43,7 +43,8 @@ pub(crate) async fn run(_: DemoArgs) -> Outcome {
     let mut demo = Demo { out: Output::stdout(), begun: Instant::now(), home: Home::new(folder.path()) };
     let told = tokio::select! {
         told = demo.tell() => told,
-        signal = ending.asked() => Err(Failure::failed(format!("stopped by {signal}"))),
+        // The folder and the broker go with what is dropped here.
+        signal = ending.asked() => return Err(Failure::failed(format!("stopped by {signal}"))),
     };
     match told {
         Ok(()) => Ok(()),

@@ -20,6 +20,17 @@ pub(crate) struct Plan {
     pub(crate) ends: Option<HashMap<TopicPartition, Offset>>,
 }
 
+impl Plan {
+    /// How many records there are to be, at most, when that is known.
+    pub(crate) fn total(&self) -> Option<u64> {
+        let of_partition = |(partition, end): (&TopicPartition, &Offset)| match self.begin.get(partition) {
+            Some(Place::Offset(begin)) => u64::try_from(end.0 - begin.0).unwrap_or(0),
+            _ => 0,
+        };
+        Some(self.ends.as_ref()?.iter().map(of_partition).sum())
+    }
+}
+
 /// Looks up what the flags mean for this topic as it is now.
 pub(crate) async fn make(consumer: &Consumer, args: &ConsumeArgs, from: StartAt) -> Result<Plan, Failure> {
     let topic = args.topic.as_str();

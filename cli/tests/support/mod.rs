@@ -55,6 +55,11 @@ impl Broker {
         Self { address, broker: Some(broker), runtime, _folder: folder }
     }
 
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A command against it.
     pub(crate) fn cairn(&self, words: &[&str]) -> assert_cmd::Command {
         assert_cmd::Command::from_std(self.command(words))
