@@ -11,7 +11,7 @@ use cairn_protocol::records::BatchBuilder;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::batch::{Batch, Identity, Known};
+use super::batch::{Batch, BatchNumber, Halves, Identity, Known};
 use super::config::ProducerConfig;
 use super::fate::{Delivery, Written};
 use super::partition::{Next, Partition};
@@ -34,7 +34,7 @@ pub(crate) struct Accumulator {
     identity: Option<Identity>,
     next_number: u64,
     /// Numbers of the batches that are neither written nor failed.
-    outstanding: BTreeSet<u64>,
+    outstanding: BTreeSet<BatchNumber>,
     /// Tells the lowest number that is outstanding: all below are done.
     done: watch::Sender<u64>,
     /// Batches below this number do not linger.
@@ -134,7 +134,7 @@ impl Accumulator {
                 Some(builder) => builder,
                 None => new_builder(&self.config)?,
             };
-            let number = self.next_number;
+            let number = BatchNumber::new(self.next_number);
             self.next_number += 1;
             self.outstanding.insert(number);
             state.open = Some(Batch::open(number, now, now + self.config.delivery_timeout, builder));
@@ -287,6 +287,25 @@ impl Accumulator {
         self.on_retry(sent, Known::NotWritten, error, now);
     }
 
+    /// The broker found the batch too large: its records go again in two, under the same sequence numbers. A single record is
+    /// refused for good.
+    pub(crate) fn on_too_large(&mut self, sent: &Sent, error: ProduceError, now: Instant) {
+        let config = &self.config;
+        let Some(Halves { first, second }) = sent.batch.split(|| new_builder(config).ok()) else {
+            return self.on_refused(sent, error);
+        };
+        let Some(partition) = partition_of(&mut self.topics, &sent.to) else { return };
+        self.outstanding.remove(&sent.batch.number);
+        partition.on_back(sent.batch.number);
+        for half in [first, second] {
+            self.outstanding.insert(half.number);
+            partition.put_back(half, now);
+        }
+        if partition.activate() {
+            self.active.push_back(sent.to.clone());
+        }
+    }
+
     /// The batch was refused for good.
     pub(crate) fn on_refused(&mut self, sent: &Sent, error: ProduceError) {
         if let Some(partition) = partition_of(&mut self.topics, &sent.to) {
@@ -349,7 +368,7 @@ impl Accumulator {
     fn finish(&mut self, batch: &Batch, outcome: Result<Written, ProduceError>) {
         self.room.add_permits(batch.reserved_bytes);
         self.outstanding.remove(&batch.number);
-        let lowest = self.outstanding.first().copied().unwrap_or(self.next_number);
+        let lowest = self.outstanding.first().map_or(self.next_number, |number| number.batch);
         self.done.send_if_modified(|done| std::mem::replace(done, lowest) != lowest);
         batch.fate.decide(outcome);
     }

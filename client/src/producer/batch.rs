@@ -7,12 +7,16 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use cairn_protocol::ids::{ProducerEpoch, ProducerId, Timestamp};
 use cairn_protocol::records::{
-    AppendError, BatchBuilder, BatchHeader, BatchProducer, FinishError, HEADER_BYTES, NewRecord,
+    AppendError, BatchBuilder, BatchHeader, BatchProducer, BatchView, DecompressLimits, FinishError, HEADER_BYTES,
+    NewRecord,
 };
 use tokio::time::Instant;
 
 use super::fate::Fate;
 use super::{PossiblyWritten, ProduceError, ProducerRecord};
+
+/// Headers as the builder takes them.
+type NewHeaders<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
 /// Who wrote a batch, as far as the broker can tell (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +47,24 @@ pub(crate) enum Known {
     MaybeWritten,
 }
 
+/// Ascends in the order in which batches were begun; so it is the order within a partition, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BatchNumber {
+    pub(crate) batch: u64,
+    /// When a batch is split, the halves are ordered by their first record.
+    record: i32,
+}
+
+impl BatchNumber {
+    pub(crate) fn new(batch: u64) -> Self {
+        Self { batch, record: 0 }
+    }
+}
+
 /// A batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// Ascends in the order in which batches were begun; so it is the order within a partition, too.
-    pub(crate) number: u64,
+    pub(crate) number: BatchNumber,
     pub(crate) fate: Arc<Fate>,
     pub(crate) count: i32,
     /// What its records have taken of the buffer.
@@ -70,7 +87,7 @@ enum Contents {
 }
 
 impl Batch {
-    pub(crate) fn open(number: u64, opened: Instant, expires: Instant, builder: BatchBuilder) -> Self {
+    pub(crate) fn open(number: BatchNumber, opened: Instant, expires: Instant, builder: BatchBuilder) -> Self {
         Self {
             number,
             fate: Arc::default(),
@@ -115,8 +132,7 @@ impl Batch {
     ) -> Result<u32, AppendError> {
         let Contents::Gathering(builder) = &mut self.contents else { unreachable!("an encoded batch is closed") };
         // Most records have no headers, and an empty Vec does not allocate.
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            record.headers.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
+        let headers: NewHeaders<'_> = record.headers.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
         builder.append(&NewRecord {
             timestamp,
             key: record.key.as_deref(),
@@ -146,6 +162,58 @@ impl Batch {
     }
 }
 
+/// A batch that the broker found too large, in two.
+pub(crate) struct Halves {
+    pub(crate) first: Batch,
+    pub(crate) second: Batch,
+}
+
+impl Batch {
+    /// The same records in two batches, under the same sequence numbers, or `None` when they cannot be parted. Those who wait for
+    /// this batch wait for the halves from now on.
+    pub(crate) fn split(&self, mut builders: impl FnMut() -> Option<BatchBuilder>) -> Option<Halves> {
+        let Contents::Encoded { bytes, .. } = &self.contents else { return None };
+        let at = self.count / 2;
+        if at == 0 {
+            return None;
+        }
+        let (mut first, mut second) = (builders()?, builders()?);
+        let records = BatchView::parse(bytes).ok()?.records(bytes, &DecompressLimits::default()).ok()?;
+        for (index, record) in (0..).zip(records.iter()) {
+            let record = record.ok()?;
+            let headers: Option<NewHeaders<'_>> =
+                record.headers.map(|header| Some((std::str::from_utf8(header.key).ok()?, header.value))).collect();
+            let record =
+                NewRecord { timestamp: record.timestamp, key: record.key, value: record.value, headers: &headers? };
+            let half = if index < at { &mut first } else { &mut second };
+            half.append(&record).ok()?;
+        }
+        let reserved = self.reserved_bytes / 2;
+        let second = self.half(at, self.count - at, self.reserved_bytes - reserved, second);
+        let first = self.half(0, at, reserved, first);
+        self.fate.split(at.cast_unsigned(), Arc::clone(&first.fate), Arc::clone(&second.fate));
+        Some(Halves { first, second })
+    }
+
+    fn half(&self, from: i32, count: i32, reserved_bytes: usize, builder: BatchBuilder) -> Self {
+        let moved = |stamp: Stamp| Stamp { sequence: BatchProducer::sequence_after(stamp.sequence, from), ..stamp };
+        Self {
+            number: BatchNumber { record: self.number.record + from, ..self.number },
+            fate: Arc::default(),
+            count,
+            reserved_bytes,
+            opened: self.opened,
+            expires: self.expires,
+            stamp: self.stamp.map(moved),
+            known: Known::NotWritten,
+            is_under_way: false,
+            failures: self.failures,
+            last_error: self.last_error.clone(),
+            contents: Contents::Gathering(builder),
+        }
+    }
+}
+
 /// Nobody waits for ever: a batch that is dropped undecided, because the producer was closed or its runtime ended, says so.
 impl Drop for Batch {
     fn drop(&mut self) {
@@ -166,14 +234,12 @@ fn restamped(batch: &Bytes, producer: Option<BatchProducer>) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use cairn_protocol::records::BatchView;
-
     use super::*;
 
     #[test]
     fn a_new_stamp_gives_a_valid_batch_with_the_same_records() {
         let now = Instant::now();
-        let mut batch = Batch::open(1, now, now, BatchBuilder::default());
+        let mut batch = Batch::open(BatchNumber::new(1), now, now, BatchBuilder::default());
         let record = ProducerRecord::to("t").key("k").value("v").header("h", "x");
         assert_eq!(batch.append(&record, Timestamp(5), 10), Ok(0));
         assert_eq!(batch.append(&record, Timestamp(6), 10), Ok(1));

@@ -29,7 +29,15 @@ pub(crate) struct Fate {
 
 #[derive(Debug)]
 enum State {
-    Open { waiting: Vec<Waker> },
+    Open {
+        waiting: Vec<Waker>,
+    },
+    /// The batch was too large and became two; records from `at` on are in the second.
+    Split {
+        at: u32,
+        first: Arc<Fate>,
+        second: Arc<Fate>,
+    },
     Decided(Result<Written, ProduceError>),
 }
 
@@ -49,6 +57,23 @@ impl Fate {
             *state = State::Decided(outcome);
             waiting
         };
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}
+
+impl Fate {
+    /// From now on, the records before `at` share the first fate and the others the second.
+    pub(crate) fn split(&self, at: u32, first: Arc<Self>, second: Arc<Self>) {
+        let waiting = {
+            let mut state = self.state.lock();
+            let State::Open { waiting } = &mut *state else { return };
+            let waiting = std::mem::take(waiting);
+            *state = State::Split { at, first, second };
+            waiting
+        };
+        // They look again, and wait for their half.
         for waker in waiting {
             waker.wake();
         }
@@ -86,6 +111,18 @@ impl Delivery {
         Self { fate, partition, index, timestamp, slot: None }
     }
 
+    /// Goes on with the half that the record is in, as often as its batch was split.
+    fn follow_splits(&mut self) {
+        loop {
+            let (fate, index) = match &*self.fate.state.lock() {
+                State::Split { at, first, .. } if self.index < *at => (Arc::clone(first), self.index),
+                State::Split { at, second, .. } => (Arc::clone(second), self.index - at),
+                State::Open { .. } | State::Decided(_) => return,
+            };
+            (self.fate, self.index, self.slot) = (fate, index, None);
+        }
+    }
+
     fn metadata(&self, written: Written) -> RecordMetadata {
         RecordMetadata {
             partition: self.partition,
@@ -100,8 +137,14 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        this.follow_splits();
         let mut state = this.fate.state.lock();
         match &mut *state {
+            // It was split between the two locks: soon enough the next time.
+            State::Split { .. } => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             State::Decided(Ok(written)) => {
                 let written = *written;
                 drop(state);
@@ -149,6 +192,20 @@ mod tests {
         fate.decide(Err(ProduceError::Closed));
         let metadata = delivery(&fate, 1).await.expect("the first");
         assert_eq!((metadata.offset, metadata.timestamp), (None, Timestamp(5)));
+    }
+
+    #[tokio::test]
+    async fn records_follow_their_half_of_a_split_batch() {
+        let (whole, first, second) = (Arc::new(Fate::default()), Arc::new(Fate::default()), Arc::new(Fate::default()));
+        let waiting: Vec<_> = (0..4).map(|index| tokio::spawn(delivery(&whole, index))).collect();
+        tokio::task::yield_now().await;
+        whole.split(3, Arc::clone(&first), Arc::clone(&second));
+        whole.decide(Err(ProduceError::Closed));
+        second.decide(Ok(Written { base_offset: Some(Offset(90)), log_append_time: None }));
+        first.decide(Ok(Written { base_offset: Some(Offset(10)), log_append_time: None }));
+        for (waiting, offset) in waiting.into_iter().zip([10, 11, 12, 90]) {
+            assert_eq!(waiting.await.expect("no panic").expect("written").offset, Some(Offset(offset)));
+        }
     }
 
     #[test]

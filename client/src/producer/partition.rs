@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use cairn_protocol::records::BatchProducer;
 use tokio::time::Instant;
 
-use super::batch::{Batch, Identity, Known, Stamp};
+use super::batch::{Batch, BatchNumber, Identity, Known, Stamp};
 use super::config::{IN_FLIGHT_MAX, ProducerConfig};
 
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Partition {
     /// To be sent again, oldest first.
     again: VecDeque<Batch>,
     /// Numbers of those that are under way, oldest first.
-    in_flight: Vec<u64>,
+    in_flight: Vec<BatchNumber>,
     again_at: Option<Instant>,
     identity: Option<Identity>,
     /// The broker has acknowledged a batch under this identity. Before, it takes any sequence number for the first (KIP-360): a
@@ -101,7 +101,7 @@ impl Partition {
         }
         match &self.open {
             None => Next::Waits,
-            Some(open) if open.bytes() >= config.batch_bytes || open.number < hurry_until => {
+            Some(open) if open.bytes() >= config.batch_bytes || open.number.batch < hurry_until => {
                 Next::Now { bytes: open.bytes() }
             }
             Some(open) => match open.opened + config.linger {
@@ -167,7 +167,7 @@ impl Partition {
     }
 
     /// A batch is no longer in flight.
-    pub(crate) fn on_back(&mut self, number: u64) {
+    pub(crate) fn on_back(&mut self, number: BatchNumber) {
         self.in_flight.retain(|&other| other != number);
     }
 
@@ -180,7 +180,7 @@ impl Partition {
     }
 
     /// Whether no earlier batch is under way or waits to be sent again.
-    pub(crate) fn is_first(&self, number: u64) -> bool {
+    pub(crate) fn is_first(&self, number: BatchNumber) -> bool {
         self.in_flight.iter().all(|&other| other >= number) && self.again.iter().all(|batch| batch.number > number)
     }
 

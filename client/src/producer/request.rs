@@ -34,6 +34,7 @@ pub(crate) enum Reaction {
     Retry(Known),
     OutOfOrder,
     NewIdentity,
+    Split,
     GiveUp,
 }
 
@@ -114,6 +115,7 @@ pub(super) fn reaction(code: ErrorCode, is_stamped: bool) -> Reaction {
         ErrorCode::UnknownProducerId | ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced if is_stamped => {
             Reaction::NewIdentity
         }
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => Reaction::Split,
         // The leader has it, and gave up waiting for the others.
         ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend => Reaction::Retry(Known::MaybeWritten),
         // The disk failed at an unknown moment.

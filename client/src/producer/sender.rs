@@ -243,6 +243,7 @@ impl Sender {
             request::Reaction::Retry(known) => accumulator.on_retry(sent, known, error, Instant::now()),
             request::Reaction::OutOfOrder => accumulator.on_out_of_order(sent, error, Instant::now()),
             request::Reaction::NewIdentity => accumulator.on_identity_refused(sent, error, Instant::now()),
+            request::Reaction::Split => accumulator.on_too_large(&sent, error, Instant::now()),
             request::Reaction::GiveUp => accumulator.on_refused(&sent, error),
         }
         drop(accumulator);

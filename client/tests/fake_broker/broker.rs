@@ -61,6 +61,8 @@ pub(crate) struct State {
     /// The newest ApiVersions that is understood.
     pub(crate) api_versions_max: i16,
     pub(crate) auto_create: bool,
+    /// The largest batch that is taken; 0 for any.
+    pub(crate) batch_bytes_max: usize,
 }
 
 pub(crate) struct FakeBroker {
@@ -274,7 +276,14 @@ impl State {
                 let outcome = match (refuse, log) {
                     (Some(code), _) => Err(code),
                     (None, None) => Err(ErrorCode::UnknownTopicOrPartition),
-                    (None, Some(log)) => log.append(&partition.records.expect("records")),
+                    (None, Some(log)) => {
+                        let records = partition.records.expect("records");
+                        if (1..records.len()).contains(&self.batch_bytes_max) {
+                            Err(ErrorCode::MessageTooLarge)
+                        } else {
+                            log.append(&records)
+                        }
+                    }
                 };
                 partition_responses.push(produce_response::PartitionProduceResponse {
                     index: partition.index,

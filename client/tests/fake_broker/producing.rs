@@ -106,6 +106,31 @@ async fn a_refused_batch_fails_alone() {
     assert_eq!(broker.values("t", 0), ["0", "2"]);
 }
 
+/// A topic may take less than a producer's batch: the batch goes in parts, in order, and each record learns its own offset.
+#[tokio::test]
+async fn a_batch_that_is_too_large_goes_in_parts() {
+    for compression in Compression::ALL {
+        let broker = FakeBroker::start(&[("t", 1)]).await;
+        broker.state.lock().batch_bytes_max = 300;
+        let producer = producer(&broker, |it| it.compression(compression).linger(Duration::from_millis(5)));
+        let mut deliveries = Vec::new();
+        for value in 0..500 {
+            // What does not compress well, so that batches are too large under every codec.
+            let noise: String = (0..20).map(|_| rand::rng().random_range('a'..='z')).collect();
+            let record = ProducerRecord::to("t").key(noise).value(value.to_string()).header("h", "x").null_header("n");
+            deliveries.push(producer.send(record).await.expect("sent"));
+        }
+        for (value, delivery) in (0..).zip(deliveries) {
+            assert_eq!(delivery.await.expect("written").offset.map(|offset| offset.0), Some(value), "{compression:?}");
+        }
+        assert_eq!(broker.values("t", 0), (0..500).map(|value| value.to_string()).collect::<Vec<_>>());
+        let error = producer.send_and_wait(ProducerRecord::to("t").value(vec![7; 2_000])).await;
+        if compression == Compression::None {
+            assert!(matches!(error, Err(ProduceError::Refused { code: ErrorCode::MessageTooLarge, .. })));
+        }
+    }
+}
+
 /// Batches behind a refused one meet a gap in the sequence numbers, and go on under a new producer id, in order.
 #[tokio::test]
 async fn what_is_in_flight_behind_a_refused_batch_survives_it() {
