@@ -32,6 +32,13 @@ pub(super) enum Job {
     Purge { until: LogId, done: oneshot::Sender<io::Result<()>> },
 }
 
+/// Whether an append had to wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    Not,
+    ForSpace,
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) log: Log,
@@ -117,17 +124,25 @@ impl Writer {
         let now = (self.clock)();
         let bytes = batch::encode(entry, now);
         let batch = BatchView::parse(&bytes).expect("made just now");
+        let mut waited = Waited::Not;
         loop {
             // As a follower: the entry has its index and term, and the disk's reserve is there for such as this.
             match self.log.append(&batch, AppendAs::Follower { now }) {
-                Ok(_) => return Ok(()),
+                Ok(_) => break,
                 Err(AppendError::DiskFull) if !self.state.stopping.load(Ordering::Acquire) => {
-                    tracing::error!("no space left on disk for the metadata log: its commands wait");
+                    if waited == Waited::Not {
+                        tracing::error!("no space left on disk for the metadata log: commands wait until there is");
+                        waited = Waited::ForSpace;
+                    }
                     std::thread::sleep(DISK_FULL_PAUSE);
                 }
                 Err(error) => return Err(other("append to the metadata log", error)),
             }
         }
+        if waited == Waited::ForSpace {
+            tracing::info!("the metadata log has space again");
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
