@@ -23,7 +23,8 @@ pub(crate) fn log_to_stderr(default: &str) {
 
 /// Runs a broker until it is asked to end.
 pub(crate) fn run(args: &BrokerArgs) -> Outcome {
-    log_to_stderr("info");
+    // What the Raft library notes of each step is for its own developers.
+    log_to_stderr("info,openraft=warn");
     let config = BrokerConfig::load(&sources(args)).map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
