@@ -24,7 +24,11 @@ const HIGH_WATERMARK: i64 = -1;
 pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DeleteRecordsRequest) -> Outcome<DeleteRecordsResponse> {
     let node = Arc::clone(node);
     Outcome::alone(on_blocking_thread(move || {
-        let topics = request.topics.iter().map(|topic| delete_in(&node, topic)).collect();
+        let mut topics: Vec<_> = request.topics.iter().map(|topic| delete_in(&node, topic)).collect();
+        if let Err(error) = node.partitions.checkpoint() {
+            tracing::warn!(%error, "records are deleted, but may come back after a restart");
+            topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(|partition| not_durable(&node, partition));
+        }
         DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
     }))
 }
@@ -43,6 +47,16 @@ fn delete_in(node: &Node, topic: &DeleteRecordsTopic) -> DeleteRecordsTopicResul
         }
     });
     DeleteRecordsTopicResult { name: topic.name.clone(), partitions: partitions.collect() }
+}
+
+/// The client may try again: what is deleted already changes nothing.
+fn not_durable(node: &Node, partition: &mut DeleteRecordsPartitionResult) {
+    if partition.error_code != ErrorCode::None.code() {
+        return;
+    }
+    node.metrics.error(ApiKey::DeleteRecords, ErrorCode::KafkaStorageError);
+    partition.error_code = ErrorCode::KafkaStorageError.code();
+    partition.low_watermark = -1;
 }
 
 /// Gives the new start of the log. Blocks.

@@ -12,7 +12,7 @@ use cairn_metadata::{Change, Delta, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
 use cairn_storage::DataDir;
-use cairn_storage::dir::{Closed, DirOffline, SpaceState};
+use cairn_storage::dir::{Closed, DirOffline, ReplaceError, SpaceState};
 use cairn_storage::log::{CreateLogError, Log, LogName, OpenLogError};
 use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
@@ -133,9 +133,14 @@ impl Partitions {
 
     /// Notes up to where partitions are durable. Blocks.
     pub(crate) fn write_checkpoint(&self) {
-        if let Err(error) = self.with_dir(DataDir::write_checkpoint) {
+        if let Err(error) = self.checkpoint() {
             tracing::error!(%error, "checkpoint not written");
         }
+    }
+
+    /// The same, for who has to know. Blocks.
+    pub(crate) fn checkpoint(&self) -> Result<(), ReplaceError> {
+        self.with_dir(DataDir::write_checkpoint)
     }
 
     fn with_dir<T, E: From<DirOffline>>(&self, work: impl FnOnce(&DataDir) -> Result<T, E>) -> Result<T, E> {
