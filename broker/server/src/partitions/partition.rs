@@ -54,8 +54,10 @@ struct Writer {
     scheduled: bool,
     /// Records since the last sync began.
     unsynced_records: u64,
-    /// Bytes behind the high watermark, under `synced`.
+    /// Bytes behind the high watermark, under `synced`, that no sync has taken yet.
     unread_bytes: usize,
+    /// Those that become readable when the running sync ends.
+    syncing_bytes: usize,
 }
 
 /// What a produce wants before it is answered.
@@ -102,7 +104,7 @@ impl Partition {
         // Alone in the replica set, what was found is what there is; but under `synced` nobody may read what a power cut
         // could still take away.
         let readable = if settings.is_synced() { reader.durable_end() } else { reader.end_offset() };
-        let partition = Arc::new(Self {
+        Arc::new(Self {
             topic,
             topic_id,
             index,
@@ -118,15 +120,33 @@ impl Partition {
                 scheduled: false,
                 unsynced_records: 0,
                 unread_bytes: 0,
+                syncing_bytes: 0,
             }),
             reader,
             flusher,
-        });
-        if readable < partition.reader.end_offset() {
-            partition.writer.lock().syncing = true;
-            partition.flusher.sync_now(&partition);
+        })
+    }
+
+    /// Makes what was found in the log as durable as the topic promises, before anybody asks for it: under `synced` at once,
+    /// so that clients find all that was acknowledged (KIP-207). Blocks.
+    pub(super) fn settle(self: &Arc<Self>) {
+        {
+            let mut writer = self.writer.lock();
+            let writer = &mut *writer;
+            if writer.syncing || self.reader.durable_end() == self.reader.end_offset() {
+                return;
+            }
+            let settings = self.settings.load();
+            if !settings.is_synced() {
+                if !writer.scheduled {
+                    writer.scheduled = true;
+                    self.flusher.schedule(self, settings.log.flush_ms);
+                }
+                return;
+            }
+            writer.syncing = true;
         }
-        partition
+        self.sync();
     }
 
     /// Records below it may be read by clients. Without transactions it is the last stable offset too.
@@ -176,12 +196,18 @@ impl Partition {
         self.waiting.wake_all();
     }
 
-    /// Puts other settings in force.
-    pub(crate) fn update(&self, settings: Settings) {
-        if let Some(log) = &mut self.writer.lock().log {
+    /// Puts other settings in force. What waits for a sync by the old ones is synced now: they may have promised more, or
+    /// less.
+    pub(crate) fn update(self: &Arc<Self>, settings: Settings) {
+        let mut writer = self.writer.lock();
+        if let Some(log) = &mut writer.log {
             log.update_config(settings.log.clone());
         }
         self.settings.store(Arc::new(settings));
+        if !writer.syncing && self.reader.durable_end() < self.reader.end_offset() {
+            writer.syncing = true;
+            self.flusher.sync_now(self);
+        }
     }
 
     /// Appends one batch that was checked. `ticket` is asked for when the answer has to wait until the batch is durable.
@@ -217,7 +243,7 @@ impl Partition {
         if due && !writer.syncing {
             writer.syncing = true;
             self.flusher.sync_now(self);
-        } else if !due && !writer.scheduled {
+        } else if !synced && !writer.scheduled {
             writer.scheduled = true;
             self.flusher.schedule(self, settings.log.flush_ms);
         }
@@ -272,19 +298,28 @@ impl Partition {
                 return;
             }
             writer.syncing = true;
+            if self.settings.load().is_synced() || !writer.acks.is_empty() {
+                // It may go on for as long as there are appends, and others are in the row behind it.
+                self.flusher.sync_now(self);
+                return;
+            }
         }
         self.sync();
     }
 
     fn next_sync(&self, round: Round) -> Option<SyncJob> {
         let mut writer = self.writer.lock();
-        let wanted = round == Round::First || self.settings.load().is_synced() || !writer.acks.is_empty();
+        let waited_for = !writer.acks.is_empty() || writer.unread_bytes > 0;
+        let wanted = round == Round::First || self.settings.load().is_synced() || waited_for;
         writer.unsynced_records = 0;
         let job = if wanted { writer.log.as_mut().and_then(Log::begin_sync) } else { None };
         if round == Round::First {
             writer.scheduled = false;
         }
         writer.syncing = job.is_some();
+        if job.is_some() {
+            writer.syncing_bytes = std::mem::take(&mut writer.unread_bytes);
+        }
         job
     }
 
@@ -295,11 +330,10 @@ impl Partition {
             let Some(log) = &mut writer.log else { return };
             log.on_synced(synced);
             let durable = log.durable_end();
-            (durable, std::mem::take(&mut writer.unread_bytes), writer.acks.release(durable))
+            (durable, std::mem::take(&mut writer.syncing_bytes), writer.acks.release(durable))
         };
-        if self.settings.load().is_synced() {
-            self.raise_high_watermark(durable, bytes);
-        }
+        // Also when the topic is no longer `synced`: what was appended while it was became readable by nothing else.
+        self.raise_high_watermark(durable, bytes);
         drop(tickets);
     }
 

@@ -181,6 +181,7 @@ impl Partitions {
             }
             self.insert(topic, places);
         }
+        parallel::each(&self.all(), Partition::settle);
         if let Err(offline) = dir.remove_deleted_logs() {
             tracing::error!(%offline, "deleted partitions not removed");
         }
@@ -229,7 +230,9 @@ impl Partitions {
         places.extend(parallel::each(&new, |(index, partition)| {
             let log = LogName::new(&topic.name, *index).map_err(|error| error.to_string().into());
             let log = log.and_then(|name| self.create(dir, topic, &name, &settings));
-            self.place(topic, *index, partition.leader_epoch, &settings, log)
+            let place = self.place(topic, *index, partition.leader_epoch, &settings, log);
+            place.open().into_iter().for_each(Partition::settle);
+            place
         }));
         Self::note_logs(dir);
         self.insert(topic, places);

@@ -3,6 +3,7 @@
 mod harness;
 mod records;
 
+mod acked;
 mod api_versions;
 mod configs;
 mod coordinators;
