@@ -212,3 +212,11 @@ impl Appender {
         Ok(self.told)
     }
 }
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        // A test that fails in between must not leave a process behind that holds its disk.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
