@@ -91,13 +91,13 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         "What an acknowledgement with acks=all means. 'replicated': the record is in the memory of all in-sync replicas \
          and reaches their disks within flush.ms. 'synced': it is on their disks, and survives a power cut of them all."
     ),
-    in_force!(
+    only_default!(
         "file.delete.delay.ms",
         Long,
         "60000",
         Range(0, LONG),
-        [same("log.segment.delete.delay.ms")],
-        "How long a segment's files stay on disk after they left the log."
+        [],
+        "How long a segment's files stay on disk after they left the log. They go at once: readers keep what they hold."
     ),
     in_force!(
         "flush.messages",

@@ -163,6 +163,9 @@ pub struct SyncJob {
     epochs: Option<Vec<u8>>,
     snapshots: Vec<PendingSnapshot>,
     stale_snapshots: Vec<Offset>,
+    /// Segments were begun since the last sync. Otherwise the folder is as it was, and syncing it all the same would have the
+    /// device flush its cache a second time.
+    folder_changed: bool,
     report: Synced,
 }
 
@@ -258,6 +261,9 @@ impl SyncJob {
             let removed = super::delete::remove_if_there(&dir, &self.folder.snapshot(*stale));
             dir.heed("remove a producer snapshot", removed)?;
         }
+        if !self.folder_changed && self.stale_snapshots.is_empty() {
+            return Ok(());
+        }
         dir.heed("sync a log's folder", dir.disk.sync_dir(self.folder.path()))
     }
 }
@@ -304,6 +310,7 @@ impl Log {
                 snapshots: unsynced.pending_snapshots.iter().map(|snapshot| snapshot.end).collect(),
                 stale_snapshots: stale_snapshots.clone(),
             },
+            folder_changed: unsynced.folder_version != unsynced.folder_written,
             stale_snapshots,
         })
     }
