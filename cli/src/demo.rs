@@ -25,8 +25,8 @@ use crate::signals::Ending;
 
 const TOPIC: &str = "demo";
 const PARTITIONS: i32 = 3;
-/// How long all is well before the kill.
-const BEFORE: Duration = Duration::from_secs(5);
+/// How long all is well before the kill: it comes between two commits, so that there is something to be read again.
+const BEFORE: Duration = Duration::from_millis(5_300);
 /// How long the broker stays dead.
 const DEAD: Duration = Duration::from_secs(1);
 /// How long the stream goes on after the restart.

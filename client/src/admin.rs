@@ -50,16 +50,17 @@ impl Admin {
     {
         let mut attempts = Attempts::new(self.client.config().backoff, self.client.config().operation_timeout);
         loop {
-            let error = match attempt().await {
+            let error = match attempts.attempt(attempt()).await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            if !error.is_retriable() || !attempts.again().await {
+            if !error.is_retriable() || !attempts.again(&error).await {
                 return Err(error);
             }
             tracing::debug!(%error, "trying again");
             // The controller or a leader may be another now. What cannot be learnt is met again as an error.
-            if let Err(error) = self.client.metadata().refresh(&[], Unknown::Refuse, Instant::now()).await {
+            let refreshing = self.client.metadata().refresh(&[], Unknown::Refuse, Instant::now());
+            if let Err(error) = attempts.attempt(refreshing).await {
                 tracing::debug!(%error, "cannot refresh metadata");
             }
         }

@@ -2,10 +2,13 @@
 //!
 //! Must not know: what is attempted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
+
+use crate::error::RequestError;
 
 /// The bounds of the waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,20 +35,36 @@ impl Backoff {
 #[derive(Debug)]
 pub(crate) struct Attempts {
     backoff: Backoff,
+    timeout: Duration,
     deadline: Instant,
     failures: u32,
+    last: Option<Arc<str>>,
 }
 
 impl Attempts {
     /// Attempts that end after `timeout` from now.
     pub(crate) fn new(backoff: Backoff, timeout: Duration) -> Self {
-        Self { backoff, deadline: Instant::now() + timeout, failures: 0 }
+        Self { backoff, timeout, deadline: Instant::now() + timeout, failures: 0, last: None }
     }
 
-    /// Waits before the next attempt and gives `true`, or `false` when the deadline leaves no room for one.
+    /// One attempt, cut off at the deadline.
+    ///
+    /// Cancel-safe if the attempt is.
+    pub(crate) async fn attempt<T, E: From<RequestError>>(
+        &self,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match tokio::time::timeout_at(self.deadline, attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(RequestError::OutOfTime { after: self.timeout, last: self.last.clone() }.into()),
+        }
+    }
+
+    /// After `error`, waits before the next attempt and gives `true`, or `false` when the deadline leaves no room for one.
     ///
     /// Cancel-safe: a dropped wait only counts as a failure.
-    pub(crate) async fn again(&mut self) -> bool {
+    pub(crate) async fn again(&mut self, error: &impl ToString) -> bool {
+        self.last = Some(error.to_string().into());
         self.failures += 1;
         let at = Instant::now() + self.backoff.wait_after(self.failures);
         if at >= self.deadline {
@@ -81,7 +100,7 @@ mod tests {
     async fn attempts_end_at_the_deadline() {
         let mut attempts = Attempts::new(BACKOFF, Duration::from_secs(3));
         let mut count = 0;
-        while attempts.again().await {
+        while attempts.again(&"failed").await {
             count += 1;
         }
         assert!(Instant::now() <= attempts.deadline);

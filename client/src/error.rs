@@ -74,6 +74,14 @@ pub enum RequestError {
         /// What does not fit.
         reason: Arc<str>,
     },
+    /// The operation as a whole took too long, retries included.
+    #[error("not done within {after:?}{}", last.as_ref().map_or(String::new(), |last| format!("; the last attempt: {last}")))]
+    OutOfTime {
+        /// The bound.
+        after: Duration,
+        /// What the attempt before gave.
+        last: Option<Arc<str>>,
+    },
     /// The metadata names no such broker, or not any more.
     #[error("broker {id} is not known")]
     UnknownBroker {
@@ -87,7 +95,8 @@ impl RequestError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::NoBroker { .. } | Self::TimedOut { .. } => true,
+            Self::Connect { .. } | Self::NoBroker { .. } => true,
+            Self::TimedOut { .. } | Self::OutOfTime { .. } => true,
             Self::Closed { .. } | Self::Malformed { .. } | Self::UnknownBroker { .. } => true,
             Self::Unsupported { .. } | Self::Encode { .. } => false,
         }
@@ -96,7 +105,7 @@ impl RequestError {
     /// Whether the broker may have done what was asked although nobody heard of it.
     #[must_use]
     pub fn possibly_done(&self) -> bool {
-        matches!(self, Self::TimedOut { .. } | Self::Closed { .. } | Self::Malformed { .. })
+        matches!(self, Self::TimedOut { .. } | Self::OutOfTime { .. } | Self::Closed { .. } | Self::Malformed { .. })
     }
 }
 

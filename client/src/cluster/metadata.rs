@@ -69,7 +69,8 @@ impl Metadata {
             if let Some(info) = self.known_topic(name) {
                 return Ok(info);
             }
-            let error = match self.refresh(&[Arc::clone(name)], unknown, Instant::now()).await {
+            let refreshing = self.refresh(std::slice::from_ref(name), unknown, Instant::now());
+            let error = match attempts.attempt(refreshing).await {
                 Ok(mut errors) => match errors.remove(name) {
                     None => continue,
                     Some(ErrorCode::UnknownTopicOrPartition) => MetadataError::NoSuchTopic { topic: Arc::clone(name) },
@@ -83,7 +84,7 @@ impl Metadata {
                     return Err(error);
                 }
             }
-            if !error.is_retriable() || !attempts.again().await {
+            if !error.is_retriable() || !attempts.again(&error).await {
                 return Err(error);
             }
         }

@@ -64,11 +64,11 @@ pub(crate) async fn list(
     let mut found = HashMap::new();
     loop {
         let mut last = None;
-        match by_leader(client, &missing).await {
+        match attempts.attempt(by_leader(client, &missing)).await {
             Err(error) => last = Some(error),
             Ok(by_leader) => {
                 for (leader, partitions) in by_leader {
-                    match list_at(client, leader, &partitions).await {
+                    match attempts.attempt(list_at(client, leader, &partitions)).await {
                         Err(error) => last = Some(error),
                         Ok(answers) => {
                             for (partition, answer) in answers {
@@ -87,10 +87,10 @@ pub(crate) async fn list(
         }
         let Some(left) = missing.keys().next() else { return Ok(found) };
         let error = last.unwrap_or_else(|| OffsetsError::Missing { partition: left.clone() });
-        if !error.is_retriable() || !attempts.again().await {
+        if !error.is_retriable() || !attempts.again(&error).await {
             return Err(error);
         }
-        refresh(client, missing.keys()).await;
+        refresh(client, &attempts, missing.keys()).await;
     }
 }
 
@@ -166,11 +166,11 @@ pub(crate) async fn committed(
 ) -> Result<HashMap<TopicPartition, CommittedOffset>, OffsetsError> {
     let mut attempts = Attempts::new(client.config().backoff, client.config().operation_timeout);
     loop {
-        let error = match committed_of(client, group, partitions).await {
+        let error = match attempts.attempt(committed_of(client, group, partitions)).await {
             Ok(committed) => return Ok(committed),
             Err(error) => error,
         };
-        if !retry_at_coordinator(client, group, &error) || !attempts.again().await {
+        if !retry_at_coordinator(client, group, &error) || !attempts.again(&error).await {
             return Err(error);
         }
     }
@@ -264,11 +264,11 @@ pub(crate) async fn commit(
     }
     let mut attempts = Attempts::new(client.config().backoff, client.config().operation_timeout);
     loop {
-        let error = match commit_once(client, group, offsets).await {
+        let error = match attempts.attempt(commit_once(client, group, offsets)).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if !retry_at_coordinator(client, group, &error) || !attempts.again().await {
+        if !retry_at_coordinator(client, group, &error) || !attempts.again(&error).await {
             return Err(error);
         }
     }
@@ -351,10 +351,11 @@ fn retry_at_coordinator(client: &Client, group: &str, error: &OffsetsError) -> b
 }
 
 /// Best effort: what it cannot learn now is met again as an error.
-async fn refresh(client: &Client, partitions: impl Iterator<Item = &TopicPartition>) {
+async fn refresh(client: &Client, attempts: &Attempts, partitions: impl Iterator<Item = &TopicPartition>) {
     let topics: HashSet<Arc<str>> = partitions.map(|partition| Arc::clone(&partition.topic)).collect();
     let topics: Vec<Arc<str>> = topics.into_iter().collect();
-    if let Err(error) = client.metadata().refresh(&topics, Unknown::Refuse, Instant::now()).await {
+    let refreshing = client.metadata().refresh(&topics, Unknown::Refuse, Instant::now());
+    if let Err(error) = attempts.attempt(refreshing).await {
         tracing::debug!(%error, "cannot refresh metadata");
     }
 }

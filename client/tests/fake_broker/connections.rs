@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_client::{Client, ProduceError, ProducerRecord, RequestError, StartAt};
+use cairn_client::{Client, ProduceError, ProducerRecord, StartAt};
 use cairn_protocol::ApiKey;
 
 use crate::broker::{FakeBroker, Fault};
@@ -64,14 +64,14 @@ async fn nobody_there_is_said_so() {
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_given_up() {
     let broker = FakeBroker::start(&[("t", 1)]).await;
-    broker.inject(ApiKey::Metadata, [Fault::Silence]);
+    broker.inject(ApiKey::Metadata, [Fault::Silence, Fault::Silence]);
     let client = Client::builder(&broker.bootstrap())
         .request_timeout(Duration::from_millis(200))
-        .operation_timeout(Duration::from_millis(100))
+        .operation_timeout(Duration::from_millis(300))
         .build()
         .expect("valid");
     let error = client.admin().list_topics().await.expect_err("no answer");
-    assert!(matches!(error, cairn_client::AdminError::Request(RequestError::TimedOut { .. })), "{error}");
+    assert!(error.is_retriable() && error.to_string().contains("no answer from"), "{error}");
     // The connection was given up, and the next one works.
     assert_eq!(client.admin().list_topics().await.expect("an answer").len(), 1);
 }
@@ -94,4 +94,22 @@ async fn nothing_is_left_behind() {
         .await
         .expect("all connections are closed")
         .expect("the broker lives");
+}
+
+/// A broker that takes connections and says nothing holds an operation up no longer than its timeout.
+#[tokio::test]
+async fn an_operation_ends_in_time_whatever_is_silent() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let client = Client::builder(&address).operation_timeout(Duration::from_millis(200)).build().expect("valid");
+    let consumer = client.consumer().group("g").build().expect("valid");
+    let partition = cairn_client::TopicPartition::new("t", 0);
+    let all = async {
+        assert!(client.admin().list_topics().await.expect_err("silent").is_retriable());
+        assert!(consumer.assign_topic("t", StartAt::Beginning).await.expect_err("silent").is_retriable());
+        assert!(consumer.end_offsets(std::slice::from_ref(&partition)).await.expect_err("silent").is_retriable());
+        assert!(consumer.committed(std::slice::from_ref(&partition)).await.expect_err("silent").is_retriable());
+    };
+    // Far from what the timeouts of connections and requests would add up to.
+    tokio::time::timeout(Duration::from_secs(9), all).await.expect("all ended in time");
 }
