@@ -246,3 +246,59 @@ fn an_index_that_points_behind_a_cut_log_is_not_believed() {
         assert!(inspect::verify(&*copy, folder).unwrap().is_sound());
     }
 }
+
+/// Batches of one record each at these offsets, as a segment's file.
+fn segment_of(offsets: &[i64]) -> Vec<u8> {
+    use cairn_protocol::ids::LeaderEpoch;
+    use cairn_protocol::records::{BatchView, TimestampPolicy, stamped_header};
+    let mut file = Vec::new();
+    for offset in offsets {
+        let bytes = batch(&[format!("value {offset}").as_bytes()], 1000 + offset);
+        let view = BatchView::parse(&bytes).unwrap();
+        file.extend(stamped_header(&view, Offset(*offset), LeaderEpoch(2), TimestampPolicy::Keep));
+        file.extend_from_slice(view.record_bytes());
+    }
+    file
+}
+
+#[test]
+fn a_compacted_log_of_kafkas_is_read_whole_and_stays_so() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let folder = Path::new("/data/orders-3");
+    disk.create_dir(folder).unwrap();
+    let segments: [(&str, &[i64]); 3] = [("00", &[3, 4, 9]), ("20", &[25, 26]), ("40", &[40, 44])];
+    for (base, offsets) in segments {
+        disk.write_at(&folder.join(format!("000000000000000000{base}.log")), 0, &segment_of(offsets)).unwrap();
+    }
+    let all = [3, 4, 9, 25, 26, 40, 44];
+    let offsets = |log: &Log| read_all(&log.reader()).iter().map(|seen| seen.offset).collect::<Vec<_>>();
+    for round in 0..3 {
+        let dir = open_dir(&disk);
+        let mut log = dir.open_log(&name(), small()).unwrap();
+        assert_eq!(offsets(&log), all, "round {round}");
+        assert_eq!((log.start_offset(), log.end_offset()), (Offset(0), Offset(45)));
+        for wanted in 0..45 {
+            let limits = Limits { max_bytes: 1, first_batch: FirstBatch::AtLeastOne, end: Offset(45) };
+            let read = log.reader().read(Offset(wanted), limits).unwrap();
+            let expected = all.iter().find(|offset| **offset >= wanted).unwrap();
+            let first = BatchIter::new(&read.bytes).next().unwrap().unwrap().header().base_offset;
+            assert_eq!(first, Offset(*expected), "from {wanted}");
+        }
+        sync(&mut log);
+        dir.write_checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn in_a_log_of_ours_a_gap_is_a_hole() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let dir = open_dir(&disk);
+    drop(dir.create_log(&name(), topic_id(), small()).unwrap());
+    drop(dir);
+    let segment = Path::new("/data/orders-3/00000000000000000000.log");
+    disk.write_at(segment, 0, &segment_of(&[0, 1, 2, 9, 10])).unwrap();
+    let dir = open_dir(&disk);
+    let log = dir.open_log(&name(), small()).unwrap();
+    assert_eq!(read_all(&log.reader()).len(), 3, "what is behind a hole is not taken");
+    assert_eq!(log.end_offset(), Offset(3));
+}
