@@ -184,6 +184,16 @@ fn what_a_topic_does_not_take_is_refused_alone() {
         assert!(matches!(error, ProduceError::Refused { code: ErrorCode::MessageTooLarge, .. }), "{error}");
         let written = producer.send_and_wait(record(10)).await.expect("written");
         assert_eq!(written.offset, Some(Offset(1)));
+
+        // Many small records gather in a batch that the topic does not take: it goes in parts.
+        let producer = client.producer().linger(Duration::from_millis(50)).build().expect("valid");
+        let mut deliveries = Vec::new();
+        for _ in 0..200 {
+            deliveries.push(producer.send(record(50)).await.expect("sent"));
+        }
+        for (offset, delivery) in (2..).zip(deliveries) {
+            assert_eq!(delivery.await.expect("written").offset, Some(Offset(offset)));
+        }
     });
 }
 
