@@ -256,6 +256,7 @@ fn serve(node: &Arc<Node>, listeners: Vec<Bound>, stop: &CancellationToken, task
             frame_max: config.socket_request_max_bytes as usize,
             in_flight_max: config.connection_requests_in_flight as usize,
             queued_bytes_max: config.connection_queued_response_bytes as usize,
+            request_bytes_max: config.connection_queued_request_bytes as usize,
             idle: millis(config.connections_max_idle_ms),
             request_timeout: millis(config.connection_request_timeout_ms),
             write_timeout: millis(config.connection_write_timeout_ms),

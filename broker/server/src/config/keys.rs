@@ -121,6 +121,8 @@ keys! {
     connections_max_idle_ms: i64 = "connections.max.idle.ms", "600000", "ms", Millis(1..=i64::MAX / 2_000_000);
     /// Requests of one connection that are read but not answered yet.
     connection_requests_in_flight: u32 = "connection.requests.in.flight", "16", "", Number(1..=1_024);
+    /// Bytes of one connection's requests that are begun and not answered; beyond, no further body of it is read.
+    connection_queued_request_bytes: u32 = "connection.queued.request.bytes", "33554432", "bytes", Bytes(1..=0x7fff_ffff);
     /// Bytes of answers that wait to be taken by one client; beyond, no further request of it is read.
     connection_queued_response_bytes: u32 = "connection.queued.response.bytes", "8388608", "bytes", Bytes(1..=0x7fff_ffff);
     /// A request must arrive whole within this time and what its length takes at 64 KiB a second.

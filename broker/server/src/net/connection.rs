@@ -72,6 +72,8 @@ pub(crate) struct Limits {
     pub(crate) frame_max: usize,
     pub(crate) in_flight_max: usize,
     pub(crate) queued_bytes_max: usize,
+    /// Bytes of requests that are begun and not answered; beyond, no further body is read.
+    pub(crate) request_bytes_max: usize,
     pub(crate) idle: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) write_timeout: Duration,
@@ -128,6 +130,8 @@ pub(crate) struct Connection<S> {
     inbox: Inbox,
     outbox: Outbox,
     pending: VecDeque<Pending>,
+    /// Bytes of the requests in `pending`.
+    request_bytes: usize,
     /// Why no further request is taken; what is pending is still answered.
     ending: Option<Ended>,
     last_request: Instant,
@@ -137,6 +141,7 @@ pub(crate) struct Connection<S> {
 struct Pending {
     answer: Pin<Box<dyn Future<Output = Vec<Bytes>> + Send>>,
     order: Order,
+    request_bytes: usize,
     _permit: Option<RequestPermit>,
 }
 
@@ -161,6 +166,7 @@ impl<S: Service> Connection<S> {
             inbox: Inbox::new(limits.frame_max, budget),
             outbox: Outbox::default(),
             pending: VecDeque::new(),
+            request_bytes: 0,
             ending: None,
             last_request: Instant::now(),
             timer: Box::pin(tokio::time::sleep(limits.request_timeout.min(limits.idle))),
@@ -238,10 +244,12 @@ impl<S: Service> Connection<S> {
     fn may_take(&self) -> bool {
         self.pending.len() < self.limits.in_flight_max
             && self.outbox.bytes() < self.limits.queued_bytes_max
+            && self.request_bytes < self.limits.request_bytes_max
             && self.pending.back().is_none_or(|last| last.order == Order::Pipelined)
     }
 
     fn begin(&mut self, Frame { bytes, permit }: Frame) {
+        let request_bytes = bytes.len();
         let request = Request { frame: bytes, connection: Arc::clone(&self.info) };
         match self.service.call(request) {
             Answer::Now(pieces) if self.pending.is_empty() => self.outbox.push(pieces),
@@ -249,9 +257,13 @@ impl<S: Service> Connection<S> {
             Answer::Now(pieces) => self.pending.push_back(Pending {
                 answer: Box::pin(std::future::ready(pieces)),
                 order: Order::Pipelined,
+                request_bytes: 0,
                 _permit: None,
             }),
-            Answer::Later(answer, order) => self.pending.push_back(Pending { answer, order, _permit: permit }),
+            Answer::Later(answer, order) => {
+                self.request_bytes += request_bytes;
+                self.pending.push_back(Pending { answer, order, request_bytes, _permit: permit });
+            }
             Answer::Close(why) => self.ending = Some(Ended::Garbage(why)),
         }
     }
@@ -263,6 +275,7 @@ impl<S: Service> Connection<S> {
             let Poll::Ready(pieces) = front.answer.as_mut().poll(cx) else {
                 return took;
             };
+            self.request_bytes -= front.request_bytes;
             self.outbox.push(pieces);
             self.pending.pop_front();
             took = true;

@@ -49,6 +49,7 @@ const LIMITS: Limits = Limits {
     frame_max: 8 << 20,
     in_flight_max: 4,
     queued_bytes_max: 1 << 20,
+    request_bytes_max: 4 << 20,
     idle: Duration::from_secs(600),
     request_timeout: Duration::from_secs(600),
     write_timeout: Duration::from_secs(600),
@@ -142,6 +143,32 @@ async fn no_more_requests_begin_than_may_be_in_flight() {
         f.receive(8).await;
         assert_eq!(f.handled().await, b'W');
     }
+}
+
+#[tokio::test]
+async fn no_more_bytes_begin_than_may_be_in_flight() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    let (mut reader, mut writer) = f.client.into_split();
+    let sending = tokio::spawn(async move {
+        for _ in 0..4 {
+            writer.write_all(&frame(b'W', 3 << 20)).await.unwrap();
+        }
+        writer
+    });
+    for _ in 0..2 {
+        assert_eq!(f.seen.recv().await, Some(b'W'));
+    }
+    let mut answer = vec![0; 3 << 20];
+    for _ in 0..2 {
+        assert_eq!(f.seen.try_recv(), Err(mpsc::error::TryRecvError::Empty), "two are more than the bound");
+        f.gate.add_permits(1);
+        reader.read_exact(&mut answer).await.unwrap();
+        assert_eq!(f.seen.recv().await, Some(b'W'));
+    }
+    f.gate.add_permits(2);
+    reader.read_exact(&mut answer).await.unwrap();
+    reader.read_exact(&mut answer).await.unwrap();
+    sending.await.unwrap();
 }
 
 #[tokio::test]
