@@ -52,15 +52,16 @@ fn main() {
     println!("|---|---|---|---|---|---|---|---|");
     for (partitions, connections) in [(1, 1), (1, 8), (if trial { 10 } else { 1_000 }, 8)] {
         let mut rows = [Vec::new(), Vec::new()];
-        for _ in 0..turns {
-            rows[0].push(measure("lock", partitions, connections, requests));
-            rows[1].push(measure("owner", partitions, connections, requests));
+        for turn in 0..turns {
+            // Who comes second finds a warmer machine, so they take turns at that too.
+            for way in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
+                rows[way].push(measure(NAMES[way], partitions, connections, requests));
+            }
         }
-        for (name, mut turns) in ["lock", "owner"].into_iter().zip(rows) {
-            turns.sort_by_key(|turn| turn.cpu);
-            let turn = &turns[turns.len() / 2];
+        for (name, turns) in NAMES.into_iter().zip(rows) {
+            let turn = Turn::median(&turns);
             println!(
-                "| {partitions} | {connections} | {name} | {:.0} | {} | {} | {} | {} KiB |",
+                "| {partitions} | {connections} | {name} | {} | {} | {} | {} | {} KiB |",
                 turn.rate,
                 nanos(turn.p50),
                 nanos(turn.p99),
@@ -71,12 +72,32 @@ fn main() {
     }
 }
 
+const NAMES: [&str; 2] = ["lock", "owner"];
+
 struct Turn {
-    rate: f64,
+    rate: u64,
     p50: u64,
     p99: u64,
     cpu: Duration,
     anonymous_kib: i64,
+}
+
+impl Turn {
+    /// The median of each figure.
+    fn median(turns: &[Self]) -> Self {
+        fn of<T: Ord + Copy>(turns: &[Turn], figure: impl Fn(&Turn) -> T) -> T {
+            let mut figures: Vec<T> = turns.iter().map(figure).collect();
+            figures.sort_unstable();
+            figures[figures.len() / 2]
+        }
+        Self {
+            rate: of(turns, |turn| turn.rate),
+            p50: of(turns, |turn| turn.p50),
+            p99: of(turns, |turn| turn.p99),
+            cpu: of(turns, |turn| turn.cpu),
+            anonymous_kib: of(turns, |turn| turn.anonymous_kib),
+        }
+    }
 }
 
 fn measure(name: &str, partitions: usize, connections: u32, requests: u32) -> Turn {
@@ -103,13 +124,13 @@ fn measure(name: &str, partitions: usize, connections: u32, requests: u32) -> Tu
     let each = requests / connections;
     let clients: Vec<_> =
         (0..connections).map(|client| std::thread::spawn(move || drive(address, client, each, partitions))).collect();
-    let mut times = Histogram::<u64>::new(3).expect("a histogram");
+    let mut times = histogram();
     for client in clients {
         times.add(client.join().expect("a client that ends")).expect("the same kind of histogram");
     }
     let done = each * connections;
     Turn {
-        rate: f64::from(done) / begun.elapsed().as_secs_f64(),
+        rate: u64::from(done) * 1_000_000 / u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1),
         p50: times.value_at_quantile(0.5),
         p99: times.value_at_quantile(0.99),
         cpu: (machine::processor_time() - cpu) / done,
@@ -180,7 +201,7 @@ fn drive(address: SocketAddr, client: u32, requests: u32, partitions: usize) -> 
     let batch = builder.finish(None).expect("a batch");
     let mut frame = Vec::new();
     let mut answer = [0; ANSWER_BYTES];
-    let mut times = Histogram::new(3).expect("a histogram");
+    let mut times = histogram();
     let partitions = u32::try_from(partitions).expect("a small number");
     for request in 0..requests {
         let partition = (client * 31 + request) % partitions;
@@ -194,6 +215,11 @@ fn drive(address: SocketAddr, client: u32, requests: u32, partitions: usize) -> 
         times.saturating_record(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
     times
+}
+
+/// Of nanoseconds, up to a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("a histogram")
 }
 
 /// Anonymous memory of this process.
