@@ -44,6 +44,16 @@ impl Marks {
     }
 }
 
+/// Whether anything but the file says that this voter has been here before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// Nothing does: the file may be made.
+    None,
+    /// There are entries or a checkpoint. The file was made before them: where it is missing, the vote is lost, and an empty one
+    /// in its place could vote twice in a term.
+    Some,
+}
+
 /// The file, open.
 #[derive(Debug)]
 pub(crate) struct MarksFile {
@@ -53,13 +63,20 @@ pub(crate) struct MarksFile {
 }
 
 impl MarksFile {
-    /// Opens the file, or makes it.
-    pub(crate) fn open(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<(Self, Marks)> {
+    /// Opens the file, or makes it for a voter without a past.
+    pub(crate) fn open(disk: Arc<dyn Disk>, path: PathBuf, past: Past) -> io::Result<(Self, Marks)> {
         let found = match disk.read(&path, FILE_BYTES as u64) {
             Ok(bytes) => newest(&bytes).map_err(|error| {
                 let text = format!("read {}: {error}", path.display());
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && past == Past::Some => {
+                let text = format!(
+                    "{} is missing, but the metadata log is not empty: the vote is lost; restore the file from a backup",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let marks = Marks::default();
                 disk.replace(&path, &[slot(1, &marks), slot(0, &marks)].concat())?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
 use cairn_metadata::{Answer, Command, Image, Rejected};
-use cairn_protocol::ids::{BrokerId, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::ids::{BrokerId, Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_storage::disk::Disk;
 use cairn_storage::log::{Durability, LogConfig, LogName, OpenLogError};
 use cairn_storage::{DataDir, Log};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::checkpoint::CheckpointFile;
 use crate::log::{LogStore, WriterHandle};
 use crate::machine::Machine;
-use crate::marks::MarksFile;
+use crate::marks::{MarksFile, Past};
 use crate::network::NoPeers;
 use crate::types::{NodeId, Proposal, Reply, TypeConfig, Voter};
 use crate::updates::{Publisher, Updates};
@@ -242,7 +242,9 @@ pub(crate) fn open(
     disk.create_dir(&folder)?;
     disk.sync_dir(dir.path())?;
     let machine = Machine::open(CheckpointFile { disk: Arc::clone(&disk), path: folder.join(CHECKPOINT_FILE) })?;
-    let (file, marks) = MarksFile::open(disk, folder.join(MARKS_FILE))?;
+    let is_new = log.end_offset() == Offset::ZERO && machine.applied().is_none();
+    let past = if is_new { Past::None } else { Past::Some };
+    let (file, marks) = MarksFile::open(disk, folder.join(MARKS_FILE), past)?;
     let (store, writer) = LogStore::open(log, file, marks, clock)?;
     Ok((machine, store, writer))
 }

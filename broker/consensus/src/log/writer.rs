@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::State;
 use super::batch::{self, index, offset};
-use crate::marks::MarksFile;
+use crate::marks::{Marks, MarksFile};
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// How long a full disk is left alone before an append is tried again.
@@ -54,11 +54,19 @@ impl Writer {
         self.drop_before(first)?;
         self.sync()?;
         self.find_last()?;
-        let mut shared = self.state.shared.lock();
-        // What was committed had been durable; a mark beyond the log's end would come from another log.
+        // What was committed had been durable: where the log ends before it, entries are lost.
         let end = index(self.log.end_offset());
-        shared.marks.committed = shared.marks.committed.take().filter(|committed| committed.index() < end);
-        Ok(())
+        match &self.state.shared.lock().marks.committed {
+            Some(committed) if committed.index() >= end => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "the metadata log ends at {end}, but the entry {} had been committed: entries are lost; restore the \
+                     log from a backup",
+                    committed.index()
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Works until the last sender is gone, then writes the marks once more and closes the log.
@@ -195,15 +203,24 @@ impl Writer {
     }
 
     /// Changes the marks in memory once they are durable.
-    fn change_marks(&mut self, change: impl FnOnce(&mut crate::marks::Marks)) -> io::Result<()> {
+    fn change_marks(&mut self, change: impl FnOnce(&mut Marks)) -> io::Result<()> {
         let mut marks = self.state.shared.lock().marks.clone();
         change(&mut marks);
-        self.file.write(&marks)?;
+        self.write_marks(&marks)?;
         let mut shared = self.state.shared.lock();
         // Commits are noted meanwhile by others.
         marks.committed = shared.marks.committed.take();
         shared.marks = marks;
         Ok(())
+    }
+
+    /// Writes the marks. What they call committed has to be durable on this disk first: the next start insists on it.
+    fn write_marks(&mut self, marks: &Marks) -> io::Result<()> {
+        self.sync()?;
+        let end = index(self.log.end_offset());
+        // The quorum may have committed what has not come here yet.
+        let committed = marks.committed.filter(|committed| committed.index() < end.max(marks.first()));
+        self.file.write(&Marks { committed, ..marks.clone() })
     }
 
     fn find_last(&mut self) -> io::Result<()> {
@@ -220,7 +237,7 @@ impl Writer {
 
     fn close(mut self) {
         let marks = self.state.shared.lock().marks.clone();
-        if let Err(error) = self.file.write(&marks) {
+        if let Err(error) = self.write_marks(&marks) {
             tracing::warn!(%error, "cannot write the metadata log's marks at its end");
         }
         if let Err(error) = self.log.close() {

@@ -16,7 +16,7 @@ fn disk() -> MemoryDisk {
 }
 
 fn open(disk: &MemoryDisk) -> io::Result<(MarksFile, Marks)> {
-    MarksFile::open(Arc::new(disk.clone()), PATH.into())
+    MarksFile::open(Arc::new(disk.clone()), PATH.into(), Past::None)
 }
 
 fn vote(term: u64) -> Vote {
@@ -94,6 +94,17 @@ fn two_damaged_slots_are_refused() {
         let error = open(&disk).expect_err("refused");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
     }
+}
+
+#[test]
+fn a_missing_file_is_made_only_where_nothing_else_is() {
+    let disk = disk();
+    let refused = MarksFile::open(Arc::new(disk.clone()), PATH.into(), Past::Some).expect_err("refused");
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{refused}");
+    assert!(refused.to_string().contains(PATH), "{refused}");
+    assert!(disk.read(Path::new(PATH), 4096).is_err(), "nothing was made");
+    open(&disk).expect("a new one");
+    MarksFile::open(Arc::new(disk), PATH.into(), Past::Some).expect("it is there");
 }
 
 #[test]

@@ -289,3 +289,43 @@ async fn a_full_disk_does_not_keep_a_node_from_stopping() {
     }
     node.shutdown().await;
 }
+
+/// Starts on what is on the disk, and tells why that is refused.
+async fn refusal(disk: &MemoryDisk) -> StartError {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let dir = Arc::new(DataDir::open(Arc::clone(&disk), Path::new(PATH), &DirConfig::default()).expect("opens"));
+    MetadataNode::start(config(), dir, disk).await.expect_err("refused")
+}
+
+#[tokio::test]
+async fn a_lost_vote_is_not_replaced_by_an_empty_one() {
+    let disk = MemoryDisk::new();
+    let (dir, node) = start(&disk).await;
+    node.shutdown().await;
+    drop((node, dir));
+    disk.remove_file(&Path::new(PATH).join(FOLDER).join(MARKS_FILE)).expect("removes");
+    let refused = refusal(&disk).await;
+    assert!(
+        matches!(&refused, StartError::Storage(error) if error.to_string().contains("the vote is lost")),
+        "{refused}"
+    );
+}
+
+/// The log is of an earlier time than the mark: as after a backup of only a part was restored.
+#[tokio::test]
+async fn a_log_without_what_was_committed_is_refused() {
+    let disk = MemoryDisk::new();
+    let (dir, node) = start(&disk).await;
+    node.shutdown().await;
+    drop((node, dir));
+    let path = Path::new(PATH).join(FOLDER).join(MARKS_FILE);
+    let (mut file, marks) = MarksFile::open(Arc::new(disk.clone()), path, Past::Some).expect("opens");
+    let committed = marks.committed.expect("the end of the node has noted it");
+    let beyond = crate::bytes::new_log_id(crate::bytes::term_of(&committed), committed.index() + 1000);
+    file.write(&crate::marks::Marks { committed: Some(beyond), ..marks }).expect("writes");
+    let refused = refusal(&disk).await;
+    assert!(
+        matches!(&refused, StartError::Storage(error) if error.to_string().contains("entries are lost")),
+        "{refused}"
+    );
+}
