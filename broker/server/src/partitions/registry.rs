@@ -2,6 +2,7 @@
 //!
 //! Must not know: requests, who changes the metadata.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -165,18 +166,22 @@ impl Partitions {
         }
         self.report_strays(dir, &names);
         let parallelism = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let mut opened = dir
-            .open_logs(&names, parallelism, |name| {
-                let topic = image.topic_by_name(name.topic()).expect("the names are of this image");
-                self.settings(topic).log
-            })
-            .into_iter();
+        let topic_of = |name: &LogName| image.topic_by_name(name.topic()).expect("the names are of this image");
+        parallel::each(&names, |name| {
+            if let Err(offline) = free_name(dir, topic_of(name), name) {
+                tracing::error!(folder = %name, %offline, "folder of another topic not set aside");
+            }
+        });
+        let opened = dir.open_logs(&names, parallelism, |name| self.settings(topic_of(name)).log);
+        let mut opened: HashMap<LogName, _> = opened.into_iter().collect();
         for topic in image.topics() {
             let settings = self.settings(topic);
             let mut places = Vec::with_capacity(topic.partitions.len());
             for (index, partition) in topic.partitions() {
-                let (name, result) = opened.next().expect("each partition has its answer");
-                let log = self.admit(dir, topic, &name, &settings, result);
+                let log = log_name(&topic.name, index).and_then(|name| {
+                    let result = opened.remove(&name).expect("each legal name was opened");
+                    self.admit(dir, topic, &name, &settings, result)
+                });
                 places.push(self.place(topic, index, partition.leader_epoch, &settings, log));
             }
             self.insert(topic, places);
@@ -228,8 +233,7 @@ impl Partitions {
         let mut places = known.map_or_else(Vec::new, |topic| Vec::clone(&topic.places.load()));
         let new: Vec<_> = topic.partitions().filter(|(index, _)| *index >= first).collect();
         places.extend(parallel::each(&new, |(index, partition)| {
-            let log = LogName::new(&topic.name, *index).map_err(|error| error.to_string().into());
-            let log = log.and_then(|name| self.create(dir, topic, &name, &settings));
+            let log = log_name(&topic.name, *index).and_then(|name| self.create(dir, topic, &name, &settings));
             let place = self.place(topic, *index, partition.leader_epoch, &settings, log);
             place.open().into_iter().for_each(Partition::settle);
             place
@@ -243,11 +247,22 @@ impl Partitions {
         self.by_name.pin().remove(name);
         let dir = self.dir.read();
         let Some(dir) = &*dir else { return };
-        parallel::each(&topic.places.load(), |place| {
-            let Place::Open(partition) = place else { return };
-            let Some(log) = partition.close() else { return };
-            if let Err(offline) = dir.delete_log(log).and_then(|deleted| deleted.remove()) {
-                tracing::error!(topic = &**name, partition = partition.index.0, %offline, "partition not deleted");
+        let places = topic.places.load();
+        let indexed: Vec<_> = (0..).map(PartitionIndex).zip(places.iter()).collect();
+        parallel::each(&indexed, |(index, place)| {
+            let deleted = match place {
+                Place::Open(partition) => {
+                    let Some(log) = partition.close() else { return };
+                    dir.delete_log(log).and_then(|deleted| deleted.remove())
+                }
+                // What lies there may not judge the next topic of this name.
+                Place::Offline(_) => match LogName::new(name, *index) {
+                    Ok(log) => dir.delete_folder(&log, id),
+                    Err(_) => return,
+                },
+            };
+            if let Err(offline) = deleted {
+                tracing::error!(topic = &**name, partition = index.0, %offline, "partition not deleted");
             }
         });
         Self::note_logs(dir);
@@ -317,13 +332,7 @@ impl Partitions {
         opened: Result<Log, OpenLogError>,
     ) -> Result<Log, Arc<str>> {
         match opened {
-            Ok(log) if log.topic_id() == topic.id || log.topic_id().is_zero() => Ok(log),
-            // A topic of the same name was deleted, and the broker was stopped before its folder had gone.
-            Ok(log) => {
-                tracing::info!(folder = %name, "partition of a deleted topic removed");
-                dir.delete_log(log).and_then(|deleted| deleted.remove()).map_err(|error| error.to_string())?;
-                self.create(dir, topic, name, settings)
-            }
+            Ok(log) => Ok(log),
             // The broker was stopped between the topic's creation and its folders'. A folder that was there is not made anew.
             Err(OpenLogError::Missing { .. }) => self.create(dir, topic, name, settings),
             Err(error) => Err(error.to_string().into()),
@@ -334,11 +343,16 @@ impl Partitions {
         match dir.create_log(name, topic.id, settings.log.clone()) {
             Ok(log) => Ok(log),
             Err(CreateLogError::Exists { .. }) => {
-                let opened = dir.open_log(name, settings.log.clone());
-                if matches!(opened, Err(OpenLogError::Missing { .. })) {
-                    return Err("its folder comes and goes".into());
+                free_name(dir, topic, name).map_err(|error| error.to_string())?;
+                match dir.open_log(name, settings.log.clone()) {
+                    Ok(log) => Ok(log),
+                    // Set aside just now.
+                    Err(OpenLogError::Missing { .. }) => {
+                        let created = dir.create_log(name, topic.id, settings.log.clone());
+                        created.map_err(|error| error.to_string().into())
+                    }
+                    Err(error) => Err(error.to_string().into()),
                 }
-                self.admit(dir, topic, name, settings, opened)
             }
             Err(error) => Err(error.to_string().into()),
         }
@@ -367,6 +381,24 @@ impl Partitions {
             Err(offline) => tracing::error!(%offline, "data directory not closed well"),
         }
     }
+}
+
+fn log_name(topic: &str, index: PartitionIndex) -> Result<LogName, Arc<str>> {
+    LogName::new(topic, index).map_err(|error| error.to_string().into())
+}
+
+/// Sets a folder aside that says that it is another topic's, before anything in it is touched: that topic was deleted, and
+/// the broker was stopped before its folder had gone; or the metadata was lost, and these records are all that is left.
+/// Which of the two a person has to say. Folders of old Kafka versions do not say whose they are.
+fn free_name(dir: &DataDir, topic: &Topic, name: &LogName) -> Result<(), DirOffline> {
+    let of_topic = dir.topic_id_of(name);
+    if of_topic == topic.id || of_topic.is_zero() {
+        return Ok(());
+    }
+    if let Some(stray) = dir.set_aside_folder(name)? {
+        tracing::warn!(folder = %name, %of_topic, stray, "folder of another topic set aside");
+    }
+    Ok(())
 }
 
 impl TopicPlaces {

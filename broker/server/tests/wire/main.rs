@@ -17,5 +17,6 @@ mod metadata;
 mod offsets;
 mod produce;
 mod start;
+mod strays;
 mod topics;
 mod upkeep;

@@ -4,6 +4,7 @@
 //!   lock  identity  checkpoint  clean-shutdown      ours: docs/formats/data-directory.md
 //!   <topic>-<partition>/                            a log: Kafka's files
 //!   <topic>-<partition>.<unique>-delete/            a log that waits for its removal
+//!   <topic>-<partition>.<topic id>-stray/           a log of no known topic, kept for a person to judge
 //! ```
 //!
 //! Must not know: requests, when to write a checkpoint, configuration files.
@@ -33,7 +34,7 @@ pub use self::state::{DirOffline, ReplaceError, SpaceState};
 use crate::allocator::AllocatorStats;
 use crate::disk::{EntryKind, Lock};
 use crate::log::{
-    self, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogName, OpenLogError, is_deleted_folder,
+    self, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogName, OpenLogError, is_deleted_folder, take_out,
 };
 
 /// An open data directory. Only one process has it open at a time.
@@ -153,6 +154,77 @@ impl DataDir {
     /// When the disk fails.
     pub fn delete_log(&self, log: Log) -> Result<DeletedLog, DirOffline> {
         log.detach()
+    }
+
+    /// Gives a folder of which no log is open a name that is no log's, durably, and answers that name; `None` where there
+    /// is no such folder. Not a byte in it is touched.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set_aside_folder(&self, name: &LogName) -> Result<Option<String>, DirOffline> {
+        if !self.has_unopened(name)? {
+            return Ok(None);
+        }
+        let topic_id = self.topic_id_of(name);
+        let (folder, to) = (name.to_string(), self.stray_name(name, topic_id));
+        let _kept = take_out(&self.state, &folder, &to)?;
+        // What is known of another topic's log by this name stays: that one is lost.
+        if self.state.marks_of(&folder, topic_id).is_some() {
+            self.state.forget_stored(&folder);
+        }
+        Ok(Some(to))
+    }
+
+    /// Deletes a log of this topic that could not be opened. A folder that does not say that it is this topic's is set
+    /// aside instead. In both cases nothing is known of a log of this name afterwards.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn delete_folder(&self, name: &LogName, topic_id: TopicId) -> Result<(), DirOffline> {
+        let folder = name.to_string();
+        if !self.has_unopened(name)? {
+            self.state.forget_stored(&folder);
+            return Ok(());
+        }
+        if self.topic_id_of(name) == topic_id {
+            let deleted = take_out(&self.state, &folder, &name.deleted_folder(Uuid::new_v4()))?;
+            self.state.forget_stored(&folder);
+            return deleted.remove();
+        }
+        if let Some(stray) = self.set_aside_folder(name)? {
+            tracing::warn!(%folder, stray, "folder is not known to be the deleted topic's: set aside");
+        }
+        self.state.forget_stored(&folder);
+        Ok(())
+    }
+
+    /// The id of the topic that a folder says it belongs to; all zeros where it does not say.
+    #[must_use]
+    pub fn topic_id_of(&self, name: &LogName) -> TopicId {
+        log::read_topic_id(&Foundation::new(Arc::clone(&self.state), name.clone(), TopicId::ZERO, LogConfig::default()))
+    }
+
+    /// Whether the folder is there and no log of it is open.
+    fn has_unopened(&self, name: &LogName) -> Result<bool, DirOffline> {
+        self.state.check()?;
+        let folder = name.to_string();
+        if self.state.is_open(&folder) {
+            return Ok(false);
+        }
+        match self.state.disk.list(&self.state.root.join(folder)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.state.fail("list a log's folder", &error)),
+        }
+    }
+
+    /// Says whose the folder was, unless another one of the same topic was set aside before.
+    fn stray_name(&self, name: &LogName, topic_id: TopicId) -> String {
+        let of_topic = name.stray_folder(topic_id.0);
+        match self.state.disk.list(&self.state.root.join(&of_topic)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => of_topic,
+            _ => name.stray_folder(Uuid::new_v4()),
+        }
     }
 
     /// Removes logs that were deleted before the process ended.

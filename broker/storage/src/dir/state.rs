@@ -263,6 +263,14 @@ impl DirState {
         }
     }
 
+    /// Whatever was known of a log of this folder is no more; an open log stays.
+    pub(crate) fn forget_stored(&self, folder: &str) {
+        let mut logs = self.logs.lock();
+        if let Some(Known::Stored(_)) = logs.get(folder) {
+            logs.remove(folder);
+        }
+    }
+
     /// The number of the last checkpoint.
     pub(crate) fn checkpoint_sequence(&self) -> u64 {
         *self.checkpoint.lock()

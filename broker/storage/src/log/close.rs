@@ -43,12 +43,18 @@ impl Log {
         self.unsynced.gate.shut();
         drop(self.active.ahead);
         dir.heed("seal a segment", self.active.file.seal())?;
-        let to = dir.root.join(self.name.deleted_folder(uuid::Uuid::new_v4()));
-        dir.heed("rename a deleted log", dir.disk.rename(self.folder.path(), &to))?;
-        dir.heed("sync the data directory", dir.disk.sync_dir(&dir.root))?;
+        let deleted = take_out(&dir, &self.registration.folder_name, &self.name.deleted_folder(uuid::Uuid::new_v4()))?;
         dir.forget(&self.registration.folder_name);
-        Ok(DeletedLog { dir, folder: Folder::new(to) })
+        Ok(deleted)
     }
+}
+
+/// Gives a log's folder another name, durably.
+pub(crate) fn take_out(dir: &Arc<DirState>, folder: &str, new_name: &str) -> Result<DeletedLog, DirOffline> {
+    let to = dir.root.join(new_name);
+    dir.heed("rename the folder of a log", dir.disk.rename(&dir.root.join(folder), &to))?;
+    dir.heed("sync the data directory", dir.disk.sync_dir(&dir.root))?;
+    Ok(DeletedLog { dir: Arc::clone(dir), folder: Folder::new(to) })
 }
 
 /// A log that is no longer there. Its files are, until [`DeletedLog::remove`].

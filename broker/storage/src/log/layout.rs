@@ -18,6 +18,8 @@ pub(crate) const METADATA_FILE: &str = "partition.metadata";
 pub(crate) const DENSE_FILE: &str = "cairn-dense";
 /// What ends the name of a partition's folder that is being removed.
 const DELETE_SUFFIX: &str = "-delete";
+/// What ends the name of a partition's folder that was set aside: it belongs to no topic, and is kept for a person to judge.
+const STRAY_SUFFIX: &str = "-stray";
 /// The longest name that Linux file systems take.
 const FILE_NAME_MAX_BYTES: usize = 255;
 
@@ -91,7 +93,16 @@ impl LogName {
 
     /// The name of the folder while it is removed: `unique` keeps it apart from a new log of the same name.
     pub(crate) fn deleted_folder(&self, unique: uuid::Uuid) -> String {
-        let suffix = format!(".{}{DELETE_SUFFIX}", unique.simple());
+        self.folder_ending(unique, DELETE_SUFFIX)
+    }
+
+    /// The name of the folder once it is set aside: `owner` says whose it was.
+    pub(crate) fn stray_folder(&self, owner: uuid::Uuid) -> String {
+        self.folder_ending(owner, STRAY_SUFFIX)
+    }
+
+    fn folder_ending(&self, id: uuid::Uuid, suffix: &str) -> String {
+        let suffix = format!(".{}{suffix}", id.simple());
         let mut folder = self.to_string();
         folder.truncate(FILE_NAME_MAX_BYTES - suffix.len());
         folder + &suffix
@@ -235,6 +246,16 @@ mod tests {
         assert!(is_deleted_folder(&deleted));
         assert!(LogName::from_folder(&deleted).is_err());
         assert!(!is_deleted_folder("orders-delete-1"));
+    }
+
+    #[test]
+    fn a_stray_folder_fits_a_file_name_and_is_neither_log_nor_deleted() {
+        let name = LogName::new(&"x".repeat(249), PartitionIndex(i32::MAX)).unwrap();
+        let stray = name.stray_folder(uuid::Uuid::from_u128(5));
+        assert_eq!(stray.len(), FILE_NAME_MAX_BYTES);
+        assert!(stray.ends_with(".00000000000000000000000000000005-stray"));
+        assert!(LogName::from_folder(&stray).is_err());
+        assert!(!is_deleted_folder(&stray));
     }
 
     #[test]

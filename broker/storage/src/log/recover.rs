@@ -128,7 +128,7 @@ pub(crate) fn open(mut foundation: Foundation) -> Result<Log, OpenLogError> {
 }
 
 /// The topic's id as `partition.metadata` says; all zeros when it does not, as in folders of old Kafka versions.
-fn read_topic_id(foundation: &Foundation) -> TopicId {
+pub(crate) fn read_topic_id(foundation: &Foundation) -> TopicId {
     let path = foundation.folder.metadata();
     let Ok(bytes) = foundation.dir.disk.read(&path, METADATA_MAX_BYTES) else { return TopicId::ZERO };
     parse_topic_id(&bytes).unwrap_or_else(|| {
