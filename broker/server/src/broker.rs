@@ -295,8 +295,7 @@ impl Serving {
             return;
         }
         let metrics = &self.node.metrics;
-        metrics.connections.inc();
-        metrics.connections_accepted.inc();
+        let _open = metrics.connection_begun();
         let info = Arc::new(ConnectionInfo { listener, peer, local });
         let connection = Connection::new(stream, info, self.limits, self.budget, self.dispatcher);
         let ended = connection.run(self.stop.cancelled()).await;

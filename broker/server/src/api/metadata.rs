@@ -1,6 +1,7 @@
 //! Metadata, versions 0 to 13: brokers, and topics with their partitions and leaders.
 //!
-//! - All topics: an empty list in version 0, null from 1 on. By id from 10 on.
+//! - All topics: an empty list in version 0, null from 1 on. By id from 12 on; in 10 and 11, which have the field, an id is
+//!   INVALID_REQUEST as in Kafka.
 //! - A topic that does not exist is made when the client allows it and `auto.create.topics.enable` does; the answer waits for
 //!   it and shows it whole, so that the client need not ask again.
 //! - The address of this broker is what the listener advertises: with nothing configured, what the client has reached.
@@ -52,6 +53,9 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: MetadataRequest) ->
     })
 }
 
+/// The first version that names topics by id.
+const BY_ID_FROM: i16 = 12;
+
 /// What the client wants to know of.
 enum Wanted {
     All,
@@ -61,6 +65,8 @@ enum Wanted {
 enum Named {
     Name(Box<str>),
     Id(TopicId),
+    /// By an id, in a version that cannot answer that.
+    Refused(Option<Box<str>>),
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +77,7 @@ struct Operations {
 
 fn wanted(version: i16, topics: Option<&[MetadataRequestTopic]>) -> Wanted {
     let named = |topic: &MetadataRequestTopic| match &topic.name {
+        name if version < BY_ID_FROM && (name.is_none() || !topic.topic_id.is_nil()) => Named::Refused(name.clone()),
         Some(name) => Named::Name(name.clone()),
         None => Named::Id(TopicId(topic.topic_id)),
     };
@@ -111,6 +118,7 @@ fn answer(
             .iter()
             .map(|named| match named {
                 Named::Name(name) => image.topic_by_name(name).map_or_else(|| unknown_name(name, refused), known),
+                Named::Refused(name) => refused_id(name.as_deref()),
                 Named::Id(id) => image.topic(*id).map_or_else(|| unknown_id(*id), known),
             })
             .collect(),
@@ -175,6 +183,14 @@ fn unknown_name(name: &str, refused: &[(Box<str>, ErrorCode)]) -> MetadataRespon
         error_code: error.code(),
         name: Some(name.into()),
         is_internal: names::is_internal(name),
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn refused_id(name: Option<&str>) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(name.unwrap_or_default().into()),
         ..MetadataResponseTopic::default()
     }
 }

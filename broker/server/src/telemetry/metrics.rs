@@ -19,8 +19,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     apis: Vec<ApiMetrics>,
     errors: Family<OfError, Counter>,
-    pub(crate) connections: Gauge,
-    pub(crate) connections_accepted: Counter,
+    connections: Gauge,
+    connections_accepted: Counter,
     connections_ended: Family<OfReason, Counter>,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
@@ -150,9 +150,15 @@ impl Metrics {
         self.errors.get_or_create(&OfError { api: api.name(), error: error.name() }).inc();
     }
 
+    /// One connection that is accepted; it is open until what is returned is dropped.
+    pub(crate) fn connection_begun(&self) -> OpenConnection {
+        self.connections_accepted.inc();
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
     /// One connection that has ended.
     pub(crate) fn connection_ended(&self, reason: &'static str) {
-        self.connections.dec();
         self.connections_ended.get_or_create(&OfReason { reason }).inc();
     }
 
@@ -161,6 +167,16 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("a string takes whatever is written");
         text
+    }
+}
+
+/// Counts an open connection as long as it lives, also when its task ends in a panic.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

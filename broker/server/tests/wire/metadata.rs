@@ -44,6 +44,14 @@ async fn topics_are_found_by_id() {
     };
     let found = client.call(12, &by_id(id)).await;
     assert_eq!((found.topics[0].error_code, found.topics[0].name.as_deref()), (0, Some("a")));
+    for version in [10, 11] {
+        let refused = client.call(version, &by_id(id)).await;
+        assert_eq!(
+            refused.topics[0].error_code,
+            ErrorCode::InvalidRequest.code(),
+            "only later versions can answer that"
+        );
+    }
     let unknown = client.call(12, &by_id(Uuid::from_u128(1))).await;
     assert_eq!(unknown.topics[0].error_code, ErrorCode::UnknownTopicId.code());
 }
