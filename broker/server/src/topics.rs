@@ -42,19 +42,27 @@ pub(crate) fn create(name: &str, assignments: Vec<Vec<BrokerId>>, configs: Vec<(
     Command::CreateTopic(NewTopic { name: name.into(), id: new_id(), assignments, configs })
 }
 
+/// The configs of the topic that holds committed offsets: nothing in it goes away by age or size, whatever the broker's
+/// defaults are, because the last record of each key is what a group goes on from.
+fn offsets_configs(segment_bytes: i32) -> Vec<(Box<str>, Box<str>)> {
+    let pair = |name: &str, value: &str| (name.into(), value.into());
+    vec![pair("retention.bytes", "-1"), pair("retention.ms", "-1"), pair("segment.bytes", &segment_bytes.to_string())]
+}
+
 /// Makes a topic that somebody asked for, as the broker's configuration says. That it exists by now is no error.
 pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<(), ErrorCode> {
     let config = &node.config;
-    let (partitions, replication_factor) = if name == names::CONSUMER_OFFSETS_TOPIC {
-        (config.offsets_topic_num_partitions, config.offsets_topic_replication_factor)
+    let (partitions, replication_factor, configs) = if name == names::CONSUMER_OFFSETS_TOPIC {
+        let segment_bytes = config.offsets_topic_segment_bytes;
+        (config.offsets_topic_num_partitions, config.offsets_topic_replication_factor, offsets_configs(segment_bytes))
     } else {
-        (config.num_partitions, config.default_replication_factor)
+        (config.num_partitions, config.default_replication_factor, Vec::new())
     };
     let count = usize::try_from(partitions).unwrap_or(0);
     let replicas = usize::try_from(replication_factor).unwrap_or(0);
     let assignments =
         assign(&node.image(), count, replicas, random_start()).map_err(|_| ErrorCode::InvalidReplicationFactor)?;
-    match node.cluster.propose(create(name, assignments, Vec::new())).await {
+    match node.cluster.propose(create(name, assignments, configs)).await {
         Ok(_) | Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(()),
         Err(ProposeError::Rejected(Rejected::TopicNameCollision { .. } | Rejected::TopicName { .. })) => {
             Err(ErrorCode::InvalidTopicException)

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use cairn_protocol::messages::{
-    DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest,
 };
 
 use crate::harness::TestBroker;
@@ -30,6 +31,25 @@ async fn the_coordinator_of_a_group_is_found_and_its_topic_made() {
     assert_eq!(all.topics.len(), 1);
     assert!(all.topics[0].is_internal);
     assert_eq!((all.topics[0].name.as_deref(), all.topics[0].partitions.len()), (Some("__consumer_offsets"), 7));
+}
+
+#[tokio::test]
+async fn committed_offsets_do_not_go_away_by_age_or_size() {
+    let broker = TestBroker::with(&[("log.retention.hours", "1"), ("log.retention.bytes", "1000")]).await;
+    let mut client = broker.connect().await;
+    let request = FindCoordinatorRequest { key: "g".into(), ..FindCoordinatorRequest::default() };
+    assert_eq!(client.call(2, &request).await.error_code, 0);
+    let resource = DescribeConfigsResource {
+        resource_type: 2,
+        resource_name: "__consumer_offsets".into(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+    let configs = client.call(1, &request).await.results.remove(0).configs;
+    for (name, expected) in [("retention.ms", "-1"), ("retention.bytes", "-1"), ("segment.bytes", "104857600")] {
+        let config = configs.iter().find(|config| &*config.name == name).unwrap();
+        assert_eq!(config.value.as_deref(), Some(expected), "{name}");
+    }
 }
 
 #[tokio::test]
