@@ -347,7 +347,7 @@ fn offsets_are_found_by_time() {
         }
         assert_eq!(find(1600), None);
         assert_eq!(reader.offset_for_time(Timestamp(1300), Offset(300)).unwrap(), None);
-        let newest = reader.max_timestamp().unwrap().unwrap();
+        let newest = reader.max_timestamp(reader.end_offset()).unwrap().unwrap();
         assert_eq!((newest.timestamp.0, newest.offset.0), (1598, 598));
     };
     check(&log);

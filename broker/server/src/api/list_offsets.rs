@@ -87,7 +87,7 @@ fn find(partition: &Partition, timestamp: i64) -> Result<Option<TimedOffset>, Er
             let start = reader.start_offset();
             Ok(at(start, reader.epochs().epoch_at(start).or(Some(partition.leader_epoch()))))
         }
-        MAX_TIMESTAMP => reader.max_timestamp().map_err(|error| read_error(&error)),
+        MAX_TIMESTAMP => reader.max_timestamp(end).map_err(|error| read_error(&error)),
         LATEST_TIERED => Ok(None),
         time if time >= 0 => reader.offset_for_time(Timestamp(time), end).map_err(|error| read_error(&error)),
         _ => Err(ErrorCode::InvalidRequest),

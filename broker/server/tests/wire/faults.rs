@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::messages::{ApiVersionsRequest, ProduceRequest};
+use cairn_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use cairn_protocol::messages::{ApiVersionsRequest, ListOffsetsRequest, ProduceRequest};
 use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Gate, Rule};
 use cairn_storage::disk::memory::MemoryDisk;
 
 use crate::harness::TestBroker;
-use crate::records::{append, batch, fetch, fetched, make_topic, produce, produced, values};
+use crate::records::{append, batch, batch_at, fetch, fetched, make_topic, produce, produced, values};
 
 const SEGMENT: &str = "t-0/00000000000000000000.log";
 const SYNCED: [(&str, &str); 1] = [("log.durability", "synced")];
@@ -111,4 +112,32 @@ async fn a_full_disk_puts_produces_off_until_there_is_space() {
     let response = produced(client.call(9, &produce("t", 0, -1, batch(&["b"]))).await);
     assert_eq!(response.error_code, 0, "service resumes by itself");
     while !broker.get("/readyz").await.starts_with("HTTP/1.1 200") {}
+}
+
+/// The largest timestamp is that of the records that may be read, not of one that a power cut could still take away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_timestamp_is_of_what_may_be_read() {
+    let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+    let broker = TestBroker::on(Arc::new(disk.clone()), &SYNCED).await;
+    let (mut producer, mut consumer) = (broker.connect().await, broker.connect().await);
+    make_topic(&mut producer, "t").await;
+    append(&mut producer, "t", batch_at(1000, &["a"])).await;
+
+    let gate = Gate::default();
+    disk.inject(Rule::nth(Call::Sync, 1, Fault::Hold(gate.clone())).only(SEGMENT));
+    let sent = producer.send(9, &produce("t", 0, -1, batch_at(2000, &["b"]))).await;
+    let waiting = gate.clone();
+    tokio::task::spawn_blocking(move || waiting.wait_for_a_call()).await.unwrap();
+    let largest = ListOffsetsPartition { partition_index: 0, timestamp: -3, ..ListOffsetsPartition::default() };
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic { name: "t".into(), partitions: vec![largest] }],
+        ..ListOffsetsRequest::default()
+    };
+    let found = consumer.call(7, &request).await.topics.remove(0).partitions.remove(0);
+    assert_eq!((found.error_code, found.timestamp, found.offset), (0, 1000, 0));
+    gate.open();
+    assert_eq!(produced(producer.receive::<ProduceRequest>(sent).await).base_offset, 1);
+    let found = consumer.call(7, &request).await.topics.remove(0).partitions.remove(0);
+    assert_eq!((found.timestamp, found.offset), (2000, 1));
 }

@@ -5,8 +5,9 @@
 use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use cairn_protocol::records::{BatchView, DecompressLimits};
 
+use super::later;
 use super::reader::{LogReader, ReadError};
-use super::segment::{Fault, Found, Segment};
+use super::segment::{Fault, Found, Largest, Segment};
 
 /// A record's offset and timestamp, and the epoch that it was written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +55,23 @@ impl LogReader {
         Ok(None)
     }
 
-    /// The first record that has the largest timestamp of the log, or `None` when no record has one.
+    /// The first record below `end` that has the largest timestamp there, or `None` when no record has one. `end` is an end
+    /// of a batch. May wait for the disk.
     ///
     /// # Errors
     /// When the log cannot be read there.
-    pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, ReadError> {
+    pub fn max_timestamp(&self, end: Offset) -> Result<Option<TimedOffset>, ReadError> {
         let segments = self.shared.segments.load_full();
-        // Of equal ones the first.
-        let largest = segments.iter().rev().max_by_key(|segment| segment.largest().timestamp);
-        let Some(segment) = largest else { return Ok(None) };
-        let largest = segment.largest();
+        let mut best: Option<(&Segment, Largest)> = None;
+        for segment in segments.iter().filter(|segment| segment.base < end) {
+            let known = segment.largest();
+            let largest = if known.offset < end { known } else { self.heed(largest_below(segment, end))? };
+            // Of equal ones the first.
+            if best.is_none_or(|(_, best)| best.timestamp < largest.timestamp) {
+                best = Some((segment, largest));
+            }
+        }
+        let Some((segment, largest)) = best else { return Ok(None) };
         if largest.timestamp.0 < 0 {
             return Ok(None);
         }
@@ -98,6 +106,25 @@ impl LogReader {
         }
         Ok(None)
     }
+}
+
+/// The largest timestamp of the batches below `end`: by the index up to its last entry there, then batch by batch.
+fn largest_below(segment: &Segment, end: Offset) -> Result<Largest, Fault> {
+    let offset = |relative: u32| segment.base.plus(i64::from(relative));
+    let entry = segment.times.last_where(|entry| offset(entry.relative) < end).map_err(|error| segment.io(error))?;
+    let indexed = match entry {
+        Some((_, entry)) => {
+            segment.find(offset(entry.relative))?.filter(|found| found.batch.header.max_timestamp == entry.timestamp)
+        }
+        None => None,
+    };
+    let mut position = indexed.map_or(0, |found| found.position);
+    let mut largest = Largest::none(segment.base);
+    while let Some(found) = segment.batch_at(position)?.filter(|found| found.batch.end_offset() <= end) {
+        largest = later(largest, found.batch.header.max_timestamp, found.batch.last_offset());
+        position += found.batch.size;
+    }
+    Ok(largest)
 }
 
 /// Nothing before this position is as young as `timestamp` and at or behind `start`.
