@@ -5,9 +5,10 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use cairn_protocol::ids::{Offset, TopicId};
+use cairn_protocol::ids::{Offset, Timestamp, TopicId};
 use cairn_storage::dir::ReplaceError;
 use cairn_storage::disk::Disk;
+use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Rule};
 use cairn_storage::disk::memory::{Crash, MemoryDisk};
 use cairn_storage::log::{AppendError, CreateLogError, Log, LogConfig, OpenLogError};
 use common::{append, batch, name, open_dir, read_all, small, sync, topic_id};
@@ -147,5 +148,103 @@ fn a_full_disk_is_no_failed_disk() {
         assert_filled(&log, 0, end.0);
         memory.crash(Crash::LoseUnsynced);
         assert_filled(&open_dir(&disk).open_log(&name(), small()).unwrap(), 0, end.0);
+    }
+}
+
+#[test]
+fn a_first_segment_that_nobody_removed_is_missed() {
+    let (memory, disk) = memory();
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    fill(&mut log, 100);
+    sync(&mut log);
+    dir.write_checkpoint().unwrap();
+    memory.crash(Crash::KeepAll);
+    disk.remove_file(&Path::new(FOLDER).join("00000000000000000000.log")).unwrap();
+    let refused = open_dir(&disk).open_log(&name(), small());
+    assert!(matches!(refused, Err(OpenLogError::Corrupt { sound_end: Offset(0), .. })), "{refused:?}");
+}
+
+/// The machine stops right after a removal, or the removal finds a full disk: neither is taken for a loss.
+#[test]
+fn what_retention_removes_is_noted_before() {
+    for is_full in [false, true] {
+        let memory = MemoryDisk::new();
+        let faulty = FaultyDisk::new(Arc::new(memory.clone()));
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let dir = open_dir(&disk);
+        let retaining = LogConfig { retention_bytes: Some(1_000), ..small() };
+        let mut log = dir.create_log(&name(), topic_id(), retaining).unwrap();
+        fill(&mut log, 100);
+        sync(&mut log);
+        dir.write_checkpoint().unwrap();
+        let end = log.end_offset();
+        let removal = log.maintain(Timestamp(2000), end).unwrap().removal.expect("more than one segment");
+        if is_full {
+            faulty.inject(Rule::always(Call::Replace, Fault::Full).only("checkpoint"));
+        }
+        removal.run().unwrap();
+        assert!(dir.failure().is_none());
+        let first = Path::new(FOLDER).join("00000000000000000000.log");
+        assert_eq!(disk.read(&first, 1 << 20).is_ok(), is_full, "nothing goes that is not noted");
+        let start = log.start_offset();
+        memory.crash(Crash::LoseUnsynced);
+        let disk: Arc<dyn Disk> = Arc::new(memory);
+        let log = open_dir(&disk).open_log(&name(), small()).unwrap();
+        assert_eq!(log.start_offset(), if is_full { Offset(0) } else { start });
+        assert_filled(&log, log.start_offset().0, 100);
+    }
+}
+
+#[test]
+fn an_idle_directory_writes_no_checkpoint() {
+    let faulty = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    let writes = || {
+        let before = faulty.calls(Call::Replace);
+        dir.write_changed_checkpoint().unwrap();
+        faulty.calls(Call::Replace) - before
+    };
+    assert_eq!((writes(), writes()), (1, 0));
+    fill(&mut log, 1);
+    assert_eq!(writes(), 0, "nothing more is durable");
+    sync(&mut log);
+    assert_eq!((writes(), writes()), (1, 0));
+}
+
+#[test]
+fn a_snapshot_from_behind_the_end_does_not_come_back() {
+    let (memory, disk) = memory();
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    fill(&mut log, 10);
+    log.close().unwrap();
+    dir.close().unwrap();
+    let stale = Path::new(FOLDER).join("00000000000000000500.snapshot");
+    disk.replace(&stale, b"anything").unwrap();
+    let _log = open_dir(&disk).open_log(&name(), small()).unwrap();
+    memory.crash(Crash::LoseUnsynced);
+    assert!(disk.read(&stale, 100).is_err());
+}
+
+#[test]
+fn the_largest_timestamp_is_looked_for_below_an_end() {
+    let (_, disk) = memory();
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    // Up and down, so that the largest lies anywhere, with equal ones.
+    let times: Vec<i64> = (0..200).map(|number| 1000 + number * 37 % 101 + number / 3).collect();
+    for time in &times {
+        append(&mut log, &batch(&[b"a value of some bytes"], *time), 1, 1000).unwrap();
+    }
+    let reader = log.reader();
+    assert_eq!(reader.max_timestamp(Offset(0)).unwrap(), None);
+    for end in 1..=times.len() {
+        let largest = times[..end].iter().max().unwrap();
+        let first = times.iter().position(|time| time == largest).unwrap();
+        let found = reader.max_timestamp(Offset(i64::try_from(end).unwrap())).unwrap().unwrap();
+        assert_eq!((found.timestamp.0, found.offset.0), (*largest, i64::try_from(first).unwrap()), "below {end}");
     }
 }

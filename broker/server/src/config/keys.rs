@@ -180,8 +180,9 @@ keys! {
     log_flush_interval_messages: i64 = "log.flush.interval.messages", "9223372036854775807", "", Number(1..=i64::MAX);
     /// The time after which what was appended is made durable in the background. Empty: 100 ms.
     log_flush_interval_ms: Option<i64> = "log.flush.interval.ms", "", "ms", Optional(Millis(1..=i64::MAX));
-    /// How often it is noted up to where partitions are durable, so that recovery begins there.
-    log_flush_offset_checkpoint_interval_ms: i64 = "log.flush.offset.checkpoint.interval.ms", "60000", "ms", Millis(1..=i64::MAX / 2_000_000);
+    /// How often it is noted up to where partitions are durable, so that recovery begins there, and
+    /// takes damage below for damage and not for a torn end. Nothing is written where nothing has changed.
+    log_flush_offset_checkpoint_interval_ms: i64 = "log.flush.offset.checkpoint.interval.ms", "1000", "ms", Millis(1..=i64::MAX / 2_000_000);
     /// Whether a record's time is its producer's or the broker's.
     log_message_timestamp_type: TimestampType = "log.message.timestamp.type", "CreateTime", "", TIMESTAMP_TYPE;
     /// How far a record's time may lie behind the broker's.

@@ -134,7 +134,7 @@ impl Partitions {
 
     /// Notes up to where partitions are durable. Blocks.
     pub(crate) fn write_checkpoint(&self) {
-        if let Err(error) = self.checkpoint() {
+        if let Err(error) = self.with_dir(DataDir::write_changed_checkpoint) {
             tracing::error!(%error, "checkpoint not written");
         }
     }

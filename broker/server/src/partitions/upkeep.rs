@@ -194,15 +194,18 @@ fn ticker(every: Duration) -> tokio::time::Interval {
 
 /// One look through all partitions. Blocks.
 fn maintain(partitions: &Partitions) {
+    let mut removals = Vec::new();
     for partition in partitions.all() {
-        let removal = match partition.maintain(clock::now()) {
-            Ok(Some(removal)) => removal,
-            Ok(None) => continue,
+        match partition.maintain(clock::now()) {
+            Ok(removal) => removals.extend(removal.map(|removal| (partition, removal))),
             Err(offline) => {
                 tracing::error!(%offline, "retention stops");
                 return;
             }
-        };
+        }
+    }
+    // Only now: the first notes the new starts of all.
+    for (partition, removal) in removals {
         let (segments, bytes) = (removal.segment_count(), removal.bytes());
         let (topic, index) = (&*partition.topic, partition.index.0);
         match removal.run() {

@@ -251,6 +251,14 @@ impl DataDir {
         self.state.write_checkpoint()
     }
 
+    /// The same where anything has changed since the last checkpoint; else it costs a look at each log's marks, and no write.
+    ///
+    /// # Errors
+    /// As [`Self::write_checkpoint`].
+    pub fn write_changed_checkpoint(&self) -> Result<(), ReplaceError> {
+        self.state.write_changed_checkpoint()
+    }
+
     /// How full the disk was when last looked at.
     #[must_use]
     pub fn space(&self) -> SpaceState {

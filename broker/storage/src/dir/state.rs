@@ -98,6 +98,15 @@ pub(crate) enum Known {
     Live(Arc<Marks>),
 }
 
+impl Known {
+    fn marks(&self) -> LogMarks {
+        match self {
+            Self::Stored(marks) => *marks,
+            Self::Live(marks) => marks.load(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct DirState {
     pub(crate) disk: Arc<dyn Disk>,
@@ -112,8 +121,8 @@ pub(crate) struct DirState {
     spent: AtomicU64,
     logs: Mutex<BTreeMap<String, Known>>,
     open_logs: AtomicUsize,
-    /// Only one checkpoint is written at a time. Holds the sequence number of the last one.
-    checkpoint: Mutex<u64>,
+    /// Only one checkpoint is written at a time. Holds the last one.
+    checkpoint: Mutex<Checkpoint>,
 }
 
 impl DirState {
@@ -125,7 +134,7 @@ impl DirState {
         reserve: u64,
         checkpoint: Checkpoint,
     ) -> Self {
-        let logs = checkpoint.logs.into_iter().map(|(folder, marks)| (folder, Known::Stored(marks))).collect();
+        let logs = checkpoint.logs.iter().map(|(folder, marks)| (folder.clone(), Known::Stored(*marks))).collect();
         Self {
             disk,
             root,
@@ -137,7 +146,7 @@ impl DirState {
             spent: AtomicU64::new(0),
             logs: Mutex::new(logs),
             open_logs: AtomicUsize::new(0),
-            checkpoint: Mutex::new(checkpoint.sequence),
+            checkpoint: Mutex::new(checkpoint),
         }
     }
 
@@ -221,10 +230,7 @@ impl DirState {
 
     /// What the checkpoint says of the log of this topic in a folder.
     pub(crate) fn marks_of(&self, folder: &str, topic_id: TopicId) -> Option<LogMarks> {
-        let marks = match self.logs.lock().get(folder)? {
-            Known::Stored(marks) => *marks,
-            Known::Live(marks) => marks.load(),
-        };
+        let marks = self.logs.lock().get(folder)?.marks();
         marks.are_of(topic_id).then_some(marks)
     }
 
@@ -273,24 +279,38 @@ impl DirState {
 
     /// The number of the last checkpoint.
     pub(crate) fn checkpoint_sequence(&self) -> u64 {
-        *self.checkpoint.lock()
+        self.checkpoint.lock().sequence
     }
 
     /// Makes the marks of all logs durable. What they say on disk afterwards is at least as new as before the call.
     pub(crate) fn write_checkpoint(&self) -> Result<(), ReplaceError> {
         self.check()?;
-        let mut sequence = self.checkpoint.lock();
-        let logs: BTreeMap<String, LogMarks> = {
-            let marks = |known: &Known| match known {
-                Known::Stored(marks) => *marks,
-                Known::Live(marks) => marks.load(),
-            };
-            self.logs.lock().iter().map(|(folder, known)| (folder.clone(), marks(known))).collect()
+        self.write_checkpoint_after(&mut self.checkpoint.lock())
+    }
+
+    /// The same, but nothing is written where the last checkpoint says the same already.
+    pub(crate) fn write_changed_checkpoint(&self) -> Result<(), ReplaceError> {
+        self.check()?;
+        let mut last = self.checkpoint.lock();
+        let is_same = {
+            let logs = self.logs.lock();
+            let now = logs.iter().map(|(folder, known)| (folder, known.marks()));
+            now.eq(last.logs.iter().map(|(folder, marks)| (folder, *marks)))
         };
-        let checkpoint = Checkpoint { sequence: *sequence + 1, logs };
-        let path = checkpoint_path(&self.root);
-        self.replace(&path, &checkpoint.encode())?;
-        *sequence = checkpoint.sequence;
+        if is_same { Ok(()) } else { self.write_checkpoint_after(&mut last) }
+    }
+
+    /// Whether the checkpoint on disk has this log begin at `start`, or behind it.
+    pub(crate) fn is_start_noted(&self, folder: &str, topic_id: TopicId, start: Offset) -> bool {
+        let last = self.checkpoint.lock();
+        last.logs.get(folder).is_some_and(|marks| marks.topic_id == topic_id && marks.start_offset >= start)
+    }
+
+    fn write_checkpoint_after(&self, last: &mut Checkpoint) -> Result<(), ReplaceError> {
+        let logs = self.logs.lock().iter().map(|(folder, known)| (folder.clone(), known.marks())).collect();
+        let checkpoint = Checkpoint { sequence: last.sequence + 1, logs };
+        self.replace(&checkpoint_path(&self.root), &checkpoint.encode())?;
+        *last = checkpoint;
         Ok(())
     }
 }

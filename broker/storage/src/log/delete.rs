@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cairn_protocol::ids::{Offset, Timestamp};
+use cairn_protocol::ids::{Offset, Timestamp, TopicId};
 
 use super::epochs::{EpochHistory, Trimmed};
 use super::error::{AppendError, DeleteRecordsError};
@@ -18,7 +18,7 @@ use super::segment::{Fault, Segment};
 use super::sync::Gate;
 use super::{Folder, Log};
 use crate::dir::checkpoint::OffsetOrder;
-use crate::dir::state::{DirOffline, DirState};
+use crate::dir::state::{DirOffline, DirState, ReplaceError};
 use crate::num::as_millis;
 
 /// What [`Log::maintain`] did.
@@ -36,8 +36,12 @@ pub struct Maintained {
 pub struct Removal {
     dir: Arc<DirState>,
     folder: Folder,
+    folder_name: String,
+    topic_id: TopicId,
     gate: Arc<Gate>,
     generation: u64,
+    /// Where the log begins without them.
+    start: Offset,
     segments: Vec<Offset>,
     /// Bytes of the segments.
     bytes: u64,
@@ -62,6 +66,10 @@ impl Removal {
     /// # Errors
     /// When the disk fails: the data directory is offline.
     pub fn run(self) -> Result<(), DirOffline> {
+        if self.note_start()? == Noted::Not {
+            tracing::warn!(folder = %self.folder_name, "segments stay until the next start: no space to note that they go");
+            return Ok(());
+        }
         for base in &self.segments {
             let generation = self.gate.lock();
             if *generation != self.generation {
@@ -73,6 +81,45 @@ impl Removal {
             self.dir.heed("sync a folder", self.dir.disk.sync_dir(self.folder.path()))?;
         }
         Ok(())
+    }
+}
+
+/// Whether the log's new start is on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Noted {
+    Durably,
+    Not,
+}
+
+impl Removal {
+    /// Makes the new start durable before anything goes: recovery takes a first segment that is missing for a loss. One
+    /// checkpoint does for all logs that have something to remove at the time.
+    fn note_start(&self) -> Result<Noted, DirOffline> {
+        if self.dir.is_start_noted(&self.folder_name, self.topic_id, self.start) {
+            return Ok(Noted::Durably);
+        }
+        match self.dir.write_checkpoint() {
+            Ok(()) => return Ok(Noted::Durably),
+            Err(ReplaceError::Offline(offline)) => return Err(offline),
+            Err(ReplaceError::DiskFull) => {}
+        }
+        // Recovery can make indexes anew: without those of the segments that go there may be room enough.
+        {
+            let generation = self.gate.lock();
+            if *generation != self.generation {
+                return Ok(Noted::Not);
+            }
+            for base in &self.segments {
+                for path in [self.folder.offset_index(*base), self.folder.time_index(*base)] {
+                    self.dir.heed("remove an index", remove_if_there(&self.dir, &path))?;
+                }
+            }
+        }
+        match self.dir.write_checkpoint() {
+            Ok(()) => Ok(Noted::Durably),
+            Err(ReplaceError::Offline(offline)) => Err(offline),
+            Err(ReplaceError::DiskFull) => Ok(Noted::Not),
+        }
     }
 }
 
@@ -247,6 +294,9 @@ impl Log {
         Some(Removal {
             dir: Arc::clone(&self.dir),
             folder: self.folder.clone(),
+            folder_name: self.name.to_string(),
+            topic_id: self.topic_id,
+            start,
             gate: Arc::clone(&self.unsynced.gate),
             generation: self.unsynced.generation,
             segments: gone.iter().map(|segment| segment.base).collect(),

@@ -203,6 +203,7 @@ impl Recovery<'_> {
 
         self.clear_leftovers()?;
         self.drop_deleted(marks.start_offset)?;
+        self.check_front(marks)?;
         let stored_epochs = self.read_epochs();
         // What began at or behind the recovery point may be of batches that a crash has taken: the scan tells anew.
         let mut epochs = stored_epochs.clone().unwrap_or_default();
@@ -256,6 +257,27 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// What is removed on purpose is noted before: a log that begins behind its start has lost what was synced there.
+    fn check_front(&self, marks: LogMarks) -> Result<(), OpenLogError> {
+        let Some(first) = self.files.segments.keys().next().copied() else { return Ok(()) };
+        // A reset goes back to where nothing is durable.
+        if first <= marks.start_offset || marks.recovery_point <= marks.start_offset {
+            return Ok(());
+        }
+        Err(self.nothing_at_start(marks))
+    }
+
+    fn nothing_at_start(&self, marks: LogMarks) -> OpenLogError {
+        OpenLogError::Corrupt {
+            folder: self.foundation.folder_name.clone(),
+            sound_end: marks.start_offset,
+            recovery_point: marks.recovery_point,
+            segment: marks.start_offset,
+            position: 0,
+            source: None,
+        }
+    }
+
     fn read_epochs(&self) -> Option<EpochHistory> {
         let path = self.foundation.folder.epochs();
         let bytes = self.foundation.dir.disk.read(&path, EPOCHS_FILE_MAX_BYTES).ok()?;
@@ -304,14 +326,7 @@ impl Recovery<'_> {
             break;
         }
         if scanned.is_empty() && marks.recovery_point > marks.start_offset {
-            return Err(OpenLogError::Corrupt {
-                folder: self.foundation.folder_name.clone(),
-                sound_end: marks.start_offset,
-                recovery_point: marks.recovery_point,
-                segment: marks.start_offset,
-                position: 0,
-                source: None,
-            });
+            return Err(self.nothing_at_start(marks));
         }
         Ok(if scanned.is_empty() { None } else { Some(scanned) })
     }
@@ -468,6 +483,10 @@ impl Recovery<'_> {
         let usable = |at: &Offset| *at <= end && !segments.is_empty();
         for stale in self.files.snapshots.iter().filter(|at| !usable(at)) {
             self.heed("remove a producer snapshot", remove_if_there(dir, &folder.snapshot(*stale)))?;
+        }
+        // One that came back after a crash would be believed once the log has grown past it again.
+        if !self.files.snapshots.iter().all(usable) {
+            self.heed("sync a folder", dir.disk.sync_dir(folder.path()))?;
         }
         Ok(self.files.snapshots.iter().copied().filter(usable).collect())
     }
