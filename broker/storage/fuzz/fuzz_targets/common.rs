@@ -99,7 +99,7 @@ pub fn with_file(file: &str, bytes: &[u8]) {
     for time in [0, 1003, i64::MAX] {
         let _found = reader.offset_for_time(Timestamp(time), log.end_offset());
     }
-    let _newest = reader.max_timestamp();
+    let _newest = reader.max_timestamp(reader.end_offset());
     let end = log.end_offset();
     append(&mut log, 100);
     if let Some(job) = log.begin_sync() {
