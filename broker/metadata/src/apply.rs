@@ -14,12 +14,14 @@ use cairn_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, Top
 use crate::broker::{Broker, BrokerEpoch};
 use crate::command::{
     Answer, Command, ConfigChange, NewBroker, NewTopic, PARTITIONS_PER_COMMAND_MAX, PARTITIONS_PER_TOPIC_MAX,
-    PRODUCER_ID_BLOCK, ProducerIdBlock, REPLICAS_MAX,
+    PRODUCER_ID_BLOCK, ProducerIdBlock, QuotaChange, REPLICAS_MAX,
 };
 use crate::delta::{Change, Delta};
 use crate::image::Image;
 use crate::names;
+use crate::quotas::{QuotaEntity, Quotas};
 use crate::rejected::Rejected;
+use crate::resource::ConfigResource;
 use crate::topic::{Partition, PartitionEpoch, Topic};
 
 /// What an accepted command led to.
@@ -51,6 +53,8 @@ impl Image {
             }
             Command::SetTopicConfigs { id, changes } => fold.set_topic_configs(*id, changes),
             Command::AllocateProducerIds { broker, epoch } => fold.allocate_producer_ids(*broker, *epoch),
+            Command::SetConfigs { resource, changes } => Ok(fold.set_configs(resource, changes)),
+            Command::SetClientQuotas { entity, changes } => Ok(fold.set_client_quotas(entity, changes)),
         }?;
         let mut image = fold.image;
         if !fold.changes.is_empty() {
@@ -200,13 +204,7 @@ impl Fold {
 
     fn set_topic_configs(&mut self, id: TopicId, changes: &[ConfigChange]) -> Result<Answer, Rejected> {
         let topic = self.topic(id)?;
-        let mut configs = BTreeMap::clone(&topic.configs);
-        for change in changes {
-            match &change.value {
-                Some(value) => configs.insert(change.name.clone(), value.clone()),
-                None => configs.remove(&change.name),
-            };
-        }
+        let configs = changed(&topic.configs, changes.iter().map(|change| (&change.name, change.value.as_ref())));
         if configs == *topic.configs {
             return Ok(Answer::Done);
         }
@@ -222,6 +220,35 @@ impl Fold {
         self.image.next_producer_id = ProducerId(next);
         self.changes.push(Change::ProducerIdsAllocated);
         Ok(Answer::ProducerIds(ProducerIdBlock { first, len: PRODUCER_ID_BLOCK }))
+    }
+
+    fn set_configs(&mut self, resource: &ConfigResource, changes: &[ConfigChange]) -> Answer {
+        let before = self.image.configs(resource);
+        let after = changed(before, changes.iter().map(|change| (&change.name, change.value.as_ref())));
+        if after != *before {
+            let all = Arc::make_mut(&mut self.image.configs);
+            match after.is_empty() {
+                true => all.remove(resource),
+                false => all.insert(resource.clone(), after),
+            };
+            self.changes.push(Change::ConfigsChanged(resource.clone()));
+        }
+        Answer::Done
+    }
+
+    fn set_client_quotas(&mut self, entity: &QuotaEntity, changes: &[QuotaChange]) -> Answer {
+        let none = Quotas::new();
+        let before = self.image.quotas.get(entity).unwrap_or(&none);
+        let after = changed(before, changes.iter().map(|change| (&change.name, change.value.as_ref())));
+        if after != *before {
+            let all = Arc::make_mut(&mut self.image.quotas);
+            match after.is_empty() {
+                true => all.remove(entity),
+                false => all.insert(entity.clone(), after),
+            };
+            self.changes.push(Change::QuotasChanged(entity.clone()));
+        }
+        Answer::Done
     }
 
     fn topic(&self, id: TopicId) -> Result<Arc<Topic>, Rejected> {
@@ -298,6 +325,21 @@ impl Fold {
             self.image.insert_topic(Arc::new(Topic { partitions, ..Topic::clone(&topic) }));
         }
     }
+}
+
+/// What is left of `before` when each change was made: a value is set, none is removed.
+fn changed<'a, V: Clone + 'a>(
+    before: &BTreeMap<Box<str>, V>,
+    changes: impl Iterator<Item = (&'a Box<str>, Option<&'a V>)>,
+) -> BTreeMap<Box<str>, V> {
+    let mut after = before.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => after.insert(name.clone(), value.clone()),
+            None => after.remove(name),
+        };
+    }
+    after
 }
 
 fn next_leader_epoch(partition: &Partition) -> LeaderEpoch {

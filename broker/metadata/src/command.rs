@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broker::{BrokerEpoch, Endpoint};
+use crate::quotas::{QuotaEntity, QuotaValue};
+use crate::resource::ConfigResource;
 
 /// The most partitions that one command may make.
 pub const PARTITIONS_PER_COMMAND_MAX: usize = 10_000;
@@ -80,6 +82,20 @@ pub enum Command {
         /// Its incarnation.
         epoch: BrokerEpoch,
     },
+    /// Sets and deletes configs of what is no topic; the others stay.
+    SetConfigs {
+        /// Whose configs.
+        resource: ConfigResource,
+        /// What changes.
+        changes: Vec<ConfigChange>,
+    },
+    /// Sets and removes quotas of clients; the others stay.
+    SetClientQuotas {
+        /// Which clients.
+        entity: QuotaEntity,
+        /// What changes.
+        changes: Vec<QuotaChange>,
+    },
 }
 
 /// A broker that registers.
@@ -121,6 +137,15 @@ pub struct ConfigChange {
     pub name: Box<str>,
     /// Its value, already checked by [`crate::configs`]; none deletes it.
     pub value: Option<Box<str>>,
+}
+
+/// A change of one quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaChange {
+    /// Kafka's name of it.
+    pub name: Box<str>,
+    /// The limit; none removes it.
+    pub value: Option<QuotaValue>,
 }
 
 /// What the proposer of an accepted command hears.
@@ -228,12 +253,40 @@ mod tests {
             Command::CreatePartitions { id, expected: 1, assignments: Vec::new() },
             Command::SetTopicConfigs { id, changes: Vec::new() },
             Command::AllocateProducerIds { broker, epoch },
+            Command::SetConfigs { resource: ConfigResource::Brokers, changes: Vec::new() },
+            Command::SetClientQuotas { entity: QuotaEntity::default(), changes: Vec::new() },
         ];
         for (index, command) in all.into_iter().enumerate() {
             let bytes = command.encode();
             assert_eq!(usize::from(bytes[1]), index, "{command:?}");
             assert_eq!(Command::decode(&bytes), Ok(command));
         }
+    }
+
+    #[test]
+    fn golden_bytes_of_configs_and_quotas() {
+        let changes = vec![ConfigChange { name: "k".into(), value: Some("v".into()) }];
+        let set = Command::SetConfigs { resource: ConfigResource::Broker(broker_2()), changes };
+        assert_eq!(set.encode(), [1, 9, 1, 4, 1, 1, b'k', 1, 1, b'v']);
+        let entity = QuotaEntity::from_iter([("user".into(), None), ("client-id".into(), Some("c".into()))]);
+        let changes = vec![QuotaChange { name: "q".into(), value: QuotaValue::new(1.5) }];
+        let mut expected = vec![1, 10, 2, 9];
+        expected.extend_from_slice(b"client-id");
+        expected.extend_from_slice(&[1, 1, b'c', 4]);
+        expected.extend_from_slice(b"user");
+        // 1.5 is 0x3ff8 and zeros: as bits in a varint.
+        expected.extend_from_slice(&[0, 1, 1, b'q', 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0xfc, 0x3f]);
+        let set = Command::SetClientQuotas { entity, changes };
+        assert_eq!(set.encode(), expected);
+        assert_eq!(Command::decode(&expected), Ok(set));
+        // No number is no limit.
+        let nan =
+            [&[1, 10, 0, 1, 1, b'q', 1][..], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0xfc, 0xff, 0x01]].concat();
+        assert_eq!(Command::decode(&nan), Err(CommandDecodeError::Malformed));
+    }
+
+    fn broker_2() -> BrokerId {
+        BrokerId(2)
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! Must not know: how it came about.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
 
 use crate::image::Image;
+use crate::quotas::QuotaEntity;
+use crate::resource::ConfigResource;
 use crate::topic::Topic;
 
 /// The difference between two images, in the order in which it has to be carried out.
@@ -68,6 +71,10 @@ pub enum Change {
     BrokerChanged(BrokerId),
     /// Producer ids were given out.
     ProducerIdsAllocated,
+    /// Configs of what is no topic.
+    ConfigsChanged(ConfigResource),
+    /// Quotas of clients.
+    QuotasChanged(QuotaEntity),
 }
 
 impl Delta {
@@ -103,8 +110,19 @@ impl Delta {
         if old.next_producer_id() != new.next_producer_id() {
             changes.push(Change::ProducerIdsAllocated);
         }
+        changes.extend(differing(&old.configs, &new.configs).map(|of| Change::ConfigsChanged(of.clone())));
+        changes.extend(differing(&old.quotas, &new.quotas).map(|of| Change::QuotasChanged(of.clone())));
         Self { version: new.version(), changes }
     }
+}
+
+/// The keys whose values differ, or that only one of the two has, in order.
+fn differing<'a, K: Ord, V: PartialEq>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    let keys: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+    keys.into_iter().filter(|key| old.get(key) != new.get(key))
 }
 
 fn push_topic_changes(changes: &mut Vec<Change>, before: &Topic, topic: &Topic) {

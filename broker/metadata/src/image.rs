@@ -10,8 +10,11 @@ use cairn_protocol::ids::{BrokerId, ProducerId, TopicId};
 use uuid::Uuid;
 
 use crate::broker::Broker;
+use crate::configs::ConfigMap;
 use crate::map::SharedMap;
 use crate::names;
+use crate::quotas::{QuotaEntity, Quotas};
+use crate::resource::ConfigResource;
 use crate::topic::Topic;
 
 /// The cluster's identity, in Kafka's spelling: 22 characters of URL-safe base64.
@@ -37,6 +40,10 @@ pub struct Image {
     pub(crate) brokers: Arc<BTreeMap<BrokerId, Broker>>,
     pub(crate) next_producer_id: ProducerId,
     pub(crate) features: Arc<BTreeMap<Box<str>, i16>>,
+    /// None of them empty.
+    pub(crate) configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
+    /// None of them empty.
+    pub(crate) quotas: Arc<BTreeMap<QuotaEntity, Quotas>>,
     pub(crate) partition_count: usize,
 }
 
@@ -109,6 +116,24 @@ impl Image {
     /// The finalized features and their levels.
     pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
         self.features.iter().map(|(name, level)| (&**name, *level))
+    }
+
+    /// The configs that were set on what is no topic.
+    #[must_use]
+    pub fn configs(&self, resource: &ConfigResource) -> &ConfigMap {
+        static NONE: ConfigMap = ConfigMap::new();
+        self.configs.get(resource).unwrap_or(&NONE)
+    }
+
+    /// All that have configs set, beside topics.
+    pub fn config_resources(&self) -> impl Iterator<Item = &ConfigResource> {
+        self.configs.keys()
+    }
+
+    /// All quotas, each entity with at least one.
+    #[must_use]
+    pub fn quotas(&self) -> &BTreeMap<QuotaEntity, Quotas> {
+        &self.quotas
     }
 
     pub(crate) fn insert_topic(&mut self, topic: Arc<Topic>) {

@@ -11,6 +11,8 @@ pub mod names;
 mod map;
 
 mod broker;
+mod quotas;
+mod resource;
 mod topic;
 
 mod image;
@@ -28,11 +30,13 @@ pub use apply::Applied;
 pub use broker::{Broker, BrokerEpoch, Endpoint, SecurityProtocol};
 pub use command::{
     Answer, Command, CommandDecodeError, ConfigChange, NewBroker, NewTopic, PARTITIONS_PER_COMMAND_MAX,
-    PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK, ProducerIdBlock, REPLICAS_MAX,
+    PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK, ProducerIdBlock, QuotaChange, REPLICAS_MAX,
 };
 pub use delta::{Change, Delta};
 pub use image::{ClusterId, Image};
 pub use map::SharedMap;
+pub use quotas::{NotFinite, QuotaEntity, QuotaValue, Quotas};
 pub use rejected::Rejected;
+pub use resource::ConfigResource;
 pub use snapshot::SnapshotDecodeError;
 pub use topic::{Partition, PartitionEpoch, Topic};

@@ -4,7 +4,7 @@
 //!   0         1
 //!   | version | postcard of the image ... |
 //! ```
-//! Version 1. Topics are sorted by name, so that equal images have equal bytes. Whoever stores the bytes adds a checksum.
+//! Version 2: that of version 1, and configs and quotas behind it. Topics are sorted by name, so that equal images have equal bytes. Whoever stores the bytes adds a checksum.
 //!
 //! Must not know: files.
 
@@ -12,15 +12,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cairn_protocol::ids::{ProducerId, TopicId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broker::Broker;
+use crate::configs::ConfigMap;
 use crate::image::Image;
 use crate::names;
+use crate::quotas::{QuotaEntity, Quotas};
+use crate::resource::ConfigResource;
 use crate::topic::{Partition, Topic};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The image had neither configs nor quotas.
+const VERSION_1: u8 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct ImageV1 {
@@ -30,6 +36,13 @@ struct ImageV1 {
     features: BTreeMap<Box<str>, i16>,
     brokers: Vec<Broker>,
     topics: Vec<TopicV1>,
+}
+
+/// What stands behind it since version 2.
+#[derive(Default, Serialize, Deserialize)]
+struct BehindV1 {
+    configs: BTreeMap<ConfigResource, ConfigMap>,
+    quotas: BTreeMap<QuotaEntity, Quotas>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,25 +84,29 @@ impl Image {
             brokers: self.brokers().cloned().collect(),
             topics: topics.into_iter().map(|topic| TopicV1::from(&**topic)).collect(),
         };
-        postcard::to_extend(&body, vec![VERSION]).expect("an image encodes into memory")
+        let behind = BehindV1 { configs: BTreeMap::clone(&self.configs), quotas: BTreeMap::clone(&self.quotas) };
+        postcard::to_extend(&(body, behind), vec![VERSION]).expect("an image encodes into memory")
     }
 
     /// Reads what [`Self::encode`] made, of this version or an older one. Bytes left over are refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotDecodeError> {
-        let body: ImageV1 = match bytes {
+        let (body, behind): (ImageV1, BehindV1) = match bytes {
             [] => return Err(SnapshotDecodeError::Empty),
-            [VERSION, body @ ..] => match postcard::take_from_bytes(body) {
-                Ok((body, [])) => body,
-                _ => return Err(SnapshotDecodeError::Malformed),
-            },
+            [VERSION, body @ ..] => whole(body)?,
+            [VERSION_1, body @ ..] => (whole(body)?, BehindV1::default()),
             [version, ..] => return Err(SnapshotDecodeError::Version(*version)),
         };
+        if behind.configs.values().any(BTreeMap::is_empty) || behind.quotas.values().any(BTreeMap::is_empty) {
+            return Err(SnapshotDecodeError::Inconsistent("configs or quotas are there that are none"));
+        }
         let mut image = Self {
             version: body.version,
             cluster_id: body.cluster_id,
             brokers: Arc::new(body.brokers.into_iter().map(|broker| (broker.id, broker)).collect()),
             next_producer_id: body.next_producer_id,
             features: Arc::new(body.features),
+            configs: Arc::new(behind.configs),
+            quotas: Arc::new(behind.quotas),
             ..Self::default()
         };
         for topic in body.topics {
@@ -116,6 +133,14 @@ impl Image {
             configs: Arc::new(topic.configs),
         }));
         Ok(())
+    }
+}
+
+/// What the bytes are, with none left over.
+fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SnapshotDecodeError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(SnapshotDecodeError::Malformed),
     }
 }
 

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::command::CommandDecodeError;
+use crate::quotas::QuotaValue;
 use crate::snapshot::SnapshotDecodeError;
 
 const B1: BrokerId = BrokerId(1);
@@ -249,13 +250,49 @@ fn leadership_goes_to_the_next_in_sync_replica_that_serves() {
 }
 
 #[test]
+fn brokers_have_configs_and_clients_quotas() {
+    let mut cluster = Cluster::default();
+    let set = |resource: ConfigResource, name: &'static str, value: Option<&str>| Command::SetConfigs {
+        resource,
+        changes: vec![config_change((name, value.map(str::to_owned)))],
+    };
+    let all = cluster.ok(&set(ConfigResource::Brokers, "k", Some("1")));
+    assert_eq!(all.delta.changes, [Change::ConfigsChanged(ConfigResource::Brokers)]);
+    cluster.ok(&set(ConfigResource::Broker(B2), "k", Some("2")));
+    let of = |cluster: &Cluster, resource| cluster.image.configs(&resource).get("k").map(|value| value.to_string());
+    assert_eq!(of(&cluster, ConfigResource::Brokers).as_deref(), Some("1"));
+    assert_eq!(of(&cluster, ConfigResource::Broker(B2)).as_deref(), Some("2"));
+    assert_eq!(of(&cluster, ConfigResource::Broker(B1)), None);
+    assert!(cluster.ok(&set(ConfigResource::Broker(B1), "k", None)).delta.changes.is_empty(), "nothing to delete");
+    cluster.ok(&set(ConfigResource::Brokers, "k", None));
+    assert_eq!(cluster.image.config_resources().collect::<Vec<_>>(), [&ConfigResource::Broker(B2)]);
+
+    let entity = QuotaEntity::from([("user".into(), None)]);
+    let limited = cluster.ok(&set_quota("user", None, "consumer_byte_rate", Some(0.5)));
+    assert_eq!(limited.delta.changes, [Change::QuotasChanged(entity.clone())]);
+    assert_eq!(cluster.image.quotas()[&entity]["consumer_byte_rate"].get(), 0.5);
+    assert_eq!(Image::decode(&cluster.image.encode()), Ok(cluster.image.clone()));
+    cluster.ok(&set_quota("user", None, "consumer_byte_rate", None));
+    assert!(cluster.image.quotas().is_empty());
+}
+
+#[test]
+fn a_snapshot_of_version_1_has_neither_configs_nor_quotas() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    cluster.ok(&create("a", 1, &[&[B1]]));
+    let bytes = cluster.image.encode();
+    let [2, body @ .., 0, 0] = &bytes[..] else { panic!("two empty maps at the end: {bytes:?}") };
+    assert_eq!(Image::decode(&[&[1], body].concat()), Ok(cluster.image));
+}
+
+#[test]
 fn snapshots_that_are_none_are_refused() {
     let mut cluster = Cluster::with_brokers(&[B1]);
     cluster.ok(&create("a", 1, &[&[B1]]));
     let bytes = cluster.image.encode();
     assert_eq!(Image::decode(&bytes).as_ref(), Ok(&cluster.image));
     assert_eq!(Image::decode(&[]), Err(SnapshotDecodeError::Empty));
-    assert_eq!(Image::decode(&[&[2], &bytes[1..]].concat()), Err(SnapshotDecodeError::Version(2)));
+    assert_eq!(Image::decode(&[&[3], &bytes[1..]].concat()), Err(SnapshotDecodeError::Version(3)));
     for cut in 1..bytes.len() {
         assert_eq!(Image::decode(&bytes[..cut]), Err(SnapshotDecodeError::Malformed), "{cut}");
     }
@@ -272,6 +309,16 @@ const NAMES: [&str; 6] = ["a", "a.b", "a_b", "x-1", "__consumer_offsets", "bad/n
 
 fn any_replicas() -> impl Strategy<Value = Vec<BrokerId>> {
     prop::collection::vec((1..=3i32).prop_map(BrokerId), 0..4)
+}
+
+fn config_change((name, value): (&str, Option<String>)) -> ConfigChange {
+    ConfigChange { name: name.into(), value: value.map(Into::into) }
+}
+
+fn set_quota(kind: &str, of: Option<&str>, name: &str, value: Option<f64>) -> Command {
+    let entity = QuotaEntity::from([(kind.into(), of.map(Into::into))]);
+    let value = value.map(|value| QuotaValue::new(value).expect("finite"));
+    Command::SetClientQuotas { entity, changes: vec![QuotaChange { name: name.into(), value }] }
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -294,13 +341,16 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::CreatePartitions { id, expected, assignments }
         }),
         3 => (topic(), prop::collection::vec(config(), 0..3)).prop_map(|(id, changes)| {
-            let change = |(name, value): (&str, Option<String>)| ConfigChange {
-                name: name.into(),
-                value: value.map(Into::into),
-            };
-            Command::SetTopicConfigs { id, changes: changes.into_iter().map(change).collect() }
+            Command::SetTopicConfigs { id, changes: changes.into_iter().map(config_change).collect() }
         }),
         1 => (broker(), epoch()).prop_map(|(broker, epoch)| Command::AllocateProducerIds { broker, epoch }),
+        2 => (prop::option::of(broker()), prop::collection::vec(config(), 0..3)).prop_map(|(broker, changes)| {
+            let resource = broker.map_or(ConfigResource::Brokers, ConfigResource::Broker);
+            Command::SetConfigs { resource, changes: changes.into_iter().map(config_change).collect() }
+        }),
+        2 => ("[ab]", prop::option::of("[ab]"), prop::option::of(0..3i32)).prop_map(|(kind, name, value)| {
+            set_quota(&kind, name.as_deref(), "q", value.map(f64::from))
+        }),
     ]
 }
 
@@ -407,8 +457,10 @@ proptest! {
 
     #[test]
     fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let versioned = [&[1][..], &bytes].concat();
         let _ = (Command::decode(&bytes), Image::decode(&bytes));
-        let _ = (Command::decode(&versioned), Image::decode(&versioned));
+        for version in [1, 2] {
+            let versioned = [&[version][..], &bytes].concat();
+            let _ = (Command::decode(&versioned), Image::decode(&versioned));
+        }
     }
 }

@@ -219,7 +219,11 @@ impl Partitions {
                 Change::TopicDeleted { id, name, .. } => self.on_deleted(*id, name),
                 Change::PartitionsChanged { id, partitions, .. } => self.on_changed(image, *id, partitions),
                 Change::TopicConfigsChanged { id, .. } => self.on_configs(image, *id),
-                Change::ClusterIdSet | Change::BrokerChanged(_) | Change::ProducerIdsAllocated => {}
+                Change::ClusterIdSet
+                | Change::BrokerChanged(_)
+                | Change::ProducerIdsAllocated
+                | Change::ConfigsChanged(_)
+                | Change::QuotasChanged(_) => {}
             }
         }
     }
