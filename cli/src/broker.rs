@@ -3,8 +3,8 @@
 //! Must not know: what a broker does.
 
 use anyhow::anyhow;
-use cairn_broker::Broker;
 use cairn_broker::config::{BrokerConfig, Sources};
+use cairn_broker::{Broker, Loggers};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::BrokerArgs;
@@ -12,26 +12,37 @@ use crate::exit::{Failure, Outcome};
 use crate::output::Output;
 use crate::signals::Ending;
 
-/// Logs to stderr, as `RUST_LOG` says or by this default.
-pub(crate) fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Logs to stderr, as `RUST_LOG` says or by this default; what comes back can change the levels.
+pub(crate) fn log_to_stderr(default: &str) -> Loggers {
+    let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| EnvFilter::try_new(text).is_ok());
+    let text = from_environment.as_deref().unwrap_or(default);
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(text))
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .with_filter_reloading();
+    let handle = logger.reload_handle();
+    let loggers = Loggers::new(text, move |filter| {
+        let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    });
     // A second call in one process, as tests may do, changes nothing.
-    let _ = logger.with_ansi(is_terminal).try_init();
+    let _ = logger.try_init();
+    loggers
 }
 
 /// Runs a broker until it is asked to end.
 pub(crate) fn run(args: &BrokerArgs) -> Outcome {
     // What the Raft library notes of each step is for its own developers.
-    log_to_stderr("info,openraft=warn");
+    let loggers = log_to_stderr("info,openraft=warn");
     let config = BrokerConfig::load(&sources(args)).map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("cairn")
         .build()
         .map_err(|error| Failure::Failed(anyhow!(error).context("cannot start a runtime")))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, loggers))
 }
 
 /// The file, then the environment, then `--set`, then the flags.
@@ -58,10 +69,10 @@ fn sources(args: &BrokerArgs) -> Sources {
     sources
 }
 
-async fn serve(config: BrokerConfig) -> Outcome {
+async fn serve(config: BrokerConfig, loggers: Loggers) -> Outcome {
     // Before the start: a signal in the middle of it is a wish to end, too.
     let mut ending = Ending::listen()?;
-    let broker = Broker::start(config).await.map_err(|error| {
+    let broker = Broker::start_with(config, loggers).await.map_err(|error| {
         let code = error.exit_code();
         let error = anyhow!(error);
         match code {

@@ -26,13 +26,14 @@ use crate::api;
 use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::cluster::{Cluster, ProposeError};
-use crate::config::{BrokerConfig, millis};
+use crate::config::{BrokerConfig, LiveConfig, millis};
 use crate::coordinator::Coordinator;
 use crate::dispatch::Dispatcher;
 use crate::fetch_sessions::FetchSessions;
+use crate::loggers::Loggers;
 use crate::net::{
-    BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo, RequestBudget,
-    SocketOptions, accept_loop, bind,
+    BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo, MostConnections,
+    RequestBudget, SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
 use crate::partitions::{Flusher, Partitions, Upkeep};
@@ -100,11 +101,20 @@ impl StartError {
 impl Broker {
     /// Starts a broker; when this returns, it serves.
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
-        Self::start_on(on_blocking_thread(real_disk).await?, config).await
+        Self::start_with(config, Loggers::fixed()).await
+    }
+
+    /// Starts a broker in a process whose log levels can be changed.
+    pub async fn start_with(config: BrokerConfig, loggers: Loggers) -> Result<Self, StartError> {
+        Self::start_whole(on_blocking_thread(real_disk).await?, config, loggers).await
     }
 
     /// Starts a broker on this disk, which may be one in memory, or one that fails as a test wants it.
     pub async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Self, StartError> {
+        Self::start_whole(disk, config, Loggers::fixed()).await
+    }
+
+    async fn start_whole(disk: Arc<dyn Disk>, config: BrokerConfig, loggers: Loggers) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::new(api::SERVED.iter().copied()));
         let health = Health::starting();
@@ -122,28 +132,29 @@ impl Broker {
         let quorum = NodeConfig::new(BrokerId(config.node_id), Uuid::new_v4(), clock::now);
         let metadata = MetadataNode::start(quorum, Arc::clone(&dir), disk).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
-        let partitions = Partitions::new(dir, Arc::clone(&flusher), config.clone());
         let image = metadata.image();
+        let config = Arc::new(LiveConfig::new(config, &image));
+        let partitions = Partitions::new(dir, Arc::clone(&flusher), Arc::clone(&config));
         let (opening, there) = (Arc::clone(&partitions), Arc::clone(&image));
         on_blocking_thread(move || opening.open_all(&there)).await;
         let cluster = Arc::new(Cluster::new(metadata, image));
         let node = Arc::new(Node {
-            id: BrokerId(config.node_id),
-            topic_defaults: config.topic_defaults(),
+            id: BrokerId(config.start().node_id),
             producer_ids: ProducerIds::default(),
             cluster: Arc::clone(&cluster),
             coordinator: Coordinator::new(Arc::clone(&partitions)),
-            fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
+            fetch_sessions: FetchSessions::new(config.start().max_incremental_fetch_session_cache_slots),
             partitions: Arc::clone(&partitions),
             metrics,
             config,
+            loggers,
         });
         let following = tokio::spawn(Arc::clone(&cluster).follow(cluster.updates(), Arc::clone(&partitions)));
         register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
         serve(&node, listeners, &stop, &tasks);
         health.set(Vec::new());
         let upkeep = Arc::new(Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health });
-        tasks.spawn(upkeep.run(node.config.clone(), stop.clone()));
+        tasks.spawn(upkeep.run(node.config.start().clone(), stop.clone()));
         tasks.spawn(expire_offsets(Arc::clone(&node), stop.clone()));
         stop_on_error.disarm();
         Ok(Self { node, addresses, stop, tasks, following })
@@ -158,7 +169,7 @@ impl Broker {
     /// The configuration that it was started with.
     #[must_use]
     pub fn config(&self) -> &BrokerConfig {
-        &self.node.config
+        self.node.config.start()
     }
 
     /// Stops: no further request begins, what has begun is answered, everything is made durable.
@@ -218,7 +229,7 @@ async fn register(node: &Node, storage_id: Uuid) -> Result<(), ProposeError> {
         id: node.id,
         incarnation: Uuid::new_v4(),
         endpoints: Vec::new(),
-        rack: node.config.broker_rack.as_deref().map(Into::into),
+        rack: node.config.start().broker_rack.as_deref().map(Into::into),
         storage_ids: vec![storage_id],
         boot_id: None,
         clean_shutdown: None,
@@ -233,8 +244,8 @@ async fn register(node: &Node, storage_id: Uuid) -> Result<(), ProposeError> {
 /// Forgets committed offsets that are too old, again and again until `stop`.
 async fn expire_offsets(node: Arc<Node>, stop: CancellationToken) {
     const MINUTE_MS: i64 = 60_000;
-    let retention_ms = i64::from(node.config.offsets_retention_minutes) * MINUTE_MS;
-    let every = millis(node.config.offsets_retention_check_interval_ms);
+    let retention_ms = i64::from(node.config.start().offsets_retention_minutes) * MINUTE_MS;
+    let every = millis(node.config.start().offsets_retention_check_interval_ms);
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
@@ -246,8 +257,12 @@ async fn expire_offsets(node: Arc<Node>, stop: CancellationToken) {
 
 /// Begins to accept connections.
 fn serve(node: &Arc<Node>, listeners: Vec<Bound>, stop: &CancellationToken, tasks: &TaskTracker) {
-    let config = &node.config;
-    let permits = ConnectionPermits::new(config.max_connections, config.max_connections_per_ip);
+    let live = Arc::clone(&node.config);
+    let permits = ConnectionPermits::new(move || {
+        let config = live.load();
+        MostConnections { all: config.max_connections, of_address: config.max_connections_per_ip }
+    });
+    let config = node.config.start();
     let serving = Serving {
         node: Arc::clone(node),
         dispatcher: Arc::new(Dispatcher::new(Arc::clone(node))),

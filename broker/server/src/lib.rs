@@ -8,6 +8,8 @@ pub mod config;
 mod broker;
 mod node;
 
+mod loggers;
+
 mod net;
 
 mod dispatch;
@@ -15,6 +17,7 @@ mod dispatch;
 mod api;
 mod coordinator;
 mod producer_ids;
+mod resources;
 mod topics;
 
 mod cluster;
@@ -27,5 +30,6 @@ mod clock;
 mod telemetry;
 
 pub use broker::{Addresses, Broker, StartError};
+pub use loggers::{LevelError, Loggers, ROOT};
 pub use net::BindError;
 pub use telemetry::HttpError;

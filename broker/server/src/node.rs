@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use cairn_metadata::Image;
-use cairn_metadata::configs::ConfigMap;
 use cairn_protocol::ids::BrokerId;
 
 use crate::cluster::Cluster;
-use crate::config::BrokerConfig;
+use crate::config::LiveConfig;
 use crate::coordinator::Coordinator;
 use crate::fetch_sessions::FetchSessions;
+use crate::loggers::Loggers;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::telemetry::Metrics;
@@ -20,9 +20,8 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) id: BrokerId,
-    pub(crate) config: BrokerConfig,
-    /// What the broker's configuration says for topics that say nothing themselves.
-    pub(crate) topic_defaults: ConfigMap,
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) loggers: Loggers,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) partitions: Arc<Partitions>,

@@ -51,7 +51,7 @@ fn offsets_configs(segment_bytes: i32) -> Vec<(Box<str>, Box<str>)> {
 
 /// Makes a topic that somebody asked for, as the broker's configuration says. That it exists by now is no error.
 pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<(), ErrorCode> {
-    let config = &node.config;
+    let config = node.config.start();
     let (partitions, replication_factor, configs) = if name == names::CONSUMER_OFFSETS_TOPIC {
         let segment_bytes = config.offsets_topic_segment_bytes;
         (config.offsets_topic_num_partitions, config.offsets_topic_replication_factor, offsets_configs(segment_bytes))

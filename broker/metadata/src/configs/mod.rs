@@ -12,7 +12,7 @@ mod settings;
 mod table;
 mod value;
 
-pub use described::{Described, Source, Synonymous, describe, describe_all};
+pub use described::{BrokerConfigs, Described, Source, Synonymous, describe, describe_all};
 pub use settings::{Durability, TimestampType, TopicSettings};
 pub use table::TOPIC_CONFIGS;
 pub use value::{Allowed, ConfigKind};

@@ -81,26 +81,40 @@ fn an_unknown_name_is_refused_with_a_suggestion() {
     assert_eq!(text("frobnicate"), "unknown topic config 'frobnicate'");
 }
 
+fn synonym(name: &'static str, value: &str, source: Source) -> Synonymous {
+    Synonymous { name, value: value.into(), source }
+}
+
 #[test]
 fn a_value_comes_from_the_topic_then_the_broker_then_the_default() {
     let key = find("retention.ms").expect("known");
-    let broker = map(&[("log.retention.hours", "2"), ("log.retention.minutes", "7")]);
+    let broker = BrokerConfigs {
+        dynamic: map(&[("log.retention.ms", "11")]),
+        dynamic_default: map(&[("log.retention.ms", "12")]),
+        given: map(&[("log.retention.hours", "2"), ("log.retention.minutes", "7")]),
+    };
     let topic = map(&[("retention.ms", "5")]);
     let described = describe(key, &topic, &broker);
-    let synonym = |name, value: &str, source| Synonymous { name, value: value.into(), source };
     assert_eq!((&*described.value, described.source), ("5", Source::Topic));
-    assert_eq!(
-        described.synonyms,
-        [
-            synonym("retention.ms", "5", Source::Topic),
-            synonym("log.retention.minutes", "420000", Source::StaticBroker),
-            synonym("log.retention.hours", "7200000", Source::StaticBroker),
-            synonym("log.retention.ms", "604800000", Source::Default),
-        ]
-    );
-    for (topic, broker) in [(&topic, &broker), (&map(&[]), &broker), (&topic, &map(&[])), (&map(&[]), &map(&[]))] {
+    let below = [
+        synonym("log.retention.minutes", "7", Source::StaticBroker),
+        synonym("log.retention.hours", "2", Source::StaticBroker),
+        synonym("log.retention.hours", "168", Source::Default),
+    ];
+    let above = [
+        synonym("retention.ms", "5", Source::Topic),
+        synonym("log.retention.ms", "11", Source::DynamicBroker),
+        synonym("log.retention.ms", "12", Source::DynamicDefaultBroker),
+    ];
+    assert_eq!(described.synonyms, [&above[..], &below[..]].concat());
+    let given = BrokerConfigs { given: broker.given.clone(), ..BrokerConfigs::default() };
+    let described = describe(key, &map(&[]), &given);
+    assert_eq!((&*described.value, described.source), ("420000", Source::StaticBroker));
+    assert_eq!(described.synonyms, below);
+    for (topic, broker) in [(&topic, &broker), (&map(&[]), &broker), (&topic, &given), (&map(&[]), &given)] {
         for described in describe_all(topic, broker) {
-            assert_eq!(described.value, effective(described.key, topic, broker), "{}", described.key.name);
+            let expected = effective(described.key, topic, &broker.in_force());
+            assert_eq!(described.value, expected, "{}", described.key.name);
         }
     }
     assert_eq!(&*effective(key, &map(&[]), &map(&[("log.retention.hours", "-1")])), "-1", "no limit in any unit");
@@ -109,6 +123,15 @@ fn a_value_comes_from_the_topic_then_the_broker_then_the_default() {
         Some(("segment.ms", 3_600_000))
     );
     assert!(find_by_synonym("segment.ms").is_none());
+}
+
+#[test]
+fn a_default_is_told_as_kafka_tells_it() {
+    let none = BrokerConfigs::default();
+    let synonyms = |name| describe(find(name).expect("known"), &map(&[]), &none).synonyms;
+    assert_eq!(synonyms("segment.bytes"), [synonym("log.segment.bytes", "1073741824", Source::Default)]);
+    assert_eq!(synonyms("retention.ms"), []);
+    assert_eq!(synonyms("leader.replication.throttled.replicas"), []);
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub enum ConfigKind {
     Text,
     /// 32 bits.
     Int,
+    /// 16 bits.
+    Short,
     /// 64 bits.
     Long,
     /// A fraction.
@@ -46,6 +48,7 @@ impl ConfigKind {
             Self::Boolean => 1,
             Self::Text => 2,
             Self::Int => 3,
+            Self::Short => 4,
             Self::Long => 5,
             Self::Double => 6,
             Self::List => 7,
@@ -53,13 +56,15 @@ impl ConfigKind {
     }
 
     /// The one spelling of a value; none when it does not read as this kind. Kafka trims values too.
-    pub(super) fn canonical(self, value: &str) -> Option<Box<str>> {
+    #[must_use]
+    pub fn canonical(self, value: &str) -> Option<Box<str>> {
         let value = value.trim();
         match self {
             Self::Boolean => {
                 ["true", "false"].into_iter().find(|word| word.eq_ignore_ascii_case(value)).map(Into::into)
             }
             Self::Int => value.parse::<i32>().ok().map(|number| number.to_string().into()),
+            Self::Short => value.parse::<i16>().ok().map(|number| number.to_string().into()),
             Self::Long => value.parse::<i64>().ok().map(|number| number.to_string().into()),
             Self::Double => value.parse::<f64>().ok().filter(|number| number.is_finite()).map(|_| value.into()),
             Self::Text => Some(value.into()),

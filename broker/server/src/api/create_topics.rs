@@ -83,12 +83,12 @@ fn assignments(node: &Node, image: &Image, wanted: &CreatableTopic) -> Result<Ve
         return by_hand(wanted);
     }
     let partitions = match wanted.num_partitions {
-        -1 => node.config.num_partitions,
+        -1 => node.config.start().num_partitions,
         count if count > 0 => count,
         count => return Err(Refusal::new(ErrorCode::InvalidPartitions, format!("{count} is no number of partitions"))),
     };
     let replicas = match wanted.replication_factor {
-        -1 => node.config.default_replication_factor,
+        -1 => node.config.start().default_replication_factor,
         count if count > 0 => count,
         count => {
             let message = format!("{count} is no replication factor");
@@ -140,5 +140,5 @@ fn in_force(node: &Node, configs: &ConfigMap) -> Vec<CreatableTopicConfigs> {
         config_source: described.source.wire(),
         is_sensitive: false,
     };
-    describe_all(configs, &node.topic_defaults).into_iter().map(shown).collect()
+    describe_all(configs, &node.config.load().configs).into_iter().map(shown).collect()
 }

@@ -58,7 +58,7 @@ fn find(image: &Image, state: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> 
 }
 
 async fn delete(node: &Node, topic: &Topic) -> Result<(), Refusal> {
-    if !node.config.delete_topic_enable {
+    if !node.config.start().delete_topic_enable {
         return Err(Refusal::new(ErrorCode::TopicDeletionDisabled, "delete.topic.enable is false"));
     }
     node.cluster.propose(Command::DeleteTopic { id: topic.id }).await?;

@@ -1,14 +1,14 @@
-//! DescribeConfigs, versions 1 to 4: the configs of topics, each with value, source, synonyms, type and documentation.
+//! DescribeConfigs, versions 1 to 4: configs of topics, of this broker, of all brokers (the empty name) and of this broker's
+//! loggers, each with value, source, synonyms, type and documentation.
 //!
-//! - All configs are told, set or not; or those that are asked for, unknown names left out.
+//! - All configs are told, set or not; or those that are asked for, unknown names left out. Of all brokers only what is set.
+//! - A config is read-only when it cannot be set while the broker runs. None is sensitive yet.
 //! - Synonyms and documentation only when asked for.
-//! - Resources other than topics are not served yet: INVALID_REQUEST.
+//! - Other brokers and other kinds of resources: INVALID_REQUEST.
 
 use std::sync::Arc;
 
-use cairn_metadata::configs::{Described, Synonymous, describe_all};
-use cairn_metadata::names;
-use cairn_protocol::error_code::ErrorCode;
+use cairn_metadata::configs::Synonymous;
 use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use cairn_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -18,9 +18,7 @@ use cairn_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
-
-/// The number of topics among the kinds of resources.
-pub(super) const TOPIC: i8 = 2;
+use crate::resources::{Resource, Told};
 
 pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DescribeConfigsRequest) -> Outcome<DescribeConfigsResponse> {
     let DescribeConfigsRequest { resources, include_synonyms, include_documentation } = request;
@@ -51,41 +49,28 @@ struct Details {
     documentation: bool,
 }
 
-fn describe(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Described>, Refusal> {
-    let name = &*resource.resource_name;
-    if resource.resource_type != TOPIC {
-        return Err(not_a_topic(resource.resource_type));
-    }
-    names::check_topic_name(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
-    let image = node.image();
-    let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
-    let mut all = describe_all(&topic.configs, &node.topic_defaults);
-    if let Some(keys) = &resource.configuration_keys {
-        all.retain(|described| keys.iter().any(|key| &**key == described.key.name));
+fn describe(node: &Node, wanted: &DescribeConfigsResource) -> Result<Vec<Told>, Refusal> {
+    let mut all = Resource::parse(node, wanted.resource_type, &wanted.resource_name)?.describe(node)?;
+    if let Some(keys) = &wanted.configuration_keys {
+        all.retain(|told| keys.contains(&told.name));
     }
     Ok(all)
 }
 
-/// Configs of brokers and groups are not served yet.
-pub(super) fn not_a_topic(resource_type: i8) -> Refusal {
-    let message = format!("configs of resource type {resource_type} are not served, only those of topics ({TOPIC})");
-    Refusal::new(ErrorCode::InvalidRequest, message)
-}
-
-fn show(described: Described, details: Details) -> DescribeConfigsResourceResult {
+fn show(told: Told, details: Details) -> DescribeConfigsResourceResult {
     let synonym = |synonym: Synonymous| DescribeConfigsSynonym {
         name: synonym.name.into(),
         value: Some(synonym.value),
         source: synonym.source.wire(),
     };
     DescribeConfigsResourceResult {
-        name: described.key.name.into(),
-        value: Some(described.value),
-        read_only: false,
-        config_source: described.source.wire(),
+        name: told.name,
+        value: told.value,
+        read_only: told.read_only,
+        config_source: told.source.wire(),
         is_sensitive: false,
-        synonyms: if details.synonyms { described.synonyms.into_iter().map(synonym).collect() } else { Vec::new() },
-        config_type: described.key.kind.wire(),
-        documentation: details.documentation.then(|| described.key.doc.into()),
+        synonyms: if details.synonyms { told.synonyms.into_iter().map(synonym).collect() } else { Vec::new() },
+        config_type: told.kind.map_or(0, cairn_metadata::configs::ConfigKind::wire),
+        documentation: told.doc.filter(|_| details.documentation).map(Into::into),
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn handle(
 ) -> Outcome<DescribeTopicPartitionsResponse> {
     let DescribeTopicPartitionsRequest { topics, response_partition_limit, cursor } = request;
     let image = node.image();
-    let most = usize::try_from(node.config.max_request_partition_size_limit).unwrap_or(usize::MAX);
+    let most = usize::try_from(node.config.start().max_request_partition_size_limit).unwrap_or(usize::MAX);
     let limit = usize::try_from(response_partition_limit).unwrap_or(0).clamp(1, most);
     let (first_topic, first_partition) = match &cursor {
         Some(cursor) => (&*cursor.topic_name, usize::try_from(cursor.partition_index).unwrap_or(0)),

@@ -35,7 +35,7 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: FetchRequest) -> Outcome<FetchResponse> {
     let now = Instant::now();
-    let max_bytes = request.max_bytes.min(node.config.fetch_max_bytes);
+    let max_bytes = request.max_bytes.min(node.config.start().fetch_max_bytes);
     let bounds = Bounds {
         min_bytes: i64::from(request.min_bytes.min(max_bytes)),
         max_bytes: u64::try_from(max_bytes).unwrap_or(0),

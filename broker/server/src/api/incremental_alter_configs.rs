@@ -1,24 +1,25 @@
-//! IncrementalAlterConfigs, versions 0 and 1: sets, deletes, appends to and subtracts from single configs of topics (KIP-339).
+//! IncrementalAlterConfigs, versions 0 and 1: sets, deletes, appends to and subtracts from single configs of topics, of this
+//! broker, of all brokers (the empty name) and of this broker's loggers (KIP-339).
 //!
-//! - All changes of one topic are made, or none of them.
+//! - All changes of one resource are made, or none of them; they are in force when the answer comes.
 //! - A resource that stands in the request twice, or a config twice in a resource, is refused with INVALID_REQUEST.
-//! - Append and subtract are for lists; they begin from the value in force.
-//! - Validate-only does all checks and changes nothing. Resources other than topics are not served yet.
+//! - Append and subtract are for lists; they begin from the value in force, those of brokers from what is set.
+//! - Broker configs that cannot be set while a broker runs are refused with INVALID_REQUEST; those that Kafka has and that mean
+//!   nothing here are kept and told.
+//! - Deleting what is not there is no error. Validate-only does all checks and changes nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cairn_metadata::configs::{self, ConfigKind, effective};
-use cairn_metadata::{Command, ConfigChange, Topic};
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use cairn_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use cairn_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use cairn_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::describe_configs::{TOPIC, not_a_topic};
 use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
+use crate::resources::{Change, Mode, Operation, Resource, check_once};
 
 pub(super) fn handle(
     node: &Arc<Node>,
@@ -27,11 +28,12 @@ pub(super) fn handle(
 ) -> Outcome<IncrementalAlterConfigsResponse> {
     let node = Arc::clone(node);
     Outcome::alone(async move {
+        let mode = Mode::from(request.validate_only);
         let mut seen = HashSet::new();
         let mut responses = Vec::with_capacity(request.resources.len());
         for resource in &request.resources {
             let altered = if seen.insert((resource.resource_type, &*resource.resource_name)) {
-                alter(&node, resource, request.validate_only).await
+                alter(&node, resource, mode).await
             } else {
                 Err(Refusal::new(ErrorCode::InvalidRequest, "the resource stands in the request more than once"))
             };
@@ -46,65 +48,13 @@ pub(super) fn handle(
     })
 }
 
-async fn alter(node: &Node, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
-    if resource.resource_type != TOPIC {
-        return Err(not_a_topic(resource.resource_type));
+async fn alter(node: &Node, wanted: &AlterConfigsResource, mode: Mode) -> Result<(), Refusal> {
+    let resource = Resource::parse(node, wanted.resource_type, &wanted.resource_name)?;
+    check_once(wanted.configs.iter().map(|config| &*config.name))?;
+    let mut changes = Vec::with_capacity(wanted.configs.len());
+    for config in &wanted.configs {
+        let operation = Operation::parse(&config.name, config.config_operation, config.value.as_deref())?;
+        changes.push(Change { name: &config.name, operation });
     }
-    let image = node.image();
-    let name = &*resource.resource_name;
-    let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
-    let mut seen = HashSet::new();
-    let mut changes = Vec::with_capacity(resource.configs.len());
-    for config in &resource.configs {
-        if !seen.insert(&*config.name) {
-            let message = format!("config '{}' stands in the request more than once", config.name);
-            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
-        }
-        changes.push(change(node, topic, config)?);
-    }
-    if !validate_only && !changes.is_empty() {
-        node.cluster.propose(Command::SetTopicConfigs { id: topic.id, changes }).await?;
-    }
-    Ok(())
-}
-
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
-const SUBTRACT: i8 = 3;
-
-/// What one operation comes to: a value to keep, or none to delete.
-fn change(node: &Node, topic: &Topic, config: &AlterableConfig) -> Result<ConfigChange, Refusal> {
-    let name = config.name.clone();
-    let unknown = || configs::ConfigError::Unknown { name: name.clone() };
-    let key = configs::find(&name).ok_or_else(unknown)?;
-    if config.config_operation == DELETE {
-        return Ok(ConfigChange { name, value: None });
-    }
-    let Some(given) = config.value.as_deref() else {
-        return Err(Refusal::new(ErrorCode::InvalidConfig, format!("config '{name}' has no value")));
-    };
-    let value = match config.config_operation {
-        SET => key.check(given)?,
-        APPEND | SUBTRACT if key.kind != ConfigKind::List => {
-            let message = format!("config '{name}' is no list: nothing can be appended to or subtracted from it");
-            return Err(Refusal::new(ErrorCode::InvalidConfig, message));
-        }
-        APPEND => {
-            let present = effective(key, &topic.configs, &node.topic_defaults);
-            let added = words(given).filter(|word| words(&present).all(|known| known != *word));
-            key.check(&words(&present).chain(added).collect::<Vec<_>>().join(","))?
-        }
-        SUBTRACT => {
-            let present = effective(key, &topic.configs, &node.topic_defaults);
-            let left = words(&present).filter(|word| words(given).all(|gone| gone != *word));
-            key.check(&left.collect::<Vec<_>>().join(","))?
-        }
-        other => return Err(Refusal::new(ErrorCode::InvalidRequest, format!("unknown config operation {other}"))),
-    };
-    Ok(ConfigChange { name, value: Some(value) })
-}
-
-fn words(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+    resource.alter(node, &changes, mode).await
 }

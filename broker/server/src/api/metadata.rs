@@ -36,7 +36,7 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: MetadataRequest) ->
         topic: if of_topics { authorized::TOPIC } else { authorized::NOT_ASKED },
         cluster: if of_cluster { authorized::CLUSTER } else { authorized::NOT_ASKED },
     };
-    let may_create = node.config.auto_create_topics_enable && allow_auto_topic_creation;
+    let may_create = node.config.start().auto_create_topics_enable && allow_auto_topic_creation;
     let missing = if may_create { missing(&node.image(), &wanted) } else { Vec::new() };
     if missing.is_empty() {
         return Outcome::Now(answer(node, call, &wanted, operations, &[]));

@@ -51,9 +51,11 @@ apis! {
     InitProducerId => init_producer_id,
     OffsetForLeaderEpoch => offset_for_leader_epoch,
     DescribeConfigs => describe_configs,
+    AlterConfigs => alter_configs,
     CreatePartitions => create_partitions,
     IncrementalAlterConfigs => incremental_alter_configs,
     DescribeCluster => describe_cluster,
+    ListConfigResources => list_config_resources,
     DescribeTopicPartitions => describe_topic_partitions,
 }
 

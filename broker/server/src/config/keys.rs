@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use cairn_metadata::configs::ConfigKind;
+
 use super::listener::{Advertised, Listener};
 use super::rules::{
     Address, AdvertisedListeners, Bytes, Flag, Folder, HostPort, Listeners, Millis, Number, OneOf, Optional,
@@ -22,15 +24,35 @@ pub struct Key {
     pub default: &'static str,
     /// `bytes`, `ms`, or empty.
     pub unit: &'static str,
+    /// The type that DescribeConfigs tells.
+    pub kind: ConfigKind,
+    /// Whether it can be set while the broker runs.
+    pub update: Update,
     /// What it means.
     pub doc: &'static str,
 }
 
+/// Whether a key can be set while the broker runs, by Kafka's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// At start only.
+    ReadOnly,
+    /// On one broker, and on all of them.
+    ClusterWide,
+}
+
 macro_rules! keys {
-    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $default:literal, $unit:literal, $rule:expr;)+) => {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $default:literal, $unit:literal, $kind:ident, $update:ident, $rule:expr;)+) => {
         /// Every key.
         pub const KEYS: &[Key] = &[$(
-            Key { name: $name, default: $default, unit: $unit, doc: concat!($($doc),+) },
+            Key {
+                name: $name,
+                default: $default,
+                unit: $unit,
+                kind: ConfigKind::$kind,
+                update: Update::$update,
+                doc: concat!($($doc),+),
+            },
         )+];
 
         /// The value of every key, each checked by itself.
@@ -54,8 +76,23 @@ macro_rules! keys {
                     Some((key, given)) => Err(ConfigError::unknown(&key, given.origin)),
                 }
             }
+
+            /// The plain spelling of a value, or what is allowed instead; nothing when there is no such key.
+            pub(super) fn plain(name: &str, text: &str) -> Option<Result<String, String>> {
+                match name {
+                    $($name => Some(plain_by(&$rule, text)),)+
+                    _ => None,
+                }
+            }
         }
     };
+}
+
+fn plain_by<R: Rule>(rule: &R, text: &str) -> Result<String, String> {
+    match rule.parse(text) {
+        Some(_) => Ok(rule.plain(text)),
+        None => Err(rule.allowed()),
+    }
 }
 
 fn one<R: Rule>(
@@ -88,125 +125,125 @@ const PARTITIONS_MAX: i32 = 100_000;
 
 keys! {
     /// This broker's number, the only one of its cluster.
-    node_id: i32 = "node.id", "1", "", Number(0..=i32::MAX);
+    node_id: i32 = "node.id", "1", "", Int, ReadOnly, Number(0..=i32::MAX);
     /// The rack or zone that this broker stands in.
-    broker_rack: Option<String> = "broker.rack", "", "", Optional(Text);
+    broker_rack: Option<String> = "broker.rack", "", "", Text, ReadOnly, Optional(Text);
     /// The folder that holds all data; made when it is missing.
-    log_dir: PathBuf = "log.dir", "./cairn-data", "", Folder;
+    log_dir: PathBuf = "log.dir", "./cairn-data", "", List, ReadOnly, Folder;
     /// The same by Kafka's other name, which wins over log.dir. One folder for now.
-    log_dirs: Option<PathBuf> = "log.dirs", "", "", Optional(Folder);
+    log_dirs: Option<PathBuf> = "log.dirs", "", "", List, ReadOnly, Optional(Folder);
 
     /// Where to listen for clients. Empty: 127.0.0.1:9092, and clients are told the address that they have reached.
-    listeners: Option<Vec<Listener>> = "listeners", "", "", Optional(Listeners);
+    listeners: Option<Vec<Listener>> = "listeners", "", "", List, ReadOnly, Optional(Listeners);
     /// What clients are told, by name of the listener. Empty: the host of `listeners`, or the address that the client has
     /// reached where that host means all interfaces.
-    advertised_listeners: Option<Vec<Advertised>> = "advertised.listeners", "", "", Optional(AdvertisedListeners);
+    advertised_listeners: Option<Vec<Advertised>> = "advertised.listeners", "", "", List, ReadOnly, Optional(AdvertisedListeners);
     /// The protocol of each listener's name.
-    listener_security_protocol_map: Vec<(String, String)> = "listener.security.protocol.map", "PLAINTEXT:PLAINTEXT", "", ProtocolMap;
+    listener_security_protocol_map: Vec<(String, String)> = "listener.security.protocol.map", "PLAINTEXT:PLAINTEXT", "", Text, ReadOnly, ProtocolMap;
     /// Where metrics and health are served over HTTP. Port 0: any free one.
-    metrics_listener: HostPort = "metrics.listener", "127.0.0.1:0", "", Address;
+    metrics_listener: HostPort = "metrics.listener", "127.0.0.1:0", "", Text, ReadOnly, Address;
     /// Connections that wait to be accepted.
-    socket_listen_backlog_size: u32 = "socket.listen.backlog.size", "1024", "", Number(1..=65_535);
+    socket_listen_backlog_size: u32 = "socket.listen.backlog.size", "1024", "", Int, ReadOnly, Number(1..=65_535);
     /// The kernel's send buffer of a connection. -1: as the system does by itself.
-    socket_send_buffer_bytes: i32 = "socket.send.buffer.bytes", "-1", "bytes", Bytes(-1..=i32::MAX);
+    socket_send_buffer_bytes: i32 = "socket.send.buffer.bytes", "-1", "bytes", Int, ReadOnly, Bytes(-1..=i32::MAX);
     /// The kernel's receive buffer of a connection. -1: as the system does by itself.
-    socket_receive_buffer_bytes: i32 = "socket.receive.buffer.bytes", "-1", "bytes", Bytes(-1..=i32::MAX);
+    socket_receive_buffer_bytes: i32 = "socket.receive.buffer.bytes", "-1", "bytes", Int, ReadOnly, Bytes(-1..=i32::MAX);
     /// The longest request.
-    socket_request_max_bytes: u32 = "socket.request.max.bytes", "104857600", "bytes", Bytes(1_024..=0x7fff_ffff);
+    socket_request_max_bytes: u32 = "socket.request.max.bytes", "104857600", "bytes", Int, ReadOnly, Bytes(1_024..=0x7fff_ffff);
     /// Connections at a time; further ones are closed at once.
-    max_connections: u32 = "max.connections", "10000", "", Number(1..=1_000_000);
+    max_connections: u32 = "max.connections", "10000", "", Int, ClusterWide, Number(1..=1_000_000);
     /// Connections at a time from one address.
-    max_connections_per_ip: u32 = "max.connections.per.ip", "1024", "", Number(1..=1_000_000);
+    max_connections_per_ip: u32 = "max.connections.per.ip", "1024", "", Int, ClusterWide, Number(1..=1_000_000);
     /// A connection without a request for so long is closed.
-    connections_max_idle_ms: i64 = "connections.max.idle.ms", "600000", "ms", Millis(1..=i64::MAX / 2_000_000);
+    connections_max_idle_ms: i64 = "connections.max.idle.ms", "600000", "ms", Long, ReadOnly, Millis(1..=i64::MAX / 2_000_000);
     /// Requests of one connection that are read but not answered yet.
-    connection_requests_in_flight: u32 = "connection.requests.in.flight", "16", "", Number(1..=1_024);
+    connection_requests_in_flight: u32 = "connection.requests.in.flight", "16", "", Int, ReadOnly, Number(1..=1_024);
     /// Bytes of one connection's requests that are begun and not answered; beyond, no further body of it is read.
-    connection_queued_request_bytes: u32 = "connection.queued.request.bytes", "33554432", "bytes", Bytes(1..=0x7fff_ffff);
+    connection_queued_request_bytes: u32 = "connection.queued.request.bytes", "33554432", "bytes", Int, ReadOnly, Bytes(1..=0x7fff_ffff);
     /// Bytes of answers that wait to be taken by one client; beyond, no further request of it is read.
-    connection_queued_response_bytes: u32 = "connection.queued.response.bytes", "8388608", "bytes", Bytes(1..=0x7fff_ffff);
+    connection_queued_response_bytes: u32 = "connection.queued.response.bytes", "8388608", "bytes", Int, ReadOnly, Bytes(1..=0x7fff_ffff);
     /// A request must arrive whole within this time and what its length takes at 64 KiB a second.
-    connection_request_timeout_ms: i64 = "connection.request.timeout.ms", "30000", "ms", Millis(1..=3_600_000);
+    connection_request_timeout_ms: i64 = "connection.request.timeout.ms", "30000", "ms", Long, ReadOnly, Millis(1..=3_600_000);
     /// A client that takes nothing of its answers for so long loses its connection.
-    connection_write_timeout_ms: i64 = "connection.write.timeout.ms", "30000", "ms", Millis(1..=3_600_000);
+    connection_write_timeout_ms: i64 = "connection.write.timeout.ms", "30000", "ms", Long, ReadOnly, Millis(1..=3_600_000);
     /// Bytes of all requests that are being received or handled; further ones wait in the kernel until there is room.
-    queued_max_request_bytes: u32 = "queued.max.request.bytes", "268435456", "bytes", Bytes(1_048_576..=0x7fff_ffff);
+    queued_max_request_bytes: u32 = "queued.max.request.bytes", "268435456", "bytes", Long, ReadOnly, Bytes(1_048_576..=0x7fff_ffff);
     /// Partitions that one answer of DescribeTopicPartitions holds at most.
-    max_request_partition_size_limit: u32 = "max.request.partition.size.limit", "2000", "", Number(1..=100_000);
+    max_request_partition_size_limit: u32 = "max.request.partition.size.limit", "2000", "", Int, ReadOnly, Number(1..=100_000);
 
     /// Partitions of a topic that is made without a number of them.
-    num_partitions: i32 = "num.partitions", "1", "", Number(1..=PARTITIONS_MAX);
+    num_partitions: i32 = "num.partitions", "1", "", Int, ReadOnly, Number(1..=PARTITIONS_MAX);
     /// Replicas of a topic that is made without a number of them.
-    default_replication_factor: i16 = "default.replication.factor", "1", "", Number(1..=i16::MAX);
+    default_replication_factor: i16 = "default.replication.factor", "1", "", Int, ReadOnly, Number(1..=i16::MAX);
     /// Whether a topic is made when a client asks for it.
-    auto_create_topics_enable: bool = "auto.create.topics.enable", "true", "", Flag;
+    auto_create_topics_enable: bool = "auto.create.topics.enable", "true", "", Boolean, ReadOnly, Flag;
     /// Whether topics can be deleted.
-    delete_topic_enable: bool = "delete.topic.enable", "true", "", Flag;
+    delete_topic_enable: bool = "delete.topic.enable", "true", "", Boolean, ReadOnly, Flag;
     /// In-sync replicas without which acks=all is refused.
-    min_insync_replicas: i32 = "min.insync.replicas", "1", "", Number(1..=i32::MAX);
+    min_insync_replicas: i32 = "min.insync.replicas", "1", "", Int, ClusterWide, Number(1..=i32::MAX);
     /// The longest record batch, as it is stored.
-    message_max_bytes: i32 = "message.max.bytes", "1048588", "bytes", Bytes(0..=i32::MAX);
+    message_max_bytes: i32 = "message.max.bytes", "1048588", "bytes", Int, ClusterWide, Bytes(0..=i32::MAX);
 
     /// What an answer to a produce means. replicated: all in-sync replicas have it in memory. synced: and on their disks.
-    log_durability: Durability = "log.durability", "replicated", "", DURABILITY;
+    log_durability: Durability = "log.durability", "replicated", "", Text, ClusterWide, DURABILITY;
     /// Free bytes of the disk below which produces are put off until there is space again. Empty: the larger of 5 % of the
     /// disk, and 1 GiB or 10 %, whichever is less.
-    log_disk_reserve_bytes: Option<u64> = "log.disk.reserve.bytes", "", "bytes", Optional(Bytes(0..=u64::MAX));
+    log_disk_reserve_bytes: Option<u64> = "log.disk.reserve.bytes", "", "bytes", Long, ReadOnly, Optional(Bytes(0..=u64::MAX));
     /// The size at which a segment is closed and the next begun.
-    log_segment_bytes: i32 = "log.segment.bytes", "1073741824", "bytes", Bytes(1_048_576..=i32::MAX);
+    log_segment_bytes: i32 = "log.segment.bytes", "1073741824", "bytes", Int, ClusterWide, Bytes(1_048_576..=i32::MAX);
     /// The age at which a segment is closed and the next begun. Empty: log.roll.hours.
-    log_roll_ms: Option<i64> = "log.roll.ms", "", "ms", Optional(Millis(1..=i64::MAX));
+    log_roll_ms: Option<i64> = "log.roll.ms", "", "ms", Long, ClusterWide, Optional(Millis(1..=i64::MAX));
     /// The same in hours.
-    log_roll_hours: i32 = "log.roll.hours", "168", "", Number(1..=i32::MAX);
+    log_roll_hours: i32 = "log.roll.hours", "168", "", Int, ReadOnly, Number(1..=i32::MAX);
     /// How much of log.roll.ms is taken off, differently for each partition. Empty: log.roll.jitter.hours.
-    log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms", "", "ms", Optional(Millis(0..=i64::MAX));
+    log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms", "", "ms", Long, ClusterWide, Optional(Millis(0..=i64::MAX));
     /// The same in hours.
-    log_roll_jitter_hours: i32 = "log.roll.jitter.hours", "0", "", Number(0..=i32::MAX);
+    log_roll_jitter_hours: i32 = "log.roll.jitter.hours", "0", "", Int, ReadOnly, Number(0..=i32::MAX);
     /// How long records are kept; -1: for ever. Empty: log.retention.minutes.
-    log_retention_ms: Option<i64> = "log.retention.ms", "", "ms", Optional(Millis(-1..=i64::MAX));
+    log_retention_ms: Option<i64> = "log.retention.ms", "", "ms", Long, ClusterWide, Optional(Millis(-1..=i64::MAX));
     /// The same in minutes. Empty: log.retention.hours.
-    log_retention_minutes: Option<i32> = "log.retention.minutes", "", "", Optional(Number(-1..=i32::MAX));
+    log_retention_minutes: Option<i32> = "log.retention.minutes", "", "", Int, ReadOnly, Optional(Number(-1..=i32::MAX));
     /// The same in hours.
-    log_retention_hours: i32 = "log.retention.hours", "168", "", Number(-1..=i32::MAX);
+    log_retention_hours: i32 = "log.retention.hours", "168", "", Int, ReadOnly, Number(-1..=i32::MAX);
     /// Bytes that a partition keeps; -1: all.
-    log_retention_bytes: i64 = "log.retention.bytes", "-1", "bytes", Bytes(-1..=i64::MAX);
+    log_retention_bytes: i64 = "log.retention.bytes", "-1", "bytes", Long, ClusterWide, Bytes(-1..=i64::MAX);
     /// How often partitions are looked through for what may go.
-    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", "300000", "ms", Millis(1..=i64::MAX / 2_000_000);
+    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", "300000", "ms", Long, ReadOnly, Millis(1..=i64::MAX / 2_000_000);
     /// Bytes between two entries of an index.
-    log_index_interval_bytes: i32 = "log.index.interval.bytes", "4096", "bytes", Bytes(0..=i32::MAX);
+    log_index_interval_bytes: i32 = "log.index.interval.bytes", "4096", "bytes", Int, ClusterWide, Bytes(0..=i32::MAX);
     /// The size at which an index ends its segment.
-    log_index_size_max_bytes: i32 = "log.index.size.max.bytes", "10485760", "bytes", Bytes(4..=i32::MAX);
+    log_index_size_max_bytes: i32 = "log.index.size.max.bytes", "10485760", "bytes", Int, ClusterWide, Bytes(4..=i32::MAX);
     /// Records after which a partition is made durable before the produce is answered.
-    log_flush_interval_messages: i64 = "log.flush.interval.messages", "9223372036854775807", "", Number(1..=i64::MAX);
+    log_flush_interval_messages: i64 = "log.flush.interval.messages", "9223372036854775807", "", Long, ClusterWide, Number(1..=i64::MAX);
     /// The time after which what was appended is made durable in the background. Empty: 100 ms.
-    log_flush_interval_ms: Option<i64> = "log.flush.interval.ms", "", "ms", Optional(Millis(1..=i64::MAX));
+    log_flush_interval_ms: Option<i64> = "log.flush.interval.ms", "", "ms", Long, ClusterWide, Optional(Millis(1..=i64::MAX));
     /// How often it is noted up to where partitions are durable, so that recovery begins there, and
     /// takes damage below for damage and not for a torn end. Nothing is written where nothing has changed.
-    log_flush_offset_checkpoint_interval_ms: i64 = "log.flush.offset.checkpoint.interval.ms", "1000", "ms", Millis(1..=i64::MAX / 2_000_000);
+    log_flush_offset_checkpoint_interval_ms: i64 = "log.flush.offset.checkpoint.interval.ms", "1000", "ms", Int, ReadOnly, Millis(1..=i64::MAX / 2_000_000);
     /// Whether a record's time is its producer's or the broker's.
-    log_message_timestamp_type: TimestampType = "log.message.timestamp.type", "CreateTime", "", TIMESTAMP_TYPE;
+    log_message_timestamp_type: TimestampType = "log.message.timestamp.type", "CreateTime", "", Text, ClusterWide, TIMESTAMP_TYPE;
     /// How far a record's time may lie behind the broker's.
-    log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", "9223372036854775807", "ms", Millis(0..=i64::MAX);
+    log_message_timestamp_before_max_ms: i64 = "log.message.timestamp.before.max.ms", "9223372036854775807", "ms", Long, ClusterWide, Millis(0..=i64::MAX);
     /// How far a record's time may lie ahead of the broker's.
-    log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", "3600000", "ms", Millis(0..=i64::MAX);
+    log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", "3600000", "ms", Long, ClusterWide, Millis(0..=i64::MAX);
 
     /// Bytes of one answer to a fetch, but for a first batch that is longer.
-    fetch_max_bytes: i32 = "fetch.max.bytes", "57671680", "bytes", Bytes(1_024..=i32::MAX);
+    fetch_max_bytes: i32 = "fetch.max.bytes", "57671680", "bytes", Int, ReadOnly, Bytes(1_024..=i32::MAX);
     /// Fetch sessions that are remembered.
-    max_incremental_fetch_session_cache_slots: u32 = "max.incremental.fetch.session.cache.slots", "1000", "", Number(0..=1_000_000);
+    max_incremental_fetch_session_cache_slots: u32 = "max.incremental.fetch.session.cache.slots", "1000", "", Int, ReadOnly, Number(0..=1_000_000);
 
     /// Partitions of the topic that holds committed offsets.
-    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", "50", "", Number(1..=PARTITIONS_MAX);
+    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", "50", "", Int, ReadOnly, Number(1..=PARTITIONS_MAX);
     /// Replicas of that topic.
-    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", "1", "", Number(1..=i16::MAX);
+    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", "1", "", Short, ReadOnly, Number(1..=i16::MAX);
     /// Segment size of that topic.
-    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", "104857600", "bytes", Bytes(1_048_576..=i32::MAX);
+    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", "104857600", "bytes", Int, ReadOnly, Bytes(1_048_576..=i32::MAX);
     /// How often offsets are looked through for expired ones.
-    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", "600000", "ms", Millis(1..=i64::MAX);
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", "600000", "ms", Long, ReadOnly, Millis(1..=i64::MAX);
     /// How long offsets of a group without members are kept, in minutes.
-    offsets_retention_minutes: i32 = "offsets.retention.minutes", "10080", "", Number(1..=i32::MAX);
+    offsets_retention_minutes: i32 = "offsets.retention.minutes", "10080", "", Int, ReadOnly, Number(1..=i32::MAX);
     /// Bytes of the text that goes with a committed offset.
-    offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096", "bytes", Bytes(0..=32_767);
+    offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096", "bytes", Int, ReadOnly, Bytes(0..=32_767);
     /// How long a producer that writes nothing is remembered.
-    producer_id_expiration_ms: i32 = "producer.id.expiration.ms", "86400000", "ms", Number(1..=i32::MAX);
+    producer_id_expiration_ms: i32 = "producer.id.expiration.ms", "86400000", "ms", Int, ClusterWide, Number(1..=i32::MAX);
 }

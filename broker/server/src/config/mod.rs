@@ -2,39 +2,27 @@
 //!
 //! Must not know: topics' own configs, sockets, files other than its own.
 
+mod dynamic;
 mod keys;
 mod listener;
 mod rules;
 mod source;
+mod unused;
 
 use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use cairn_metadata::configs::{self, ConfigMap};
+pub use cairn_metadata::configs::{ConfigKind, Durability, TimestampType};
 
-pub use keys::{KEYS, Key, Values};
+pub(crate) use dynamic::{
+    DescribedKey, LiveConfig, SetError, check_dynamic, describe_broker, describe_brokers, dynamic_kind,
+};
+pub use keys::{KEYS, Key, Update, Values};
 pub use listener::{Advertise, Advertised, DEFAULT_LISTENER, Listener};
 pub use rules::{HostPort, ParseHostPortError};
 pub use source::{ENVIRONMENT_PREFIX, ReadSourcesError, Sources};
-
-/// What an answer to a produce means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// All in-sync replicas have it in memory; disks follow within `flush.ms`.
-    Replicated,
-    /// All in-sync replicas have it on their disks.
-    Synced,
-}
-
-/// Whose time a record bears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimestampType {
-    /// The producer's.
-    CreateTime,
-    /// The broker's, when it appends.
-    LogAppendTime,
-}
+pub use unused::{UNUSED, Unused};
 
 /// The whole configuration, checked. Reads like [`Values`].
 #[derive(Clone, Debug, PartialEq)]
@@ -88,13 +76,17 @@ const SUGGESTION_LIKENESS_MIN: f64 = 0.7;
 
 impl ConfigError {
     fn unknown(key: &str, origin: String) -> Self {
-        let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&name.replace('.', "_"), key);
-        let best = KEYS.iter().map(|key| key.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let suggestion = best
-            .filter(|name| likeness(name) >= SUGGESTION_LIKENESS_MIN)
-            .map_or(String::new(), |name| format!(": did you mean {name}?"));
-        Self::Unknown { key: key.replace('_', "."), origin, suggestion }
+        Self::Unknown { key: key.replace('_', "."), origin, suggestion: nearest_key(key) }
     }
+}
+
+/// `: did you mean ...?` where a key is like this one, else nothing.
+fn nearest_key(key: &str) -> String {
+    let key = key.replace('.', "_");
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&name.replace('.', "_"), &key);
+    let best = KEYS.iter().map(|key| key.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.filter(|name| likeness(name) >= SUGGESTION_LIKENESS_MIN)
+        .map_or(String::new(), |name| format!(": did you mean {name}?"))
 }
 
 impl Deref for BrokerConfig {
@@ -124,13 +116,6 @@ impl BrokerConfig {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         self.log_dirs.as_deref().unwrap_or(&self.log_dir)
-    }
-
-    /// What is given for keys that are the defaults of topics' configs, by Kafka's names.
-    #[must_use]
-    pub fn topic_defaults(&self) -> ConfigMap {
-        let of_topics = self.given.iter().filter(|(name, _)| configs::find_by_synonym(name).is_some());
-        of_topics.map(|(name, value)| ((*name).into(), value.as_str().into())).collect()
     }
 }
 

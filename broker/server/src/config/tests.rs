@@ -1,4 +1,6 @@
-use cairn_metadata::configs::{ConfigMap, TopicSettings};
+use cairn_metadata::configs::{self, Allowed, ConfigMap, Source, TOPIC_CONFIGS, TopicSettings};
+use cairn_metadata::{Command, ConfigChange, ConfigResource, Image};
+use cairn_protocol::ids::BrokerId;
 
 use super::*;
 
@@ -14,7 +16,11 @@ fn file(name: &str, content: &str) -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 fn topic_settings(config: &BrokerConfig) -> TopicSettings {
-    TopicSettings::resolve(&ConfigMap::new(), &config.topic_defaults())
+    TopicSettings::resolve(&ConfigMap::new(), &live(config).load().topic_defaults)
+}
+
+fn live(config: &BrokerConfig) -> LiveConfig {
+    LiveConfig::new(config.clone(), &Image::default())
 }
 
 fn defaults() -> BrokerConfig {
@@ -127,6 +133,125 @@ fn times_and_sizes_take_units() {
     let forever = load(&Sources::none().set("log.retention.minutes", "-1").set("log.retention.hours", "1")).unwrap();
     assert_eq!(topic_settings(&forever).retention_ms, None);
     let settings = load(&Sources::none().set("log.durability", "synced").set("message.max.bytes", "1KiB")).unwrap();
-    assert_eq!(topic_settings(&settings).durability, configs::Durability::Synced);
+    assert_eq!(topic_settings(&settings).durability, Durability::Synced);
     assert_eq!(topic_settings(&settings).max_message_bytes, 1024);
+}
+
+/// An image in which these configs are set.
+fn image(set: &[(ConfigResource, &str, &str)]) -> Image {
+    (1..).zip(set).fold(Image::default(), |image, (index, (resource, name, value))| {
+        let changes = vec![ConfigChange { name: (*name).into(), value: Some((*value).into()) }];
+        image.apply(index, &Command::SetConfigs { resource: resource.clone(), changes }).unwrap().image
+    })
+}
+
+#[test]
+fn what_was_set_since_goes_over_what_was_given() {
+    let start = load(&Sources::none().set("message.max.bytes", "1KiB").set("log.retention.hours", "1")).unwrap();
+    let live = live(&start);
+    let (all, this, other) = (ConfigResource::Brokers, BrokerId(1), BrokerId(2));
+    live.update(&image(&[
+        (all.clone(), "message.max.bytes", "2000"),
+        (all.clone(), "log.retention.ms", "7"),
+        (ConfigResource::Broker(this), "message.max.bytes", "3000"),
+        (ConfigResource::Broker(other), "message.max.bytes", "4000"),
+        // As a later release may have set them.
+        (all.clone(), "brand.new", "x"),
+        (ConfigResource::Broker(this), "max.connections", "many"),
+    ]));
+    let now = live.load();
+    assert_eq!((now.message_max_bytes, now.log_retention_ms, now.max_connections), (3000, Some(7), 10_000));
+    let topic = TopicSettings::resolve(&ConfigMap::new(), &now.topic_defaults);
+    assert_eq!((topic.max_message_bytes, topic.retention_ms), (3000, Some(7)));
+    assert_eq!(live.start(), &start);
+    live.update(&Image::default());
+    assert_eq!(live.load().message_max_bytes, 1024);
+    assert!(
+        live.is_of(&all) && live.is_of(&ConfigResource::Broker(this)) && !live.is_of(&ConfigResource::Broker(other))
+    );
+}
+
+#[test]
+fn only_what_is_dynamic_is_set_while_the_broker_runs() {
+    assert_eq!(check_dynamic("log.retention.ms", " 2days "), Ok("172800000".into()));
+    assert_eq!(check_dynamic("num.io.threads", "16"), Ok("16".into()));
+    for (name, value, expected) in [
+        ("num.partitions", "2", "Cannot update these configs dynamically: [num.partitions]"),
+        ("log.retention.hours", "2", "Cannot update these configs dynamically: [log.retention.hours]"),
+        ("log.retention.m", "2", "unknown broker config 'log.retention.m': did you mean log.retention.ms?"),
+        ("log.segment.bytes", "7", "invalid value '7' for broker config 'log.segment.bytes'"),
+        ("log.retention.ms", "", "invalid value '' for broker config 'log.retention.ms': allowed is a value"),
+        ("num.io.threads", "many", "allowed is a value of its type"),
+    ] {
+        let error = check_dynamic(name, value).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}={value}: {error}");
+    }
+    assert!(UNUSED.is_sorted_by(|a, b| a.name < b.name));
+    assert!(UNUSED.iter().all(|unused| KEYS.iter().all(|key| key.name != unused.name)));
+}
+
+#[test]
+fn every_key_is_told_with_its_source() {
+    let start = load(&Sources::none().set("log.retention.hours", "1")).unwrap();
+    let live = live(&start);
+    live.update(&image(&[
+        (ConfigResource::Brokers, "log.retention.ms", "7"),
+        (ConfigResource::Broker(BrokerId(1)), "log.retention.ms", "8"),
+        (ConfigResource::Brokers, "num.io.threads", "9"),
+    ]));
+    let all = describe_broker(&live.load().configs);
+    assert_eq!(all.len(), KEYS.len() + 1);
+    assert!(all.is_sorted_by(|a, b| a.name < b.name));
+    let told = |name: &str| all.iter().find(|key| key.name == name).unwrap();
+    let synonyms = |name: &str| -> Vec<_> {
+        told(name).synonyms.iter().map(|s| (s.name, s.value.to_string(), s.source)).collect()
+    };
+    assert_eq!(
+        (told("log.retention.ms").value.as_deref(), told("log.retention.ms").source),
+        (Some("8"), Source::DynamicBroker)
+    );
+    assert_eq!(
+        synonyms("log.retention.ms"),
+        [
+            ("log.retention.ms", "8".to_owned(), Source::DynamicBroker),
+            ("log.retention.ms", "7".to_owned(), Source::DynamicDefaultBroker),
+            ("log.retention.hours", "1".to_owned(), Source::StaticBroker),
+            ("log.retention.hours", "168".to_owned(), Source::Default),
+        ]
+    );
+    assert_eq!((told("log.roll.ms").value.as_deref(), synonyms("log.roll.ms").len()), (None, 0));
+    assert_eq!((told("node.id").value.as_deref(), told("node.id").read_only), (Some("1"), true));
+    assert_eq!(
+        (told("num.io.threads").source, told("num.io.threads").read_only),
+        (Source::DynamicDefaultBroker, false)
+    );
+    let of_all: Vec<_> =
+        describe_brokers(&live.load().configs.dynamic_default).into_iter().map(|key| key.name).collect();
+    assert_eq!(of_all, ["log.retention.ms", "num.io.threads"]);
+}
+
+#[test]
+fn keys_and_the_topic_configs_that_they_are_defaults_of_agree() {
+    let mut met = 0;
+    for topic in TOPIC_CONFIGS {
+        for (at, synonym) in topic.synonyms.iter().enumerate() {
+            let Some(key) = KEYS.iter().find(|key| key.name == synonym.name) else { continue };
+            met += 1;
+            assert_eq!(key.update == Update::ClusterWide, at == 0, "{}: the strongest alone is dynamic", key.name);
+            if topic.synonyms.len() == 1 {
+                assert_eq!((key.kind, key.default), (topic.kind, topic.default), "{}", key.name);
+            }
+            if let Allowed::Range(first, last) = topic.allowed
+                && synonym.factor == 1
+            {
+                // The ends of the range are allowed in both, and what is just outside in neither.
+                let allows = |number: i128| Values::plain(key.name, &number.to_string()).unwrap().is_ok();
+                let first = i128::from(first).max(if key.name == "log.flush.interval.ms" { 1 } else { i128::MIN });
+                let ends = (allows(first - 1), allows(first), allows(last.into()), allows(i128::from(last) + 1));
+                assert_eq!(ends, (false, true, true, false), "{}", key.name);
+            }
+        }
+    }
+    assert!(met >= 19, "{met}");
+    assert!(configs::find_by_synonym("log.retention.hours").is_some());
 }

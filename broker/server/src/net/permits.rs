@@ -3,6 +3,7 @@
 //! Must not know: sockets, requests.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,11 +11,22 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Who may connect: so many in all, so many from one address.
-#[derive(Debug)]
 pub(crate) struct ConnectionPermits {
-    max: u32,
-    max_per_ip: u32,
+    most: Box<dyn Fn() -> MostConnections + Send + Sync>,
     taken: Mutex<Taken>,
+}
+
+/// How many connections there may be now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MostConnections {
+    pub(crate) all: u32,
+    pub(crate) of_address: u32,
+}
+
+impl fmt::Debug for ConnectionPermits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionPermits").field("taken", &self.taken).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -40,20 +52,22 @@ pub(crate) enum ConnectionRefused {
 }
 
 impl ConnectionPermits {
-    pub(crate) fn new(max: u32, max_per_ip: u32) -> Arc<Self> {
-        Arc::new(Self { max, max_per_ip, taken: Mutex::default() })
+    /// `most` is asked with every connection.
+    pub(crate) fn new(most: impl Fn() -> MostConnections + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { most: Box::new(most), taken: Mutex::default() })
     }
 
     /// Takes a place for a connection from `ip`.
     pub(crate) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<ConnectionPermit, ConnectionRefused> {
         let ip = ip.to_canonical();
+        let most = (self.most)();
         let mut taken = self.taken.lock();
-        if taken.all >= self.max {
-            return Err(ConnectionRefused::TooMany(self.max));
+        if taken.all >= most.all {
+            return Err(ConnectionRefused::TooMany(most.all));
         }
         let of_ip = taken.by_ip.entry(ip).or_default();
-        if *of_ip >= self.max_per_ip {
-            return Err(ConnectionRefused::TooManyFromAddress(self.max_per_ip));
+        if *of_ip >= most.of_address {
+            return Err(ConnectionRefused::TooManyFromAddress(most.of_address));
         }
         *of_ip += 1;
         taken.all += 1;
@@ -109,7 +123,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_in_all_and_by_address() {
-        let permits = ConnectionPermits::new(3, 2);
+        let permits = ConnectionPermits::new(|| MostConnections { all: 3, of_address: 2 });
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "::1".parse().unwrap());
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
         let first = permits.take(a).unwrap();

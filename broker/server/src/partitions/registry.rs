@@ -7,9 +7,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use cairn_metadata::configs::ConfigMap;
 use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
-use cairn_metadata::{Change, Delta, Image, Topic};
+use cairn_metadata::{Change, ConfigResource, Delta, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
 use cairn_storage::DataDir;
@@ -19,7 +18,7 @@ use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
 use super::{Flusher, Partition, Settings, parallel};
-use crate::config::BrokerConfig;
+use crate::config::LiveConfig;
 
 /// All partitions that this broker keeps.
 #[derive(Debug)]
@@ -29,8 +28,7 @@ pub(crate) struct Partitions {
     by_id: papaya::HashMap<TopicId, Arc<TopicPlaces>, RandomState>,
     by_name: papaya::HashMap<Arc<str>, Arc<TopicPlaces>, RandomState>,
     flusher: Arc<Flusher>,
-    config: BrokerConfig,
-    topic_defaults: ConfigMap,
+    config: Arc<LiveConfig>,
 }
 
 /// The partitions of one topic by index.
@@ -79,13 +77,12 @@ pub(crate) struct Counts {
 }
 
 impl Partitions {
-    pub(crate) fn new(dir: Arc<DataDir>, flusher: Arc<Flusher>, config: BrokerConfig) -> Arc<Self> {
+    pub(crate) fn new(dir: Arc<DataDir>, flusher: Arc<Flusher>, config: Arc<LiveConfig>) -> Arc<Self> {
         Arc::new(Self {
             dir: RwLock::new(Some(dir)),
             by_id: papaya::HashMap::with_hasher(RandomState::new()),
             by_name: papaya::HashMap::with_hasher(RandomState::new()),
             flusher,
-            topic_defaults: config.topic_defaults(),
             config,
         })
     }
@@ -147,10 +144,11 @@ impl Partitions {
     fn with_dir<T, E: From<DirOffline>>(&self, work: impl FnOnce(&DataDir) -> Result<T, E>) -> Result<T, E> {
         match &*self.dir.read() {
             Some(dir) => work(dir),
-            None => {
-                Err(DirOffline { path: self.config.data_dir().to_owned(), cause: "the broker has stopped".into() }
-                    .into())
+            None => Err(DirOffline {
+                path: self.config.start().data_dir().to_owned(),
+                cause: "the broker has stopped".into(),
             }
+            .into()),
         }
     }
 
@@ -206,7 +204,7 @@ impl Partitions {
         let known: std::collections::HashSet<&LogName> = known.iter().collect();
         let strays = there.iter().filter(|name| name.topic() != CLUSTER_METADATA_TOPIC && !known.contains(name));
         for stray in strays {
-            tracing::warn!(folder = %stray, data = %self.config.data_dir().display(), "folder belongs to no topic");
+            tracing::warn!(folder = %stray, data = %self.config.start().data_dir().display(), "folder belongs to no topic");
         }
     }
 
@@ -219,10 +217,10 @@ impl Partitions {
                 Change::TopicDeleted { id, name, .. } => self.on_deleted(*id, name),
                 Change::PartitionsChanged { id, partitions, .. } => self.on_changed(image, *id, partitions),
                 Change::TopicConfigsChanged { id, .. } => self.on_configs(image, *id),
+                Change::ConfigsChanged(resource) => self.on_broker_configs(image, resource),
                 Change::ClusterIdSet
                 | Change::BrokerChanged(_)
                 | Change::ProducerIdsAllocated
-                | Change::ConfigsChanged(_)
                 | Change::QuotasChanged(_) => {}
             }
         }
@@ -291,8 +289,20 @@ impl Partitions {
         }
     }
 
+    /// Configs of brokers changed: what topics do not say themselves may have.
+    fn on_broker_configs(&self, image: &Image, resource: &ConfigResource) {
+        if !self.config.is_of(resource) {
+            return;
+        }
+        self.config.update(image);
+        for topic in image.topics() {
+            self.on_configs(image, topic.id);
+        }
+    }
+
     fn settings(&self, topic: &Topic) -> Settings {
-        Settings::new(&topic.configs, &self.topic_defaults, &self.config)
+        let config = self.config.load();
+        Settings::new(&topic.configs, &config.topic_defaults, &config)
     }
 
     fn insert(&self, topic: &Topic, places: Vec<Place>) {

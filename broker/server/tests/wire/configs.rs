@@ -1,15 +1,21 @@
-//! DescribeConfigs and IncrementalAlterConfigs of topics.
+//! DescribeConfigs, IncrementalAlterConfigs, AlterConfigs and ListConfigResources.
 
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use cairn_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use cairn_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use cairn_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest, MetadataRequest};
+use cairn_protocol::messages::{
+    AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    MetadataRequest,
+};
 
 use crate::harness::{Client, TestBroker};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
@@ -79,7 +85,7 @@ async fn every_config_is_told_with_source_synonyms_type_and_documentation() {
         assert_eq!((retention.value.as_deref(), retention.config_source), (Some("7200000"), 4));
         let synonyms: Vec<_> =
             retention.synonyms.iter().map(|s| (&*s.name, s.value.as_deref().unwrap(), s.source)).collect();
-        assert_eq!(synonyms, [("log.retention.hours", "7200000", 4), ("log.retention.ms", "604800000", 5)]);
+        assert_eq!(synonyms, [("log.retention.hours", "2", 4), ("log.retention.hours", "168", 5)]);
         if version >= 3 {
             assert_eq!(retention.config_type, 5);
             assert!(result.configs.iter().all(|config| config.documentation.is_some()));
@@ -100,7 +106,11 @@ async fn what_is_not_there_is_refused() {
     for (kind, name, expected) in [
         (TOPIC, "x", ErrorCode::UnknownTopicOrPartition),
         (TOPIC, "a b", ErrorCode::InvalidTopicException),
-        (BROKER, "1", ErrorCode::InvalidRequest),
+        (TOPIC, "", ErrorCode::InvalidRequest),
+        (BROKER, "2", ErrorCode::InvalidRequest),
+        (BROKER, "x", ErrorCode::InvalidRequest),
+        (BROKER_LOGGER, "2", ErrorCode::InvalidRequest),
+        (GROUP, "g", ErrorCode::InvalidRequest),
     ] {
         let result = described(&mut client, 4, &describe(kind, name, None)).await;
         assert_eq!(result.error_code, expected.code(), "{name}");
@@ -140,12 +150,26 @@ async fn operations_are_checked() {
         (alter(TOPIC, "t", &[("cleanup.policy", SUBTRACT, Some("compact"))]),     0),
         (alter(TOPIC, "t", &[("cleanup.policy", SUBTRACT, Some("delete"))]),      invalid_config),
         (alter(TOPIC, "t", &[("retention.ms", APPEND, Some("1"))]),               invalid_config),
-        (alter(TOPIC, "t", &[("retention.ms", SET, None)]),                       invalid_config),
+        (alter(TOPIC, "t", &[("retention.ms", SET, None)]),                       invalid_request),
         (alter(TOPIC, "t", &[("retention.ms", 9, Some("1"))]),                    invalid_request),
-        (alter(TOPIC, "t", &[("nothing", DELETE, None)]),                         invalid_config),
+        (alter(TOPIC, "t", &[("nothing", DELETE, None)]),                         0),
+        (alter(TOPIC, "t", &[("nothing", SET, Some("1"))]),                       invalid_config),
         (alter(TOPIC, "t", &[("retention.ms", SET, Some("1")), ("retention.ms", DELETE, None)]), invalid_request),
         (alter(TOPIC, "x", &[("retention.ms", DELETE, None)]),                    ErrorCode::UnknownTopicOrPartition.code()),
-        (alter(BROKER, "1", &[("log.retention.ms", DELETE, None)]),               invalid_request),
+        (alter(TOPIC, "", &[("retention.ms", DELETE, None)]),                     invalid_request),
+        (alter(BROKER, "1", &[("log.retention.ms", DELETE, None)]),               0),
+        (alter(BROKER, "1", &[("num.partitions", DELETE, None)]),                 0),
+        (alter(BROKER, "1", &[("num.partitions", SET, Some("2"))]),               invalid_request),
+        (alter(BROKER, "", &[("log.retention.hours", SET, Some("2"))]),           invalid_request),
+        (alter(BROKER, "", &[("log.segment.bytes", SET, Some("7"))]),             invalid_request),
+        (alter(BROKER, "", &[("log.retention", SET, Some("7"))]),                 invalid_config),
+        (alter(BROKER, "1", &[("log.retention.ms", APPEND, Some("7"))]),          invalid_config),
+        (alter(BROKER, "2", &[("log.retention.ms", SET, Some("7"))]),             invalid_request),
+        (alter(BROKER, "1", &[("num.io.threads", SET, Some("many"))]),            invalid_request),
+        (alter(BROKER_LOGGER, "1", &[("root", DELETE, None)]),                    invalid_request),
+        (alter(BROKER_LOGGER, "1", &[("root", APPEND, Some("INFO"))]),            invalid_request),
+        (alter(BROKER_LOGGER, "1", &[("root", SET, Some("LOUD"))]),               invalid_config),
+        (alter(BROKER_LOGGER, "1", &[("kafka.log", SET, Some("INFO"))]),          invalid_config),
     ];
     for (resource, expected) in table {
         let shown = format!("{resource:?}");
@@ -155,4 +179,147 @@ async fn operations_are_checked() {
     let request = IncrementalAlterConfigsRequest { resources: vec![twice.clone(), twice], validate_only: false };
     let errors: Vec<i16> = client.call(1, &request).await.responses.iter().map(|answer| answer.error_code).collect();
     assert_eq!(errors, [0, invalid_request]);
+}
+
+async fn of_broker(client: &mut Client, name: &str, key: &str) -> Option<(Option<String>, i8, Vec<(String, i8)>)> {
+    let result = described(client, 4, &describe(BROKER, name, Some(&[key]))).await;
+    assert_eq!(result.error_code, 0);
+    let config = result.configs.into_iter().next()?;
+    let synonyms = config.synonyms.into_iter().map(|s| (s.value.unwrap().into(), s.source)).collect();
+    Some((config.value.map(Into::into), config.config_source, synonyms))
+}
+
+#[tokio::test]
+async fn configs_of_brokers_are_in_force_at_once_and_kept() {
+    let broker = TestBroker::with(&[("log.retention.ms", "3000"), ("node.id", "1")]).await;
+    let mut client = made(&broker).await;
+    let set = |name: &str, value: &str| alter(BROKER, name, &[("log.retention.ms", SET, Some(value))]);
+    assert_eq!(altered(&mut client, set("", "2000"), true).await, 0);
+    assert_eq!(value(&mut client, "retention.ms").await, ("3000".into(), 4), "it was only checked");
+    assert_eq!(altered(&mut client, set("", "2000"), false).await, 0);
+    assert_eq!(value(&mut client, "retention.ms").await, ("2000".into(), 3));
+    assert_eq!(altered(&mut client, set("1", "1000"), false).await, 0);
+    assert_eq!(value(&mut client, "retention.ms").await, ("1000".into(), 2));
+    assert_eq!(altered(&mut client, alter(BROKER, "", &[("num.io.threads", SET, Some("16"))]), false).await, 0);
+
+    let broker = broker.restart(&[("log.retention.ms", "3000")]).await;
+    let mut client = broker.connect().await;
+    assert_eq!(value(&mut client, "retention.ms").await, ("1000".into(), 2));
+    let all = [("1000", 2), ("2000", 3), ("3000", 4), ("168", 5)].map(|(value, source)| (value.to_owned(), source));
+    assert_eq!(of_broker(&mut client, "1", "log.retention.ms").await, Some((Some("1000".into()), 2, all.to_vec())));
+    assert_eq!(of_broker(&mut client, "1", "num.io.threads").await.unwrap().0.as_deref(), Some("16"));
+    let default = described(&mut client, 4, &describe(BROKER, "", None)).await;
+    let default: Vec<_> =
+        default.configs.iter().map(|config| (&*config.name, config.value.as_deref(), config.config_source)).collect();
+    assert_eq!(default, [("log.retention.ms", Some("2000"), 3), ("num.io.threads", Some("16"), 3)]);
+
+    assert_eq!(altered(&mut client, alter(BROKER, "1", &[("log.retention.ms", DELETE, None)]), false).await, 0);
+    assert_eq!(altered(&mut client, alter(BROKER, "", &[("log.retention.ms", DELETE, None)]), false).await, 0);
+    assert_eq!(value(&mut client, "retention.ms").await, ("3000".into(), 4));
+}
+
+#[tokio::test]
+async fn every_key_of_a_broker_is_told() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let result = described(&mut client, 4, &describe(BROKER, "1", None)).await;
+    assert_eq!(result.configs.len(), cairn_broker::config::KEYS.len());
+    for config in &result.configs {
+        let key = cairn_broker::config::KEYS.iter().find(|key| key.name == &*config.name).unwrap();
+        assert_eq!((config.config_type, config.is_sensitive), (key.kind.wire(), false), "{}", key.name);
+        assert!(config.documentation.as_deref().is_some_and(|doc| doc.len() > 10), "{}", key.name);
+        // One that each number can be, but for those with a bound below.
+        let set = alter(BROKER, "1", &[(key.name, SET, Some("1048576"))]);
+        let refused = altered(&mut client, set, true).await == ErrorCode::InvalidRequest.code();
+        let of_another_kind = ["log.durability", "log.message.timestamp.type", "compression.type"].contains(&key.name);
+        if !of_another_kind && !key.name.starts_with("max.connections") && !key.name.ends_with(".level") {
+            assert_eq!(refused, config.read_only, "{}", key.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn max_connections_is_asked_with_every_connection() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let set = |value| alter(BROKER, "", &[("max.connections", SET, Some(value))]);
+    assert_eq!(altered(&mut client, set("1"), false).await, 0);
+    broker.connect().await.expect_close().await;
+    assert_eq!(altered(&mut client, set("2"), false).await, 0);
+    let mut second = broker.connect().await;
+    assert_eq!(described(&mut second, 4, &describe(BROKER, "1", None)).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn levels_of_loggers_are_set_and_taken_back() {
+    let broker = TestBroker::logging("info").await;
+    let mut client = broker.connect().await;
+    let set = alter(BROKER_LOGGER, "1", &[("root", SET, Some("WARN")), ("cairn_broker::net", SET, Some("DEBUG"))]);
+    assert_eq!(altered(&mut client, set.clone(), true).await, 0);
+    assert_eq!(broker.filter(), "");
+    assert_eq!(altered(&mut client, set, false).await, 0);
+    assert_eq!(broker.filter(), "info,cairn_broker::net=debug,warn");
+    let result = described(&mut client, 4, &describe(BROKER_LOGGER, "1", None)).await;
+    let level = |name: &str| result.configs.iter().find(|config| &*config.name == name).unwrap().value.as_deref();
+    assert_eq!((level("root"), level("cairn_storage")), (Some("WARN"), Some("WARN")));
+    assert_eq!(level("cairn_broker::net"), Some("DEBUG"));
+    assert!(result.configs.iter().all(|config| (config.config_source, config.config_type) == (6, 0)));
+}
+
+#[tokio::test]
+async fn alter_configs_replaces_all() {
+    use cairn_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let broker = TestBroker::start().await;
+    let mut client = made(&broker).await;
+    let resource = |kind, name: &str, set: &[(&str, Option<&str>)]| AlterConfigsResource {
+        resource_type: kind,
+        resource_name: name.into(),
+        configs: set
+            .iter()
+            .map(|(name, value)| AlterableConfig { name: (*name).into(), value: value.map(Into::into) })
+            .collect(),
+    };
+    let before = alter(TOPIC, "t", &[("retention.ms", SET, Some("1")), ("segment.ms", SET, Some("2"))]);
+    assert_eq!(altered(&mut client, before, false).await, 0);
+    for version in 0..=2 {
+        let named = resource(TOPIC, "t", &[("retention.ms", Some("5"))]);
+        let mut request = AlterConfigsRequest { resources: vec![named], validate_only: version == 0 };
+        assert_eq!(client.call(version, &request).await.responses[0].error_code, 0);
+        let expected =
+            [("1", 1, "2", 1), ("5", 1, "604800000", 5), ("5", 1, "77", 2)][usize::try_from(version).unwrap()];
+        let (retention, segment) = (value(&mut client, "retention.ms").await, value(&mut client, "segment.ms").await);
+        assert_eq!((&*retention.0, retention.1, &*segment.0, segment.1), expected);
+        request.resources = vec![
+            resource(TOPIC, "t", &[("retention.ms", None)]),
+            resource(TOPIC, "x", &[]),
+            resource(BROKER_LOGGER, "1", &[("root", Some("INFO"))]),
+            resource(BROKER, "1", &[("log.roll.ms", Some("77"))]),
+            resource(BROKER, "1", &[]),
+        ];
+        let errors: Vec<i16> = client.call(version, &request).await.responses.iter().map(|r| r.error_code).collect();
+        let (invalid, unknown) = (ErrorCode::InvalidRequest.code(), ErrorCode::UnknownTopicOrPartition.code());
+        assert_eq!(errors, [invalid, unknown, invalid, 0, invalid]);
+    }
+    assert_eq!(value(&mut client, "segment.ms").await, ("77".into(), 2));
+    let request = AlterConfigsRequest { resources: vec![resource(BROKER, "1", &[])], validate_only: false };
+    assert_eq!(client.call(2, &request).await.responses[0].error_code, 0);
+    assert_eq!(value(&mut client, "segment.ms").await, ("604800000".into(), 5));
+}
+
+#[tokio::test]
+async fn resources_with_configs_are_listed_by_kind() {
+    let broker = TestBroker::start().await;
+    let mut client = made(&broker).await;
+    let mut list = async |version, kinds: &[i8]| {
+        let request = ListConfigResourcesRequest { resource_types: kinds.to_vec() };
+        let response = client.call(version, &request).await;
+        let listed = response.config_resources.into_iter().map(|of| (of.resource_type, of.resource_name.into()));
+        (response.error_code, listed.collect::<Vec<(i8, String)>>())
+    };
+    let of = |kind, name: &str| (kind, name.to_owned());
+    assert_eq!(list(0, &[]).await, (0, vec![]));
+    assert_eq!(list(1, &[]).await, (0, vec![of(TOPIC, "t"), of(BROKER, "1"), of(BROKER_LOGGER, "1")]));
+    assert_eq!(list(1, &[BROKER]).await, (0, vec![of(BROKER, "1")]));
+    assert_eq!(list(1, &[GROUP, CLIENT_METRICS]).await, (0, vec![]));
+    assert_eq!(list(1, &[3]).await, (ErrorCode::UnsupportedVersion.code(), vec![]));
 }

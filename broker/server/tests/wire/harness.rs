@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cairn_broker::Broker;
 use cairn_broker::config::{BrokerConfig, Sources};
+use cairn_broker::{Broker, Loggers};
 use cairn_protocol::frame::request_frame;
 use cairn_protocol::header::ResponseHeader;
 use cairn_protocol::{ApiKey, Message, Reader, Request};
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 pub(crate) struct TestBroker {
     pub(crate) broker: Broker,
     folder: TempDir,
+    filter: Arc<Mutex<String>>,
 }
 
 impl TestBroker {
@@ -32,16 +33,34 @@ impl TestBroker {
         Self::open(tempfile::tempdir().unwrap(), set).await
     }
 
+    /// Starts in a process with these log levels.
+    pub(crate) async fn logging(levels: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let filter = Arc::new(Mutex::new(String::new()));
+        let set = Arc::clone(&filter);
+        let loggers = Loggers::new(levels, move |text| {
+            text.clone_into(&mut set.lock().unwrap());
+            Ok(())
+        });
+        let broker = Broker::start_with(config(folder.path(), &[]), loggers).await.unwrap();
+        Self { broker, folder, filter }
+    }
+
+    /// The log filter that was put in force last.
+    pub(crate) fn filter(&self) -> String {
+        self.filter.lock().unwrap().clone()
+    }
+
     /// Starts on this disk instead of a real one.
     pub(crate) async fn on(disk: Arc<dyn Disk>, set: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let broker = Broker::start_on(disk, config(Path::new("data"), set)).await.unwrap();
-        Self { broker, folder }
+        Self { broker, folder, filter: Arc::default() }
     }
 
     async fn open(folder: TempDir, set: &[(&str, &str)]) -> Self {
         let broker = Broker::start(config(folder.path(), set)).await.unwrap();
-        Self { broker, folder }
+        Self { broker, folder, filter: Arc::default() }
     }
 
     /// Stops gracefully and starts again on the same data.

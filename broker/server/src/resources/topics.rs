@@ -1,0 +1,53 @@
+//! A topic's configs.
+//!
+//! Must not know: any single API's messages.
+
+use cairn_metadata::configs::{self, Described, describe_all, effective};
+use cairn_metadata::{Command, ConfigChange, Topic};
+
+use super::{Change, Mode, Operation, Told};
+use crate::api::refusal::Refusal;
+use crate::node::Node;
+
+pub(super) fn describe(node: &Node, name: &str) -> Result<Vec<Told>, Refusal> {
+    let image = node.image();
+    let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
+    Ok(describe_all(&topic.configs, &node.config.load().configs).into_iter().map(told).collect())
+}
+
+fn told(described: Described) -> Told {
+    Told {
+        name: described.key.name.into(),
+        value: Some(described.value),
+        source: described.source,
+        synonyms: described.synonyms,
+        kind: Some(described.key.kind),
+        read_only: false,
+        doc: Some(described.key.doc),
+    }
+}
+
+pub(super) async fn alter(node: &Node, name: &str, changes: &[Change<'_>], mode: Mode) -> Result<(), Refusal> {
+    let image = node.image();
+    let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
+    let mut checked = Vec::with_capacity(changes.len());
+    for change in changes {
+        checked.push(ConfigChange { name: change.name.into(), value: value(node, topic, change)? });
+    }
+    if mode == Mode::Apply && !checked.is_empty() {
+        node.cluster.propose(Command::SetTopicConfigs { id: topic.id, changes: checked }).await?;
+    }
+    Ok(())
+}
+
+/// What one change comes to. A config that there is none of can be deleted, as in Kafka: a later release may have set it.
+fn value(node: &Node, topic: &Topic, change: &Change<'_>) -> Result<Option<Box<str>>, Refusal> {
+    let name = change.name;
+    if let Operation::Delete = change.operation {
+        return Ok(None);
+    }
+    let key = configs::find(name).ok_or_else(|| configs::ConfigError::Unknown { name: name.into() })?;
+    let present = || effective(key, &topic.configs, &node.config.load().topic_defaults);
+    let value = change.operation.outcome(name, key.kind, present)?;
+    Ok(value.map(|value| key.check(&value)).transpose()?)
+}
