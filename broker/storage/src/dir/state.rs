@@ -234,6 +234,11 @@ impl DirState {
         marks.are_of(topic_id).then_some(marks)
     }
 
+    /// Whether anything is known of a log of this folder, whosever it is.
+    pub(crate) fn is_known(&self, folder: &str) -> bool {
+        self.logs.lock().contains_key(folder)
+    }
+
     /// Whether a log of this folder is open.
     pub(crate) fn is_open(&self, folder: &str) -> bool {
         matches!(self.logs.lock().get(folder), Some(Known::Live(_)))

@@ -111,7 +111,8 @@ pub enum AssignEpochError {
 /// A log could not be opened. The partition is offline; others are not concerned, except by [`OpenLogError::Offline`].
 #[derive(Debug, thiserror::Error)]
 pub enum OpenLogError {
-    /// There is no such folder.
+    /// There is no such folder, or one that was never whole: [`crate::DataDir::create_log`] makes it, where nothing speaks
+    /// against.
     #[error("no log in folder {folder}")]
     Missing {
         /// The folder.
@@ -142,6 +143,9 @@ pub enum OpenLogError {
         /// What is wrong there; nothing when the file just ends.
         source: Option<BadBatch>,
     },
+    /// No space for what recovery has to write. Nothing was lost; it passes when space returns.
+    #[error("no space left on disk")]
+    DiskFull,
     /// The disk failed; the whole data directory is offline.
     #[error(transparent)]
     Offline(#[from] DirOffline),
@@ -174,7 +178,7 @@ pub enum CreateLogError {
         /// The log was synced up to here.
         recovery_point: Offset,
     },
-    /// No space for it.
+    /// No space for it. Nothing of it was left behind; it passes when space returns.
     #[error("no space left on disk")]
     DiskFull,
     /// The data directory has failed, before or just now.
@@ -190,6 +194,15 @@ pub(crate) fn epoch_of(header: &cairn_protocol::records::BatchHeader) -> Result<
 }
 
 impl From<ReplaceError> for TruncateError {
+    fn from(error: ReplaceError) -> Self {
+        match error {
+            ReplaceError::DiskFull => Self::DiskFull,
+            ReplaceError::Offline(offline) => Self::Offline(offline),
+        }
+    }
+}
+
+impl From<ReplaceError> for OpenLogError {
     fn from(error: ReplaceError) -> Self {
         match error {
             ReplaceError::DiskFull => Self::DiskFull,

@@ -68,22 +68,30 @@ pub(super) struct Parts {
 /// Makes a new, empty log, durably.
 pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
     let dir = Arc::clone(&foundation.dir);
-    let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
-    if dir.is_open(&foundation.folder_name) || dir.disk.list(foundation.folder.path()).is_ok() {
-        return Err(CreateLogError::Exists { folder: foundation.folder_name });
+    let folder = foundation.folder_name.clone();
+    if dir.is_open(&folder) {
+        return Err(CreateLogError::Exists { folder });
     }
-    if let Some(LogMarks { recovery_point, .. }) = dir.marks_of(&foundation.folder_name, foundation.topic_id) {
-        return Err(CreateLogError::Lost { folder: foundation.folder_name, recovery_point });
+    let before = match dir.disk.list(foundation.folder.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Before::Nothing,
+        Err(error) => return Err(dir.fail("list a log's folder", &error).into()),
+        Ok(entries) if is_half_made(&foundation, &entries) => Before::HalfMade,
+        Ok(_) => return Err(CreateLogError::Exists { folder }),
+    };
+    if let Some(LogMarks { recovery_point, .. }) = dir.marks_of(&folder, foundation.topic_id) {
+        return Err(CreateLogError::Lost { folder, recovery_point });
     }
-    let started = make_folder(&foundation)
-        .map(|()| start_segment(&dir, &foundation.folder, &foundation.config, Offset::ZERO, None));
-    let active = match started {
-        Err(error) if super::error::is_full(&error) => return Err(CreateLogError::DiskFull),
-        Err(error) if exists(&error) => return Err(CreateLogError::Exists { folder: foundation.folder_name }),
-        Err(error) => return Err(dir.fail("create a log", &error).into()),
-        Ok(Err(StartError::Full)) => return Err(CreateLogError::DiskFull),
-        Ok(Err(StartError::Offline(offline))) => return Err(offline.into()),
-        Ok(Ok(active)) => active,
+    if before == Before::HalfMade {
+        dir.heed("remove a half-made folder", dir.disk.remove_dir(foundation.folder.path()))?;
+    }
+    let active = match make_files(&foundation) {
+        Ok(active) => active,
+        Err(StartError::Full) => {
+            // What is half made holds room that others could use, and its name.
+            dir.heed("remove a half-made folder", remove_folder_if_there(&foundation))?;
+            return Err(CreateLogError::DiskFull);
+        }
+        Err(StartError::Offline(offline)) => return Err(offline.into()),
     };
     let synced = dir.disk.sync_dir(foundation.folder.path()).and_then(|()| dir.disk.sync_dir(&dir.root));
     dir.heed("sync a new log's folder", synced)?;
@@ -102,12 +110,46 @@ pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
     Ok(assemble(foundation, parts))
 }
 
+/// What is where a log is to be made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// What a process left that died while it made the log.
+    HalfMade,
+}
+
+/// Whether a folder was never a log: it has nothing but what is made before the first segment, and nobody has ever noted
+/// anything of it.
+fn is_half_made(foundation: &Foundation, entries: &[crate::disk::Entry]) -> bool {
+    let is_early = |entry: &crate::disk::Entry| {
+        entry.kind == EntryKind::File
+            && matches!(FileKind::of(&entry.name), FileKind::Dense | FileKind::Metadata | FileKind::Leftover)
+    };
+    entries.iter().all(is_early) && !foundation.dir.is_known(&foundation.folder_name)
+}
+
+fn make_files(foundation: &Foundation) -> Result<Active, StartError> {
+    let Foundation { dir, folder, config, .. } = foundation;
+    make_folder(foundation).map_err(|error| match super::error::is_full(&error) {
+        true => StartError::Full,
+        false => StartError::Offline(dir.fail("create a log", &error)),
+    })?;
+    start_segment(dir, folder, config, Offset::ZERO, None)
+}
+
 fn make_folder(foundation: &Foundation) -> io::Result<()> {
     let disk = &foundation.dir.disk;
     disk.create_dir(foundation.folder.path())?;
     disk.write_at(&foundation.folder.dense(), 0, &[])?;
     let text = format!("version: 0\ntopic_id: {}", foundation.topic_id);
     disk.replace(&foundation.folder.metadata(), text.as_bytes())
+}
+
+fn remove_folder_if_there(foundation: &Foundation) -> io::Result<()> {
+    match foundation.dir.disk.remove_dir(foundation.folder.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Opens the log of an existing folder.
@@ -120,7 +162,13 @@ pub(crate) fn open(mut foundation: Foundation) -> Result<Log, OpenLogError> {
     }
     let files = match dir.disk.list(foundation.folder.path()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenLogError::Missing { folder }),
-        listed => Files::sort(&dir.heed("list a log's folder", listed)?),
+        listed => {
+            let entries = dir.heed("list a log's folder", listed)?;
+            if is_half_made(&foundation, &entries) {
+                return Err(OpenLogError::Missing { folder });
+            }
+            Files::sort(&entries)
+        }
     };
     foundation.topic_id = read_topic_id(&foundation);
     let parts = Recovery { foundation: &foundation, files }.run()?;
@@ -219,6 +267,14 @@ impl Recovery<'_> {
     /// An error of the disk, of any kind, while recovering.
     fn heed<T>(&self, action: &str, result: io::Result<T>) -> Result<T, OpenLogError> {
         Ok(self.foundation.dir.heed(action, result)?)
+    }
+
+    /// The same where a full disk does no harm: all that was done until then is done again when the log is opened anew.
+    fn heed_full<T>(&self, action: &str, result: io::Result<T>) -> Result<T, OpenLogError> {
+        match result {
+            Err(error) if super::error::is_full(&error) => Err(OpenLogError::DiskFull),
+            other => self.heed(action, other),
+        }
     }
 
     fn fault(&self, fault: Fault) -> OpenLogError {
@@ -376,14 +432,11 @@ impl Recovery<'_> {
         let active = match start_segment(dir, folder, config, start, None) {
             Ok(active) => active,
             Err(StartError::Offline(offline)) => return Err(offline.into()),
-            Err(StartError::Full) => {
-                let full = io::Error::from(io::ErrorKind::StorageFull);
-                return Err(dir.fail("create a segment", &full).into());
-            }
+            Err(StartError::Full) => return Err(OpenLogError::DiskFull),
         };
         self.drop_snapshots(start, &[])?;
         let epochs = EpochHistory::default();
-        self.heed("write leader epochs", dir.disk.replace(&folder.epochs(), &epochs.encode()))?;
+        dir.replace(&folder.epochs(), &epochs.encode())?;
         self.heed("sync a folder", dir.disk.sync_dir(folder.path()))?;
         Ok(Parts {
             segments: vec![Arc::clone(&active.segment)],
@@ -408,11 +461,12 @@ impl Recovery<'_> {
         let first_base = scanned.first().map_or(last.segment.base, |first| first.segment.base);
         let mut segments = Vec::with_capacity(scanned.len() + 1);
         for sealed in scanned {
-            segments.push(Arc::new(self.heed("finish a sealed segment", sealed.finish_sealed(dir, folder))?));
+            let finished = sealed.finish_sealed(dir, folder);
+            segments.push(Arc::new(self.heed_full("finish a sealed segment", finished)?));
         }
         let mut unsynced = Unsynced::with_indexed(last.segment.base, last.offsets_kept, last.times_kept);
         let scanned_from = last.from_position;
-        let active = self.heed("open a segment for appends", self.activate(last))?;
+        let active = self.heed_full("open a segment for appends", self.activate(last))?;
         segments.push(Arc::clone(&active.segment));
 
         let end = active.segment.end_offset();
