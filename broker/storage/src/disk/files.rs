@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Entry, EntryKind, Lock, REPLACEMENT_SUFFIX, Space};
 
@@ -24,9 +24,42 @@ impl Identity {
     }
 }
 
+/// How long a call waits for a free descriptor in all, and from one try to the next: doubled each time.
+const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(30);
+const DESCRIPTOR_STEP_MIN: Duration = Duration::from_millis(1);
+const DESCRIPTOR_STEP_MAX: Duration = Duration::from_millis(250);
+
+/// Does what needs a descriptor, and waits a while where the process, or the system, has none to give. That says nothing
+/// about the disk, and must not be taken for its failure.
+pub(super) fn with_descriptor<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let (mut waited, mut step) = (Duration::ZERO, DESCRIPTOR_STEP_MIN);
+    loop {
+        match open() {
+            Err(error) if is_out_of_descriptors(&error) && waited < DESCRIPTOR_WAIT_MAX => {
+                if waited.is_zero() {
+                    tracing::warn!(%error, "a file waits for a free descriptor");
+                }
+                std::thread::sleep(step);
+                waited += step;
+                step = (step * 2).min(DESCRIPTOR_STEP_MAX);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Opens a file as these options say.
+pub(super) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    with_descriptor(|| options.open(path))
+}
+
 /// Opens the file that was at `path` when `identity` was taken, or nothing else.
 pub(super) fn reopen(path: &Path, identity: Identity, options: &OpenOptions) -> io::Result<(File, fs::Metadata)> {
-    let file = options.open(path)?;
+    let file = open(path, options)?;
     let metadata = file.metadata()?;
     if Identity::of(&metadata) != identity {
         return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken the name"));
@@ -35,7 +68,7 @@ pub(super) fn reopen(path: &Path, identity: Identity, options: &OpenOptions) -> 
 }
 
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    let file = open(path, OpenOptions::new().read(true))?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -64,22 +97,22 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let mut file = open(path, OpenOptions::new().write(true).create(true).truncate(true))?;
     file.write_all(content)?;
     file.sync_data()
 }
 
 pub(super) fn write_at(path: &Path, position: u64, content: &[u8]) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let file = open(path, OpenOptions::new().write(true).create(true).truncate(false))?;
     file.write_all_at(content, position)
 }
 
 pub(super) fn sync_file(path: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path)?.sync_data()
+    open(path, OpenOptions::new().write(true))?.sync_data()
 }
 
 pub(super) fn truncate(path: &Path, len: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
+    let file = open(path, OpenOptions::new().write(true))?;
     if file.metadata()?.len() < len {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -94,12 +127,12 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    open(path, OpenOptions::new().read(true))?.sync_all()
 }
 
 pub(super) fn list(path: &Path) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for entry in fs::read_dir(path)? {
+    for entry in with_descriptor(|| fs::read_dir(path))? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         // Somebody may remove the file between the listing and this question.
@@ -124,7 +157,7 @@ pub(super) fn space(path: &Path) -> io::Result<Space> {
 }
 
 pub(super) fn lock(path: &Path) -> io::Result<Lock> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let file = open(path, OpenOptions::new().write(true).create(true).truncate(false))?;
     match file.try_lock() {
         Ok(()) => Ok(Lock::new(file)),
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -175,7 +208,7 @@ macro_rules! on_real_files {
         }
 
         fn remove_dir(&self, path: &Path) -> io::Result<()> {
-            std::fs::remove_dir_all(path)
+            $crate::disk::files::with_descriptor(|| std::fs::remove_dir_all(path))
         }
 
         fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::files::on_real_files;
+use super::files::{self, on_real_files};
 use super::map::as_usize;
 use super::sealed::{Sealed, SealedMaps};
 use super::{AppendFile, Disk, Growth, Readable, SealedFile, SharedFile};
@@ -63,12 +63,12 @@ impl Default for PortableDisk {
 
 impl Disk for PortableDisk {
     fn create_append(&self, path: &Path, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let file = files::open(path, OpenOptions::new().read(true).write(true).create_new(true))?;
         Ok(self.append_file(file, 0, growth))
     }
 
     fn open_append(&self, path: &Path, len: u64, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = files::open(path, OpenOptions::new().read(true).write(true))?;
         if file.metadata()?.len() < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
