@@ -34,7 +34,8 @@ pub use self::state::{DirOffline, ReplaceError, SpaceState};
 use crate::allocator::AllocatorStats;
 use crate::disk::{EntryKind, Lock};
 use crate::log::{
-    self, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogName, OpenLogError, is_deleted_folder, take_out,
+    self, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogName, OpenLogError, is_deleted_folder,
+    is_stray_folder, take_out,
 };
 
 /// An open data directory. Only one process has it open at a time.
@@ -240,6 +241,15 @@ impl DataDir {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// How many folders were set aside and wait for a person's judgement.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn count_strays(&self) -> Result<usize, DirOffline> {
+        let entries = self.state.heed("list the data directory", self.state.disk.list(&self.state.root))?;
+        Ok(entries.iter().filter(|entry| entry.kind == EntryKind::Folder && is_stray_folder(&entry.name)).count())
     }
 
     /// Makes recovery points, start offsets and high watermarks of all logs durable. What it says on disk is at least as

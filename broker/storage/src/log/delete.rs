@@ -13,11 +13,10 @@ use cairn_protocol::ids::{Offset, Timestamp, TopicId};
 
 use super::epochs::{EpochHistory, Trimmed};
 use super::error::{AppendError, DeleteRecordsError};
-use super::recovery_scan::{Depth, Task, scan};
-use super::segment::{Fault, Segment};
+use super::mend::Mending;
+use super::segment::Segment;
 use super::sync::Gate;
 use super::{Folder, Log};
-use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::{DirOffline, DirState, ReplaceError};
 use crate::num::as_millis;
 
@@ -28,6 +27,8 @@ pub struct Maintained {
     pub rolled: Option<Offset>,
     /// Segments that are no longer part of the log, to be removed.
     pub removal: Option<Removal>,
+    /// Segments whose indexes were found to be wrong.
+    pub mending: Option<Mending>,
 }
 
 /// Files of segments that are no longer part of a log.
@@ -148,7 +149,6 @@ impl Log {
         self.dir.check()?;
         self.producers.expire(now, as_millis(self.config.producer_id_expiration_ms));
         self.shed_index_entries(0);
-        self.mend_indexes()?;
         let mut done = Maintained::default();
         if self.is_roll_due(now, high_watermark) {
             match self.roll(now) {
@@ -159,49 +159,8 @@ impl Log {
             }
         }
         done.removal = self.retain(now, high_watermark);
+        done.mending = self.begin_mending();
         Ok(done)
-    }
-
-    /// Makes indexes of sealed segments anew in which a reader found an entry that does not hold.
-    fn mend_indexes(&mut self) -> Result<(), DirOffline> {
-        let segments = self.shared.segments.load_full();
-        for (at, segment) in segments.iter().enumerate().take(segments.len() - 1) {
-            if !segment.is_index_suspect() {
-                continue;
-            }
-            let mended = self.mend_index(segment, segments[at + 1].base);
-            let Some(mended) = self.dir.heed("mend an index", mended)? else { continue };
-            tracing::info!(log = %self.name, segment = segment.base.0, "made the indexes of a segment anew");
-            let mut changed = Vec::clone(&self.shared.segments.load());
-            changed[at] = Arc::new(mended);
-            self.shared.segments.store(Arc::new(changed));
-        }
-        Ok(())
-    }
-
-    /// `None` when the segment itself does not hold: that is no matter of its index.
-    fn mend_index(&self, segment: &Segment, limit: Offset) -> io::Result<Option<Segment>> {
-        let base = segment.base;
-        let task = Task {
-            base,
-            limit: Some(limit),
-            from: base,
-            order: OffsetOrder::Rising,
-            depth: Depth::Headers,
-            index_interval_bytes: self.config.index_interval_bytes,
-        };
-        let scanned = match scan(&self.dir, &self.folder, &task, &mut EpochHistory::default()) {
-            Ok(scanned) => scanned,
-            Err(Fault::Io { source, .. }) => return Err(source),
-            Err(Fault::Damaged { .. }) => return Ok(None),
-        };
-        if scanned.segment.end_offset() != segment.end_offset() {
-            return Ok(None);
-        }
-        // New files, because searches may be under way in the old ones.
-        remove_if_there(&self.dir, &self.folder.offset_index(base))?;
-        remove_if_there(&self.dir, &self.folder.time_index(base))?;
-        scanned.finish_index(&self.dir, &self.folder).map(Some)
     }
 
     /// Moves the log's start up to `offset`. Segments that lie wholly before it are taken out of the log. The new start

@@ -121,6 +121,11 @@ pub(crate) fn is_deleted_folder(name: &str) -> bool {
     name.ends_with(DELETE_SUFFIX) && name.contains('.')
 }
 
+/// Whether a folder of this name was set aside for a person to judge.
+pub(crate) fn is_stray_folder(name: &str) -> bool {
+    name.ends_with(STRAY_SUFFIX) && name.contains('.')
+}
+
 /// What a file of a partition's folder holds, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -255,7 +260,8 @@ mod tests {
         assert_eq!(stray.len(), FILE_NAME_MAX_BYTES);
         assert!(stray.ends_with(".00000000000000000000000000000005-stray"));
         assert!(LogName::from_folder(&stray).is_err());
-        assert!(!is_deleted_folder(&stray));
+        assert!(!is_deleted_folder(&stray) && is_stray_folder(&stray));
+        assert!(!is_stray_folder("orders-stray-1") && !is_stray_folder("orders-stray"));
     }
 
     #[test]
