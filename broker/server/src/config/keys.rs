@@ -162,7 +162,7 @@ keys! {
     connection_queued_request_bytes: u32 = "connection.queued.request.bytes", "33554432", "bytes", Int, ReadOnly, Bytes(1..=0x7fff_ffff);
     /// Bytes of answers that wait to be taken by one client; beyond, no further request of it is read.
     connection_queued_response_bytes: u32 = "connection.queued.response.bytes", "8388608", "bytes", Int, ReadOnly, Bytes(1..=0x7fff_ffff);
-    /// A request must arrive whole within this time and what its length takes at 64 KiB a second.
+    /// A request must arrive whole within this time, and what has arrived of it takes at 64 KiB a second.
     connection_request_timeout_ms: i64 = "connection.request.timeout.ms", "30000", "ms", Long, ReadOnly, Millis(1..=3_600_000);
     /// A client that takes nothing of its answers for so long loses its connection.
     connection_write_timeout_ms: i64 = "connection.write.timeout.ms", "30000", "ms", Long, ReadOnly, Millis(1..=3_600_000);

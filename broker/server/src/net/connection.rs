@@ -222,6 +222,7 @@ impl<S: Service> Connection<S> {
         while self.ending.is_none() {
             if !self.may_take() {
                 self.inbox.read_ahead(&mut self.stream, cx);
+                self.inbox.rest(now);
                 break;
             }
             match self.inbox.poll_frame(&mut self.stream, cx, now) {
@@ -311,13 +312,17 @@ impl<S: Service> Connection<S> {
         if let Some(since) = self.outbox.stalled() {
             return (since + limits.write_timeout, Some(Ended::SlowReader(limits.write_timeout)));
         }
+        // Also beside a long poll, which may last for as long as the client likes.
+        if self.ending.is_none()
+            && self.may_take()
+            && let Some(at) = self.inbox.deadline(limits.request_timeout)
+        {
+            return (at, Some(Ended::SlowRequest));
+        }
         if !self.pending.is_empty() || self.ending.is_some() {
             return (Instant::now() + limits.idle, None);
         }
-        match self.inbox.deadline(limits.request_timeout) {
-            Some(at) => (at, Some(Ended::SlowRequest)),
-            None => (self.last_request + limits.idle, Some(Ended::Idle(limits.idle))),
-        }
+        (self.last_request + limits.idle, Some(Ended::Idle(limits.idle)))
     }
 }
 

@@ -119,15 +119,21 @@ impl Inbox {
         }
     }
 
-    /// When the frame that is arriving must be whole; none while none is, or while it waits for the broker.
+    /// When more of the frame that is arriving must have come; none while none is, or while it waits for the broker. What
+    /// has arrived gives time, what was promised does not: a length costs nothing to send, and holds room that others want.
     pub(crate) fn deadline(&self, timeout: Duration) -> Option<Instant> {
-        let length = match self.wanted {
+        let arrived = match self.wanted {
             Wanted::Length => 0,
             Wanted::Permit(..) => return None,
-            Wanted::Body(length) => length,
+            Wanted::Body(length) => length.min(self.buffer.len()),
         };
-        let by_length = Duration::from_secs(length as u64 / BYTES_PER_SECOND_MIN);
+        let by_length = Duration::from_secs(arrived as u64 / BYTES_PER_SECOND_MIN);
         self.begun.map(|begun| begun + timeout + by_length)
+    }
+
+    /// The broker reads no further for now: the time of the frame that is arriving begins anew when it does.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.begun = self.begun.map(|_| now);
     }
 
     /// Gives memory back that a resting connection does not need.

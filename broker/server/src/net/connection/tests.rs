@@ -220,6 +220,28 @@ async fn a_request_that_does_not_arrive_whole_ends_the_connection() {
     }
 }
 
+/// Room in the budget is held for what a length promises: a promise alone must not hold it for minutes.
+#[tokio::test]
+async fn a_length_buys_no_time_that_bytes_do_not() {
+    let budget = budget();
+    let limits = Limits { request_timeout: Duration::from_millis(30), ..LIMITS };
+    let mut f = Fixture::new(limits, &budget).await;
+    let available = budget.available();
+    f.client.write_all(&frame(b'1', 8 << 20)[..1000]).await.unwrap();
+    assert!(matches!(f.ended.await.unwrap(), Ended::SlowRequest));
+    assert_eq!(budget.available(), available);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_arrive_whole_beside_a_long_poll_ends_the_connection() {
+    let limits = Limits { request_timeout: Duration::from_millis(30), ..LIMITS };
+    let mut f = Fixture::new(limits, &budget()).await;
+    f.send(b'W', 8).await;
+    assert_eq!(f.handled().await, b'W');
+    f.client.write_all(&frame(b'1', 1 << 20)[..1000]).await.unwrap();
+    assert!(matches!(f.ended.await.unwrap(), Ended::SlowRequest));
+}
+
 #[tokio::test]
 async fn an_idle_connection_ends_but_one_that_waits_for_the_broker_does_not() {
     let limits = Limits { idle: Duration::from_millis(30), ..LIMITS };
