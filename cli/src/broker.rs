@@ -4,7 +4,7 @@
 
 use anyhow::anyhow;
 use cairn_broker::config::{BrokerConfig, Sources};
-use cairn_broker::{Broker, Loggers};
+use cairn_broker::{Broker, Loggers, raise_descriptor_limit};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::BrokerArgs;
@@ -36,6 +36,7 @@ pub(crate) fn log_to_stderr(default: &str) -> Loggers {
 pub(crate) fn run(args: &BrokerArgs) -> Outcome {
     // What the Raft library notes of each step is for its own developers.
     let loggers = log_to_stderr("info,openraft=warn");
+    raise_descriptor_limit();
     let config = BrokerConfig::load(&sources(args)).map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

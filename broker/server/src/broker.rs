@@ -24,15 +24,16 @@ use uuid::Uuid;
 
 use crate::api;
 use crate::blocking::on_blocking_thread;
-use crate::clock;
+use crate::clock::{self, CautiousClock};
 use crate::cluster::{Cluster, ProposeError};
 use crate::config::{BrokerConfig, LiveConfig, millis};
 use crate::coordinator::Coordinator;
+use crate::descriptors::DescriptorShares;
 use crate::dispatch::Dispatcher;
 use crate::fetch_sessions::FetchSessions;
 use crate::loggers::Loggers;
 use crate::net::{
-    BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo, MostConnections,
+    Accepting, BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo, MostConnections,
     RequestBudget, SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
@@ -199,7 +200,8 @@ async fn open_data_dir(disk: &Arc<dyn Disk>, config: &BrokerConfig) -> Result<Ar
 
 /// The disk of this machine, through maps where the system has them.
 fn real_disk() -> Result<Arc<dyn Disk>, StartError> {
-    match MappedDisk::new(MappedLimits::default()) {
+    let max_descriptors = DescriptorShares::of_process().storage;
+    match MappedDisk::new(MappedLimits { max_descriptors, ..MappedLimits::default() }) {
         Ok(disk) => Ok(Arc::new(disk)),
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
             tracing::warn!(%error, "files are written by calls instead, which is slower");
@@ -246,21 +248,36 @@ async fn expire_offsets(node: Arc<Node>, stop: CancellationToken) {
     const MINUTE_MS: i64 = 60_000;
     let retention_ms = i64::from(node.config.start().offsets_retention_minutes) * MINUTE_MS;
     let every = millis(node.config.start().offsets_retention_check_interval_ms);
+    let mut clock = CautiousClock::start(every);
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             () = stop.cancelled() => return,
         }
-        node.coordinator.expire(&node.cluster, clock::now(), retention_ms).await;
+        node.coordinator.expire(&node.cluster, clock.read(), retention_ms).await;
     }
+}
+
+/// How many connections the process can have without taking descriptors from its files.
+fn connections_possible(config: &BrokerConfig) -> u32 {
+    let (wanted, possible) = (config.max_connections, DescriptorShares::of_process().connections);
+    if possible < wanted {
+        tracing::warn!(
+            wanted,
+            possible,
+            "max.connections is more than the limit of open descriptors (ulimit -n) gives"
+        );
+    }
+    possible
 }
 
 /// Begins to accept connections.
 fn serve(node: &Arc<Node>, listeners: Vec<Bound>, stop: &CancellationToken, tasks: &TaskTracker) {
     let live = Arc::clone(&node.config);
+    let possible = connections_possible(node.config.start());
     let permits = ConnectionPermits::new(move || {
         let config = live.load();
-        MostConnections { all: config.max_connections, of_address: config.max_connections_per_ip }
+        MostConnections { all: config.max_connections.min(possible), of_address: config.max_connections_per_ip }
     });
     let config = node.config.start();
     let serving = Serving {
@@ -287,7 +304,12 @@ fn serve(node: &Arc<Node>, listeners: Vec<Bound>, stop: &CancellationToken, task
                 drop(permit);
             }
         };
-        tasks.spawn(accept_loop(bound, Arc::clone(&permits), stop.clone(), tasks.clone(), connect));
+        let accepting = Accepting {
+            permits: Arc::clone(&permits),
+            failures: node.metrics.accept_failures.clone(),
+            refused: node.metrics.connections_refused.clone(),
+        };
+        tasks.spawn(accept_loop(bound, accepting, stop.clone(), tasks.clone(), connect));
     }
 }
 

@@ -26,10 +26,12 @@ mod partitions;
 
 mod blocking;
 mod clock;
+mod descriptors;
 
 mod telemetry;
 
 pub use broker::{Addresses, Broker, StartError};
+pub use descriptors::raise_descriptor_limit;
 pub use loggers::{LevelError, Loggers, ROOT};
 pub use net::BindError;
 pub use telemetry::HttpError;

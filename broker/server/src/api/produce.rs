@@ -251,6 +251,7 @@ impl From<NotHere> for Refusal {
             NotHere::Offline(why) => {
                 Self { message: Some((*why).into()), ..Self::plain(ErrorCode::KafkaStorageError) }
             }
+            NotHere::NoSpace => Self::new(ErrorCode::KafkaStorageError, &NotHere::NoSpace),
             other => Self::plain(other.error_code()),
         }
     }

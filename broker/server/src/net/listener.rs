@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -114,10 +115,20 @@ fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener
     socket.listen(options.backlog)
 }
 
+/// Who may connect, and what is counted of those who may not.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    pub(crate) permits: Arc<ConnectionPermits>,
+    /// The system did not give a connection.
+    pub(crate) failures: Counter,
+    /// It was closed at once for want of a permit.
+    pub(crate) refused: Counter,
+}
+
 /// Accepts connections until `shutdown`, and runs each as a task of its own.
 pub(crate) async fn accept_loop<F>(
     bound: Bound,
-    permits: Arc<ConnectionPermits>,
+    accepting: Accepting,
     shutdown: CancellationToken,
     tasks: TaskTracker,
     serve: impl Fn(TcpStream, SocketAddr, Arc<ListenerInfo>, ConnectionPermit) -> F,
@@ -133,14 +144,18 @@ pub(crate) async fn accept_loop<F>(
         match accepted {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF_MIN;
-                match permits.take(peer.ip()) {
+                match accepting.permits.take(peer.ip()) {
                     Ok(permit) => {
                         tasks.spawn(serve(stream, peer, Arc::clone(&bound.info), permit));
                     }
-                    Err(refused) => tracing::debug!(%peer, %refused, "connection refused"),
+                    Err(refused) => {
+                        accepting.refused.inc();
+                        tracing::debug!(%peer, %refused, "connection refused");
+                    }
                 }
             }
             Err(error) => {
+                accepting.failures.inc();
                 if back_off == BACK_OFF_MIN {
                     tracing::warn!(%error, listener = bound.info.name, "cannot accept connections; resting between tries");
                 }

@@ -10,5 +10,5 @@ mod permits;
 
 pub(crate) use connection::{Answer, Connection, ConnectionInfo, Limits, Order, Request, Service};
 pub use listener::BindError;
-pub(crate) use listener::{Bound, ListenerInfo, SocketOptions, accept_loop, bind};
+pub(crate) use listener::{Accepting, Bound, ListenerInfo, SocketOptions, accept_loop, bind};
 pub(crate) use permits::{ConnectionPermits, MostConnections, RequestBudget};

@@ -15,7 +15,7 @@ use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicI
 use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampType};
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
-    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Outcome, Removal, SyncJob, Synced,
+    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Mending, Outcome, Removal, SyncJob, Synced,
 };
 use parking_lot::Mutex;
 
@@ -351,11 +351,26 @@ impl Partition {
 
     /// Rolls and retains as the configs say. The files to be removed are removed by the caller, without the lock.
     pub(super) fn maintain(&self, now: Timestamp) -> Result<Option<Removal>, DirOffline> {
-        let mut writer = self.writer.lock();
-        let Some(log) = &mut writer.log else { return Ok(None) };
-        let high_watermark = self.high_watermark();
-        log.note_high_watermark(high_watermark);
-        Ok(log.maintain(now, high_watermark)?.removal)
+        let done = {
+            let mut writer = self.writer.lock();
+            let Some(log) = &mut writer.log else { return Ok(None) };
+            let high_watermark = self.high_watermark();
+            log.note_high_watermark(high_watermark);
+            log.maintain(now, high_watermark)?
+        };
+        if let Some(mending) = done.mending {
+            self.mend(mending)?;
+        }
+        Ok(done.removal)
+    }
+
+    /// Makes indexes anew: all but the last step without the lock, because whole segments are read.
+    fn mend(&self, mending: Mending) -> Result<(), DirOffline> {
+        let mended = mending.run()?;
+        match &mut self.writer.lock().log {
+            Some(log) => log.on_mended(mended),
+            None => Ok(()),
+        }
     }
 
     /// Moves the log's start; the files are removed by the caller.

@@ -2,21 +2,22 @@
 //!
 //! Must not know: requests, who changes the metadata.
 
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
+mod open;
+mod waiting;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
 use cairn_metadata::{Change, ConfigResource, Delta, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
+use cairn_protocol::ids::{PartitionIndex, TopicId};
 use cairn_storage::DataDir;
 use cairn_storage::dir::{Closed, DirOffline, ReplaceError, SpaceState};
-use cairn_storage::log::{CreateLogError, Log, LogName, OpenLogError};
-use parking_lot::RwLock;
+use cairn_storage::log::LogName;
+use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
+use self::waiting::Carried;
 use super::{Flusher, Partition, Settings, parallel};
 use crate::config::LiveConfig;
 
@@ -29,6 +30,8 @@ pub(crate) struct Partitions {
     by_name: papaya::HashMap<Arc<str>, Arc<TopicPlaces>, RandomState>,
     flusher: Arc<Flusher>,
     config: Arc<LiveConfig>,
+    /// Held while partitions come and go.
+    carried: Mutex<Carried>,
 }
 
 /// The partitions of one topic by index.
@@ -43,6 +46,8 @@ enum Place {
     Open(Arc<Partition>),
     /// It is here, and cannot be served.
     Offline(Arc<str>),
+    /// It found no room on the disk when it was to be opened or made, and is tried again.
+    Waiting,
 }
 
 /// Why a partition cannot be used here.
@@ -56,6 +61,8 @@ pub(crate) enum NotHere {
     UnknownPartition,
     #[error("{0}")]
     Offline(Arc<str>),
+    #[error("there is no space left on disk to open the partition; it is tried again")]
+    NoSpace,
 }
 
 impl NotHere {
@@ -64,7 +71,7 @@ impl NotHere {
         match self {
             Self::UnknownTopic | Self::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownTopicId => ErrorCode::UnknownTopicId,
-            Self::Offline(_) => ErrorCode::KafkaStorageError,
+            Self::Offline(_) | Self::NoSpace => ErrorCode::KafkaStorageError,
         }
     }
 }
@@ -73,7 +80,10 @@ impl NotHere {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) open: i64,
+    /// Cannot be served, those that wait among them.
     pub(crate) offline: i64,
+    /// Wait for room on the disk.
+    pub(crate) waiting: i64,
 }
 
 impl Partitions {
@@ -84,6 +94,7 @@ impl Partitions {
             by_name: papaya::HashMap::with_hasher(RandomState::new()),
             flusher,
             config,
+            carried: Mutex::default(),
         })
     }
 
@@ -107,12 +118,16 @@ impl Partitions {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts { open: 0, offline: 0 };
+        let mut counts = Counts { open: 0, offline: 0, waiting: 0 };
         for topic in self.by_id.pin().values() {
             for place in topic.places.load().iter() {
                 match place {
                     Place::Open(_) => counts.open += 1,
                     Place::Offline(_) => counts.offline += 1,
+                    Place::Waiting => {
+                        counts.offline += 1;
+                        counts.waiting += 1;
+                    }
                 }
             }
         }
@@ -122,6 +137,11 @@ impl Partitions {
     /// How full the disk is.
     pub(crate) fn look_at_disk(&self) -> Result<SpaceState, DirOffline> {
         self.with_dir(|dir| dir.failure().map_or_else(|| dir.refresh_space(), Err))
+    }
+
+    /// How many folders of unknown topics were set aside.
+    pub(crate) fn count_strays(&self) -> Result<usize, DirOffline> {
+        self.with_dir(DataDir::count_strays)
     }
 
     /// What the allocator could not prepare in time.
@@ -152,64 +172,9 @@ impl Partitions {
         }
     }
 
-    /// Opens all partitions of the image, many at a time. Blocks. One that cannot be opened does not keep the others back.
-    pub(crate) fn open_all(&self, image: &Image) {
-        let dir = self.dir.read();
-        let Some(dir) = &*dir else { return };
-        let mut names = Vec::with_capacity(image.partition_count());
-        for topic in image.topics() {
-            for (index, _) in topic.partitions() {
-                names.extend(LogName::new(&topic.name, index));
-            }
-        }
-        self.report_strays(dir, &names);
-        let parallelism = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let topic_of = |name: &LogName| image.topic_by_name(name.topic()).expect("the names are of this image");
-        parallel::each(&names, |name| {
-            if let Err(offline) = free_name(dir, topic_of(name), name) {
-                tracing::error!(folder = %name, %offline, "folder of another topic not set aside");
-            }
-        });
-        let opened = dir.open_logs(&names, parallelism, |name| self.settings(topic_of(name)).log);
-        let mut opened: HashMap<LogName, _> = opened.into_iter().collect();
-        for topic in image.topics() {
-            let settings = self.settings(topic);
-            let mut places = Vec::with_capacity(topic.partitions.len());
-            for (index, partition) in topic.partitions() {
-                let log = log_name(&topic.name, index).and_then(|name| {
-                    let result = opened.remove(&name).expect("each legal name was opened");
-                    self.admit(dir, topic, &name, &settings, result)
-                });
-                places.push(self.place(topic, index, partition.leader_epoch, &settings, log));
-            }
-            self.insert(topic, places);
-        }
-        parallel::each(&self.all(), Partition::settle);
-        if let Err(offline) = dir.remove_deleted_logs() {
-            tracing::error!(%offline, "deleted partitions not removed");
-        }
-        Self::note_logs(dir);
-    }
-
-    /// Has the data directory know which logs it has: one that is missing later is lost, and not to be made.
-    fn note_logs(dir: &DataDir) {
-        if let Err(error) = dir.write_checkpoint() {
-            tracing::error!(%error, "logs not noted");
-        }
-    }
-
-    /// Tells of folders that belong to no topic. They stay: only a person can say whether they are wanted.
-    fn report_strays(&self, dir: &DataDir, known: &[LogName]) {
-        let Ok(there) = dir.list_logs() else { return };
-        let known: std::collections::HashSet<&LogName> = known.iter().collect();
-        let strays = there.iter().filter(|name| name.topic() != CLUSTER_METADATA_TOPIC && !known.contains(name));
-        for stray in strays {
-            tracing::warn!(folder = %stray, data = %self.config.start().data_dir().display(), "folder belongs to no topic");
-        }
-    }
-
     /// Carries out a change of the metadata here. Blocks.
-    pub(crate) fn carry_out(&self, image: &Image, delta: &Delta) {
+    pub(crate) fn carry_out(&self, image: &Arc<Image>, delta: &Delta) {
+        let mut carried = self.carried.lock();
         for change in &delta.changes {
             match change {
                 Change::TopicCreated { id, .. } => self.on_partitions(image, *id, PartitionIndex(0)),
@@ -224,6 +189,7 @@ impl Partitions {
                 | Change::QuotasChanged(_) => {}
             }
         }
+        carried.on_carried_out(image);
     }
 
     /// A topic has partitions from `first` on that it had not.
@@ -235,7 +201,7 @@ impl Partitions {
         let mut places = known.map_or_else(Vec::new, |topic| Vec::clone(&topic.places.load()));
         let new: Vec<_> = topic.partitions().filter(|(index, _)| *index >= first).collect();
         places.extend(parallel::each(&new, |(index, partition)| {
-            let log = log_name(&topic.name, *index).and_then(|name| self.create(dir, topic, &name, &settings));
+            let log = self.create(dir, topic, *index, &settings);
             let place = self.place(topic, *index, partition.leader_epoch, &settings, log);
             place.open().into_iter().for_each(Partition::settle);
             place
@@ -258,7 +224,7 @@ impl Partitions {
                     dir.delete_log(log).and_then(|deleted| deleted.remove())
                 }
                 // What lies there may not judge the next topic of this name.
-                Place::Offline(_) => match LogName::new(name, *index) {
+                Place::Offline(_) | Place::Waiting => match LogName::new(name, *index) {
                     Ok(log) => dir.delete_folder(&log, id),
                     Err(_) => return,
                 },
@@ -316,62 +282,6 @@ impl Partitions {
         self.by_name.pin().insert(Arc::clone(&new.name), new);
     }
 
-    fn place(
-        &self,
-        topic: &Topic,
-        index: PartitionIndex,
-        epoch: LeaderEpoch,
-        settings: &Settings,
-        log: Result<Log, Arc<str>>,
-    ) -> Place {
-        match log {
-            Ok(log) => {
-                let (name, id, flusher) = (Arc::clone(&topic.name), topic.id, Arc::clone(&self.flusher));
-                Place::Open(Partition::new((name, id, index), log, settings.clone(), epoch, flusher))
-            }
-            Err(why) => {
-                tracing::error!(topic = &*topic.name, partition = index.0, why = &*why, "partition is offline");
-                Place::Offline(why)
-            }
-        }
-    }
-
-    /// What was opened, or what there has to be instead.
-    fn admit(
-        &self,
-        dir: &DataDir,
-        topic: &Topic,
-        name: &LogName,
-        settings: &Settings,
-        opened: Result<Log, OpenLogError>,
-    ) -> Result<Log, Arc<str>> {
-        match opened {
-            Ok(log) => Ok(log),
-            // The broker was stopped between the topic's creation and its folders'. A folder that was there is not made anew.
-            Err(OpenLogError::Missing { .. }) => self.create(dir, topic, name, settings),
-            Err(error) => Err(error.to_string().into()),
-        }
-    }
-
-    fn create(&self, dir: &DataDir, topic: &Topic, name: &LogName, settings: &Settings) -> Result<Log, Arc<str>> {
-        match dir.create_log(name, topic.id, settings.log.clone()) {
-            Ok(log) => Ok(log),
-            Err(CreateLogError::Exists { .. }) => {
-                free_name(dir, topic, name).map_err(|error| error.to_string())?;
-                match dir.open_log(name, settings.log.clone()) {
-                    Ok(log) => Ok(log),
-                    // Set aside just now.
-                    Err(OpenLogError::Missing { .. }) => {
-                        let created = dir.create_log(name, topic.id, settings.log.clone());
-                        created.map_err(|error| error.to_string().into())
-                    }
-                    Err(error) => Err(error.to_string().into()),
-                }
-            }
-            Err(error) => Err(error.to_string().into()),
-        }
-    }
-
     /// Wakes all waiting fetches, so that the broker can stop without waiting for them.
     pub(crate) fn wake_fetches(&self) {
         for partition in self.all() {
@@ -381,6 +291,7 @@ impl Partitions {
 
     /// Closes everything in good order. Blocks. Whoever still holds a partition finds it closed.
     pub(crate) fn close(&self) {
+        let _nothing_comes = self.carried.lock();
         parallel::each(&self.all(), |partition| {
             let Some(log) = partition.close() else { return };
             if let Err(offline) = log.close() {
@@ -397,30 +308,13 @@ impl Partitions {
     }
 }
 
-fn log_name(topic: &str, index: PartitionIndex) -> Result<LogName, Arc<str>> {
-    LogName::new(topic, index).map_err(|error| error.to_string().into())
-}
-
-/// Sets a folder aside that says that it is another topic's, before anything in it is touched: that topic was deleted, and
-/// the broker was stopped before its folder had gone; or the metadata was lost, and these records are all that is left.
-/// Which of the two a person has to say. Folders of old Kafka versions do not say whose they are.
-fn free_name(dir: &DataDir, topic: &Topic, name: &LogName) -> Result<(), DirOffline> {
-    let of_topic = dir.topic_id_of(name);
-    if of_topic == topic.id || of_topic.is_zero() {
-        return Ok(());
-    }
-    if let Some(stray) = dir.set_aside_folder(name)? {
-        tracing::warn!(folder = %name, %of_topic, stray, "folder of another topic set aside");
-    }
-    Ok(())
-}
-
 impl TopicPlaces {
     fn get(&self, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
         let at = usize::try_from(index.0).map_err(|_| NotHere::UnknownPartition)?;
         match self.places.load().get(at) {
             Some(Place::Open(partition)) => Ok(Arc::clone(partition)),
             Some(Place::Offline(why)) => Err(NotHere::Offline(Arc::clone(why))),
+            Some(Place::Waiting) => Err(NotHere::NoSpace),
             None => Err(NotHere::UnknownPartition),
         }
     }
@@ -430,7 +324,7 @@ impl Place {
     fn open(&self) -> Option<&Arc<Partition>> {
         match self {
             Self::Open(partition) => Some(partition),
-            Self::Offline(_) => None,
+            Self::Offline(_) | Self::Waiting => None,
         }
     }
 }

@@ -11,13 +11,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use cairn_protocol::ids::Timestamp;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Partition, Partitions};
-use crate::clock;
+use crate::clock::CautiousClock;
 use crate::config::{BrokerConfig, millis};
 use crate::telemetry::{Health, Metrics};
 
@@ -133,26 +134,42 @@ impl Upkeep {
     /// Runs until `stop`.
     pub(crate) async fn run(self: Arc<Self>, config: BrokerConfig, stop: CancellationToken) {
         let flushing = tokio::spawn(Arc::clone(&self.flusher).run(stop.clone()));
-        let mut retention = ticker(millis(config.log_retention_check_interval_ms));
+        let retention_every = millis(config.log_retention_check_interval_ms);
+        let mut retention = ticker(retention_every);
+        let mut clock = CautiousClock::start(retention_every);
         let mut checkpoint = ticker(millis(config.log_flush_offset_checkpoint_interval_ms));
         let mut disk = ticker(DISK_LOOK_EVERY);
+        self.look_at_strays().await;
         loop {
-            let work: fn(&Partitions) = tokio::select! {
-                _ = retention.tick() => maintain,
-                _ = checkpoint.tick() => Partitions::write_checkpoint,
+            let partitions = Arc::clone(&self.partitions);
+            tokio::select! {
+                _ = retention.tick() => {
+                    let now = clock.read();
+                    survive("retention", move || maintain(&partitions, now)).await;
+                    self.look_at_strays().await;
+                }
+                _ = checkpoint.tick() => survive("checkpoint", move || partitions.write_checkpoint()).await,
                 _ = disk.tick() => {
                     let upkeep = Arc::clone(&self);
                     survive("disk check", move || upkeep.look_at_disk()).await;
-                    continue;
                 }
                 () = stop.cancelled() => break,
-            };
-            let partitions = Arc::clone(&self.partitions);
-            survive("upkeep", move || work(&partitions)).await;
+            }
         }
         if let Err(error) = flushing.await {
             tracing::error!(%error, "background sync failed");
         }
+    }
+
+    /// A look through the whole data directory, so only now and then.
+    async fn look_at_strays(self: &Arc<Self>) {
+        let upkeep = Arc::clone(self);
+        let look = move || {
+            if let Ok(count) = upkeep.partitions.count_strays() {
+                upkeep.metrics.strays.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        };
+        survive("look for strays", look).await;
     }
 
     fn look_at_disk(&self) {
@@ -162,8 +179,9 @@ impl Upkeep {
                 let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
                 self.metrics.disk_free.set(gauge(space.free_bytes));
                 self.metrics.disk_reserve.set(gauge(space.reserve_bytes));
-                if space.is_below_reserve() {
-                    troubles.push(format!("{} free bytes on disk are below the reserve", space.free_bytes));
+                match space.is_below_reserve() {
+                    true => troubles.push(format!("{} free bytes on disk are below the reserve", space.free_bytes)),
+                    false => self.partitions.retry_waiting(),
                 }
             }
             Err(offline) => troubles.push(offline.to_string()),
@@ -172,8 +190,12 @@ impl Upkeep {
         let counts = self.partitions.counts();
         self.metrics.partitions.set(counts.open);
         self.metrics.partitions_offline.set(counts.offline);
+        self.metrics.partitions_waiting.set(counts.waiting);
         if counts.offline > 0 {
             troubles.push(format!("{} partitions are offline", counts.offline));
+        }
+        if counts.waiting > 0 {
+            troubles.push(format!("{} of them wait for space on disk", counts.waiting));
         }
         self.health.set(troubles);
     }
@@ -193,10 +215,10 @@ fn ticker(every: Duration) -> tokio::time::Interval {
 }
 
 /// One look through all partitions. Blocks.
-fn maintain(partitions: &Partitions) {
+fn maintain(partitions: &Partitions, now: Timestamp) {
     let mut removals = Vec::new();
     for partition in partitions.all() {
-        match partition.maintain(clock::now()) {
+        match partition.maintain(now) {
             Ok(removal) => removals.extend(removal.map(|removal| (partition, removal))),
             Err(offline) => {
                 tracing::error!(%offline, "retention stops");

@@ -22,12 +22,16 @@ pub(crate) struct Metrics {
     connections: Gauge,
     connections_accepted: Counter,
     connections_ended: Family<OfReason, Counter>,
+    pub(crate) connections_refused: Counter,
+    pub(crate) accept_failures: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) fetches_waiting: Gauge,
     pub(crate) syncs: Histogram,
     pub(crate) partitions: Gauge,
     pub(crate) partitions_offline: Gauge,
+    pub(crate) partitions_waiting: Gauge,
+    pub(crate) strays: Gauge,
     pub(crate) disk_free: Gauge,
     pub(crate) disk_reserve: Gauge,
     pub(crate) allocator_stalls: Counter,
@@ -91,12 +95,16 @@ impl Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             connections_ended: Family::default(),
+            connections_refused: Counter::default(),
+            accept_failures: Counter::default(),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             fetches_waiting: Gauge::default(),
             syncs: seconds(),
             partitions: Gauge::default(),
             partitions_offline: Gauge::default(),
+            partitions_waiting: Gauge::default(),
+            strays: Gauge::default(),
             disk_free: Gauge::default(),
             disk_reserve: Gauge::default(),
             allocator_stalls: Counter::default(),
@@ -112,6 +120,16 @@ impl Metrics {
         registry.register("connections", "Connections that are open", self.connections.clone());
         registry.register("connections_accepted", "Connections ever accepted", self.connections_accepted.clone());
         registry.register("connections_ended", "Connections ended, by reason", self.connections_ended.clone());
+        registry.register(
+            "connections_refused",
+            "Connections closed at once: all were taken, or all of the address",
+            self.connections_refused.clone(),
+        );
+        registry.register(
+            "accept_failures",
+            "Tries to accept a connection that the system refused, as when no descriptor is left",
+            self.accept_failures.clone(),
+        );
         let bytes = |name| (name, Unit::Bytes);
         let (name, unit) = bytes("received");
         registry.register_with_unit(name, "Bytes of requests", unit, self.bytes_received.clone());
@@ -126,6 +144,16 @@ impl Metrics {
         );
         registry.register("partitions", "Partitions that are open", self.partitions.clone());
         registry.register("partitions_offline", "Partitions that cannot be served", self.partitions_offline.clone());
+        registry.register(
+            "partitions_waiting",
+            "Partitions, of those offline, that are opened when there is space on disk",
+            self.partitions_waiting.clone(),
+        );
+        registry.register(
+            "stray_folders",
+            "Folders of unknown topics that were set aside and are kept until somebody removes them",
+            self.strays.clone(),
+        );
         let (name, unit) = bytes("disk_free");
         registry.register_with_unit(name, "Free bytes of the data disk", unit, self.disk_free.clone());
         let (name, unit) = bytes("disk_reserve");

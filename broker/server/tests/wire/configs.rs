@@ -323,3 +323,16 @@ async fn resources_with_configs_are_listed_by_kind() {
     assert_eq!(list(1, &[GROUP, CLIENT_METRICS]).await, (0, vec![]));
     assert_eq!(list(1, &[3]).await, (ErrorCode::UnsupportedVersion.code(), vec![]));
 }
+
+/// Segments' files go at once, so that another delay than Kafka's default would be a promise that nobody keeps.
+#[tokio::test]
+async fn a_delay_of_file_deletion_is_not_accepted() {
+    let broker = TestBroker::start().await;
+    let mut client = made(&broker).await;
+    for (delay, error) in
+        [("0", ErrorCode::InvalidConfig), ("60001", ErrorCode::InvalidConfig), ("60000", ErrorCode::None)]
+    {
+        let change = alter(TOPIC, "t", &[("file.delete.delay.ms", SET, Some(delay))]);
+        assert_eq!(altered(&mut client, change, false).await, error.code(), "{delay}");
+    }
+}

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 /// A broker with a data folder of its own, on free ports.
 pub(crate) struct TestBroker {
     pub(crate) broker: Broker,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     filter: Arc<Mutex<String>>,
 }
 
@@ -58,7 +58,7 @@ impl TestBroker {
         Self { broker, folder, filter: Arc::default() }
     }
 
-    async fn open(folder: TempDir, set: &[(&str, &str)]) -> Self {
+    pub(crate) async fn open(folder: TempDir, set: &[(&str, &str)]) -> Self {
         let broker = Broker::start(config(folder.path(), set)).await.unwrap();
         Self { broker, folder, filter: Arc::default() }
     }

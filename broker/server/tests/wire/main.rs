@@ -14,6 +14,7 @@ mod fetch;
 mod fetch_sessions;
 mod list_offsets;
 mod metadata;
+mod no_space;
 mod offsets;
 mod produce;
 mod start;

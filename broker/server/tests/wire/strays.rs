@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cairn_broker::Broker;
 use cairn_protocol::messages::DeleteTopicsRequest;
 
-use crate::harness::{Client, config};
+use crate::harness::{Client, TestBroker, config};
 use crate::records::{append, batch, fetch, fetched, make_topic, values};
 
 const SEGMENT: &str = "00000000000000000000.log";
@@ -94,4 +94,14 @@ async fn a_partition_that_cannot_be_opened_does_not_judge_the_next_topic_of_its_
     assert_eq!(seen(&mut client, "t").await, [(0, "b".to_owned())]);
     assert!(strays(path).is_empty(), "it was the deleted topic's own");
     broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn strays_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("old-0.00000000000000000000000000000005-stray")).unwrap();
+    let broker = TestBroker::open(folder, &[("log.retention.check.interval.ms", "10")]).await;
+    broker.wait_for_metric("cairn_stray_folders 1").await;
+    std::fs::remove_dir(broker.folder.path().join("old-0.00000000000000000000000000000005-stray")).unwrap();
+    broker.wait_for_metric("cairn_stray_folders 0").await;
 }
