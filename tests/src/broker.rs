@@ -94,16 +94,25 @@ pub struct Broker {
     folder: TempDir,
     port: u16,
     settings: Vec<String>,
+    /// How many descriptors it may open; as many as the judge, if nothing is said.
+    descriptors: Option<u32>,
     child: Option<Child>,
+    /// What it said when it was ready.
+    ready: String,
 }
 
 impl Broker {
     /// Starts a broker on empty data and returns when it is ready. `settings` are `key=value` in Kafka's names.
     pub fn start(kind: Kind, settings: &[&str]) -> anyhow::Result<Broker> {
+        Broker::start_within(kind, settings, None)
+    }
+
+    /// The same within a limit of open descriptors, which only Cairn is given.
+    pub fn start_within(kind: Kind, settings: &[&str], descriptors: Option<u32>) -> anyhow::Result<Broker> {
         let folder = TempDir::with_prefix("cairn-judge-")?;
         let port = free_port()?;
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let mut broker = Broker { kind, folder, port, settings, child: None };
+        let mut broker = Broker { kind, folder, port, settings, descriptors, child: None, ready: String::new() };
         match broker.kind.clone() {
             Kind::Cairn(binary) => broker.launch_cairn(&binary)?,
             Kind::Kafka => {
@@ -118,6 +127,17 @@ impl Broker {
     /// What clients are told to connect to.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it tells metrics and health; Cairn only.
+    pub fn metrics(&self) -> anyhow::Result<&str> {
+        let words = self.ready.split_whitespace();
+        words.filter_map(|word| word.strip_prefix("metrics=")).next().context("no ready line with metrics")
+    }
+
+    /// Its process; Cairn only.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().context("no broker runs")?.id())
     }
 
     /// The folder that holds the partitions' folders.
@@ -186,7 +206,14 @@ impl Broker {
 
     fn launch_cairn(&mut self, binary: &Path) -> anyhow::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.folder.path().join("broker.log"))?;
-        let mut command = Command::new(binary);
+        let mut command = match self.descriptors {
+            None => Command::new(binary),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &limit.to_string()]).arg(binary);
+                shell
+            }
+        };
         command.arg("broker").arg("--data").arg(self.data()).args(["--listen", &self.bootstrap()]);
         for setting in &self.settings {
             command.args(["--set", setting]);
@@ -207,7 +234,10 @@ impl Broker {
             }
         });
         match told.recv_timeout(READY_TIME_MAX) {
-            Ok(_) => Ok(()),
+            Ok(ready) => {
+                self.ready = ready;
+                Ok(())
+            }
             Err(_) => bail!("{command:?} was not ready; it said: {}", self.log()),
         }
     }

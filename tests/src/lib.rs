@@ -8,6 +8,7 @@ pub mod clients;
 pub mod dice;
 pub mod history;
 pub mod process;
+pub mod raw;
 pub mod record;
 pub mod report;
 pub mod stored;
