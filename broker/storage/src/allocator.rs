@@ -26,8 +26,8 @@ mod tests;
 
 use pace::Pace;
 
-/// The most that is prepared between two looks at whether to stop.
-const PIECE_BYTES: u64 = 1024 * 1024;
+/// The most that is prepared between two looks at whether to stop, and where those are: at its multiples.
+const PIECE_BYTES: u64 = PrepareChunk::MAX_BYTES as u64;
 
 /// The most that an appender prepares for itself beyond its need. Some, because the thread is late and the next append is
 /// near; not much, because an append waits for it.
@@ -282,7 +282,7 @@ impl Inner {
                 return;
             }
             let before = file.prepared();
-            if let Err(error) = file.prepare(end.min(before + PIECE_BYTES)) {
+            if let Err(error) = file.prepare(end.min((before + 1).next_multiple_of(PIECE_BYTES))) {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
                 *watched.failure.lock() = Some(error);
                 watched.wake_at.store(u64::MAX, Ordering::Relaxed);

@@ -137,35 +137,67 @@ impl Growth {
     }
 }
 
-/// The piece in which a growing file is zeroed, in bytes. It becomes the unit in which the kernel dirties, protects and
-/// writes back the page cache: large ones cost less CPU, small ones let frequent syncs write less.
+/// The pieces in which a growing file is zeroed. A piece becomes the unit in which the kernel dirties, protects and writes
+/// back the page cache: large ones cost less CPU, small ones let frequent syncs write less.
+///
+/// A step that is long enough is made of larger pieces, because so long a step is only made where the file grows fast, and
+/// then a sync finds many pieces full and one half full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PrepareChunk(u32);
+pub struct PrepareChunk {
+    bytes: u32,
+    largest: u32,
+}
 
 impl PrepareChunk {
-    /// 64 KiB: the cheapest that keeps syncs small when they come about every 100 ms or rarer.
-    pub const REPLICATED: Self = Self(64 * 1024);
+    /// 64 KiB, the cheapest that keeps syncs small when they come about every 100 ms or rarer; up to 2 MiB, which the kernel
+    /// maps as one, where steps are that long.
+    pub const REPLICATED: Self = Self { bytes: 64 * 1024, largest: Self::MAX_BYTES };
     /// 16 KiB: for logs that are synced before they are acknowledged.
-    pub const SYNCED: Self = Self(16 * 1024);
+    pub const SYNCED: Self = Self { bytes: 16 * 1024, largest: 16 * 1024 };
     /// The smallest chunk.
     pub const MIN_BYTES: u32 = 4 * 1024;
     /// The largest chunk.
-    pub const MAX_BYTES: u32 = 1024 * 1024;
+    pub const MAX_BYTES: u32 = 2 * 1024 * 1024;
 
-    /// A power of two from [`Self::MIN_BYTES`] to [`Self::MAX_BYTES`], otherwise nothing.
+    /// Always this: a power of two from [`Self::MIN_BYTES`] to [`Self::MAX_BYTES`], otherwise nothing.
     #[must_use]
     pub const fn new(bytes: u32) -> Option<Self> {
         if bytes.is_power_of_two() && bytes >= Self::MIN_BYTES && bytes <= Self::MAX_BYTES {
-            Some(Self(bytes))
+            Some(Self { bytes, largest: bytes })
         } else {
             None
         }
     }
 
-    /// Its size.
+    /// The size of a piece where the file grows slowly; the step in which it grows.
     #[must_use]
     pub const fn bytes(self) -> u32 {
-        self.0
+        self.bytes
+    }
+
+    /// The size of the largest piece.
+    #[must_use]
+    pub const fn largest_bytes(self) -> u32 {
+        self.largest
+    }
+
+    /// The largest piece that is no longer than `bytes`.
+    #[must_use]
+    pub fn within(self, bytes: u64) -> u64 {
+        let mut piece = u64::from(self.largest);
+        while piece > bytes && piece > u64::from(self.bytes) {
+            piece /= 2;
+        }
+        piece
+    }
+
+    /// Where the piece ends that begins at `from`, in a step up to `end`.
+    fn piece_end(self, from: u64, end: u64) -> u64 {
+        let mut piece = self.within(end - from);
+        while !from.is_multiple_of(piece) && piece > u64::from(self.bytes) {
+            piece /= 2;
+        }
+        (from + 1).next_multiple_of(piece).min(end)
     }
 }
 
@@ -275,4 +307,30 @@ pub trait Readable: Debug + Send + Sync {
 
     /// Reads the pages of `range` into memory: blocks, and turns an I/O error into an errno instead of a signal.
     fn populate(&self, range: Range<u64>) -> io::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const K: u64 = 1024;
+
+    fn pieces(chunk: PrepareChunk, from: u64, end: u64) -> Vec<u64> {
+        let mut ends = Vec::new();
+        let mut at = from;
+        while at < end {
+            at = chunk.piece_end(at, end);
+            ends.push(at / K);
+        }
+        ends
+    }
+
+    #[test]
+    fn a_long_step_is_made_of_large_pieces() {
+        let chunk = PrepareChunk::REPLICATED;
+        assert_eq!(pieces(chunk, 0, 64 * K), [64]);
+        assert_eq!(pieces(chunk, 10 * K, 200 * K), [64, 128, 192, 200], "a piece begins at a multiple of its size");
+        assert_eq!(pieces(chunk, 1024 * K, 5120 * K), [2048, 4096, 5120]);
+        assert_eq!(pieces(PrepareChunk::SYNCED, 0, 40 * K), [16, 32, 40], "and these never grow");
+    }
 }

@@ -10,7 +10,7 @@ use crate::disk::PrepareChunk;
 /// One file's speed and distance.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    chunk_bytes: u64,
+    chunk: PrepareChunk,
     /// How far ahead the last plan went.
     distance_bytes: u64,
     last: Option<(Instant, u64)>,
@@ -34,12 +34,12 @@ const MIN_ELAPSED: Duration = Duration::from_micros(100);
 impl Pace {
     /// Begins with one chunk.
     pub(super) fn new(chunk: PrepareChunk) -> Self {
-        Self { chunk_bytes: u64::from(chunk.bytes()), distance_bytes: 0, last: None }
+        Self { chunk, distance_bytes: 0, last: None }
     }
 
     /// Begins at the distance that the file before this one had.
     pub(super) fn following(self, chunk: PrepareChunk) -> Self {
-        Self { chunk_bytes: u64::from(chunk.bytes()), distance_bytes: self.distance_bytes, last: None }
+        Self { chunk, distance_bytes: self.distance_bytes, last: None }
     }
 
     /// How far ahead the last plan went.
@@ -58,11 +58,18 @@ impl Pace {
                 u64::try_from(wanted).unwrap_or(u64::MAX).min(self.distance_bytes.saturating_mul(MAX_GROWTH))
             }
         };
-        let max = config.max_ahead_bytes.max(self.chunk_bytes);
-        self.distance_bytes = wanted.clamp(self.chunk_bytes, max).next_multiple_of(self.chunk_bytes);
+        let chunk = u64::from(self.chunk.bytes());
+        let max = config.max_ahead_bytes.max(chunk);
+        self.distance_bytes = wanted.clamp(chunk, max).next_multiple_of(chunk);
         self.last = Some((now, written));
-        // Half of the distance is left for the time that the preparing takes.
-        Plan { prepare_to: written + self.distance_bytes, wake_at: written + self.distance_bytes.div_ceil(2) }
+        // Steps end where large pieces do, so that the next one can begin with one. No piece is longer than half of the
+        // distance, which is what a plan usually adds.
+        let piece = self.chunk.within(self.distance_bytes / 2);
+        Plan {
+            prepare_to: (written + self.distance_bytes).next_multiple_of(piece),
+            // Half of the distance is left for the time that the preparing takes.
+            wake_at: written + self.distance_bytes.div_ceil(2),
+        }
     }
 }
 
@@ -84,7 +91,8 @@ mod tests {
             .map(|(millis, bytes)| {
                 now += Duration::from_millis(*millis);
                 written += bytes;
-                pace.plan(written, now, &config()).prepare_to - written
+                pace.plan(written, now, &config());
+                pace.distance_bytes()
             })
             .collect()
     }
@@ -103,6 +111,19 @@ mod tests {
         assert_eq!(rising, [4 * CHUNK, 16 * CHUNK, 20 * CHUNK, 20 * CHUNK]);
         // Then 64 KiB a second: back to one chunk at once.
         assert_eq!(distances(&mut pace, start, &[(1000, CHUNK)]), [CHUNK]);
+    }
+
+    #[test]
+    fn fast_files_are_prepared_in_whole_large_pieces() {
+        let start = Instant::now();
+        let mut pace = Pace::new(PrepareChunk::REPLICATED);
+        distances(&mut pace, start, &[(1, 1 << 20); 8]);
+        let (at, written) = pace.last.unwrap();
+        let written = written + (1 << 20) + 12_345;
+        let plan = pace.plan(written, at + Duration::from_millis(1), &config());
+        assert_eq!(pace.distance_bytes(), 8 << 20);
+        assert_eq!(plan.prepare_to, 18 << 20, "behind 9 MiB and a little, by 8 MiB, up to a multiple of 2 MiB");
+        assert_eq!(plan.wake_at, written + (4 << 20));
     }
 
     #[test]

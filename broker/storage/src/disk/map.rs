@@ -20,7 +20,7 @@ use crate::sigbus::{self, Registered};
 
 /// How much is populated by one call, so that a failure is met early and nothing holds the map's lock for long.
 #[cfg(target_os = "linux")]
-const POPULATE_STEP_BYTES: usize = 1024 * 1024;
+const POPULATE_STEP_BYTES: usize = 2 * 1024 * 1024;
 
 /// A shared map of a file from its first byte on. Memory behind the file's end must not be touched.
 ///

@@ -174,12 +174,11 @@ impl SharedFile for PortableShared {
         if *growing == Sealing::Sealed {
             return Ok(());
         }
-        let chunk = u64::from(self.growth.chunk.bytes());
         let end = self.growth.step_to(end);
         while self.prepared() < end {
             // Only writing allocates on every file system; appends then overwrite what has its place.
             let from = self.prepared();
-            let next = (from + 1).next_multiple_of(chunk).min(end);
+            let next = self.growth.chunk.piece_end(from, end);
             self.file.write_all_at(&ZEROS[..as_usize(next - from)?], from)?;
             self.prepared.store(next, Ordering::Release);
         }

@@ -191,12 +191,11 @@ impl MappedShared {
         Ok(())
     }
 
-    /// Makes pages of zeros in the page cache, in pieces of the chunk: they become the unit of writeback.
+    /// Makes pages of zeros in the page cache, in pieces: they become the unit of writeback.
     fn zero(&self, file: &File, range: Range<u64>) -> io::Result<()> {
-        let chunk = u64::from(self.growth.chunk.bytes());
         let mut from = range.start;
         while from < range.end {
-            let next = (from + 1).next_multiple_of(chunk).min(range.end);
+            let next = self.growth.chunk.piece_end(from, range.end);
             file.write_all_at(&ZEROS[..as_usize(next - from)?], from)?;
             from = next;
         }
@@ -249,8 +248,8 @@ impl SharedFile for MappedShared {
         map.sync(as_usizes(range)?).inspect_err(|_| self.sync_failed.store(true, Ordering::Release))?;
         // The sync has write-protected the piece that the next append goes to. Meeting that here costs nobody anything;
         // once the writer has passed it there is nothing left to meet.
-        let chunk = u64::from(self.growth.chunk.bytes());
-        let rest = self.written()..end.next_multiple_of(chunk).min(self.prepared());
+        let piece = u64::from(self.growth.chunk.largest_bytes());
+        let rest = self.written()..end.next_multiple_of(piece).min(self.prepared());
         let growing = self.growing.lock();
         if rest.is_empty() || growing.sealed {
             return Ok(());
@@ -261,7 +260,7 @@ impl SharedFile for MappedShared {
     fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
         self.check(&range)?;
         // The piece that appends still go to is left out: writing it back would protect it against them.
-        let end = range.end - range.end % u64::from(self.growth.chunk.bytes());
+        let end = range.end - range.end % u64::from(self.growth.chunk.largest_bytes());
         if range.start >= end {
             return Ok(());
         }
