@@ -5,11 +5,9 @@
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 
+use crate::group::{Group, GroupState};
 use crate::offsets::CommittedOffset;
 use crate::records::Record;
-
-/// The longest metadata that a commit may carry, in UTF-16 units as Kafka counts them (`offset.metadata.max.bytes`).
-pub const METADATA_CHARS_MAX: usize = 4096;
 
 /// Who commits.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +73,14 @@ pub enum CommitError {
     /// No such group: what versions from 9 on call it.
     #[error("no such group")]
     GroupIdNotFound,
-    /// Over [`METADATA_CHARS_MAX`].
-    #[error("metadata is longer than {METADATA_CHARS_MAX}")]
+    /// Another member with the same instance id has taken over.
+    #[error("another member has this instance id")]
+    FencedInstanceId,
+    /// The generation has no assignment yet.
+    #[error("the generation is being assigned")]
+    RebalanceInProgress,
+    /// Over `offset.metadata.max.bytes`.
+    #[error("metadata is too long")]
     MetadataTooLarge,
 }
 
@@ -94,31 +98,52 @@ impl CommitError {
             Self::IllegalGeneration => ErrorCode::IllegalGeneration,
             Self::UnknownMemberId => ErrorCode::UnknownMemberId,
             Self::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            Self::FencedInstanceId => ErrorCode::FencedInstanceId,
+            Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
             Self::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
         }
     }
 }
 
-/// What a group is at the time of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GroupState {
-    /// Nothing is known of it.
+/// What is known of a group at the time of a commit.
+#[derive(Debug)]
+pub(crate) enum Committing<'a> {
+    /// Nothing.
     Unknown,
-    /// It has offsets, and no members.
-    Empty,
+    /// It has offsets, and never had members.
+    Simple,
+    /// It has members, or had some.
+    Group(&'a Group),
 }
 
 impl GroupCommit<'_> {
     /// Whether the committer may commit at all.
-    pub(crate) fn check(&self, state: impl FnOnce() -> GroupState) -> Result<(), CommitError> {
-        // No generation: a consumer that assigns itself, or an admin. It may as long as nobody is a member.
-        if self.generation < 0 {
-            return Ok(());
+    pub(crate) fn check(&self, group: &Committing<'_>) -> Result<(), CommitError> {
+        let names_nobody = self.generation < 0 && self.member.is_empty() && self.instance.is_none();
+        match group {
+            // No generation: a consumer that assigns itself, or an admin. It may as long as nobody is a member.
+            Committing::Unknown | Committing::Simple if self.generation < 0 => Ok(()),
+            Committing::Group(group) if self.generation < 0 && group.state() == GroupState::Empty => Ok(()),
+            Committing::Unknown => Err(self.unknown_group),
+            Committing::Simple => Err(CommitError::UnknownMemberId),
+            Committing::Group(_) if names_nobody => Err(CommitError::UnknownMemberId),
+            Committing::Group(group) => self.check_member(group),
         }
-        match state() {
-            GroupState::Unknown => Err(self.unknown_group),
-            GroupState::Empty => Err(CommitError::UnknownMemberId),
+    }
+
+    fn check_member(&self, group: &Group) -> Result<(), CommitError> {
+        group.check_member(self.member, self.instance).map_err(|error| match error {
+            ErrorCode::FencedInstanceId => CommitError::FencedInstanceId,
+            _ => CommitError::UnknownMemberId,
+        })?;
+        if self.generation != group.generation {
+            return Err(CommitError::IllegalGeneration);
         }
+        // It knows the generation, but not yet what it has in it: it has nothing to commit, and has to ask first.
+        if group.state() == GroupState::CompletingRebalance {
+            return Err(CommitError::RebalanceInProgress);
+        }
+        Ok(())
     }
 
     pub(crate) fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -127,10 +152,9 @@ impl GroupCommit<'_> {
 }
 
 impl PartitionCommit<'_> {
-    pub(crate) fn check(&self) -> Result<(), CommitError> {
+    pub(crate) fn check(&self, metadata_max: usize) -> Result<(), CommitError> {
         // Counting is only needed where it can matter: UTF-16 never has more units than UTF-8 has bytes.
-        let too_large =
-            self.metadata.len() > METADATA_CHARS_MAX && self.metadata.encode_utf16().count() > METADATA_CHARS_MAX;
+        let too_large = self.metadata.len() > metadata_max && self.metadata.encode_utf16().count() > metadata_max;
         if too_large { Err(CommitError::MetadataTooLarge) } else { Ok(()) }
     }
 

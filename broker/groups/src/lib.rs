@@ -1,30 +1,60 @@
 //! What the group coordinator decides: a request and the time in, replies and records out.
 //!
 //! One [`Shard`] stands for one partition of `__consumer_offsets` and for the groups that [`partition_of`] gives it. It
-//! holds committed offsets; whoever drives it appends the records that it asks for, tells it when they are durable, and
-//! only then lets the answers go:
+//! holds committed offsets, and the groups of the classic protocol with their members; whoever drives it appends the records
+//! that it asks for, tells it when they are durable, and only then lets the answers go:
 //!
 //! ```text
-//!   commit(request, now) -> records, results      decide; nothing has changed yet
+//!   commit(request, now) -> records, results      decide; no offset has changed yet
 //!   append records to the log -> first offset
 //!   on_appended(first, records)                   in the order of the log
 //!   ... wait until they are durable ...
 //!   on_committed(end)                             now fetches see them; now answer
 //! ```
-//! After a restart every record of the partition goes through [`Shard::load`].
+//! What members ask is decided at once, on what was decided before, and leads to [`Effects`]:
+//!
+//! ```text
+//!   join(request, waiter, now) -> Effects         replies to this waiter or to others, and writes
+//!   each write: append, on_appended, ... and when it is durable, or is known not to be:
+//!   on_written(write.then, outcome, now) -> Effects
+//!   at next_deadline(): on_time(now) -> Effects   sessions, joins and syncs that run out
+//! ```
+//! After a restart every record of the partition goes through [`Shard::load`], then [`Shard::on_loaded`] starts the sessions.
+//! Rules and error codes are those of Apache Kafka 4.3's coordinator. Other protocols (KIP-848) have records of their own;
+//! their groups would lie beside [`group::Group`] in the shard.
 //!
 //! Must not know: files, sockets, clocks, how a log makes records durable.
 
 mod partition;
+mod settings;
+mod timers;
+
+mod group;
+mod stored_group;
+
 mod records;
 
 mod commit;
 mod offsets;
 
+mod effects;
+mod turn;
+
+mod join;
+mod rebalance;
+mod sync;
+
 mod shard;
 
-pub use commit::{Commit, CommitError, CommitOutcome, GroupCommit, METADATA_CHARS_MAX, PartitionCommit};
+pub use commit::{Commit, CommitError, CommitOutcome, GroupCommit, PartitionCommit};
+pub use effects::{Cause, Effects, Event, Happened, JoinReply, JoinedMember, Reply, SyncReply, Then, Waiter, Write};
+pub use group::{GroupState, Protocol};
+pub use join::Join;
 pub use offsets::CommittedOffset;
 pub use partition::{OFFSETS_PARTITIONS_DEFAULT, partition_of};
 pub use records::{Record, RecordError};
+pub use settings::{GroupSettings, METADATA_CHARS_MAX};
+pub use shard::admin::{DeletedOffsets, DescribedGroup, DescribedMember, ListedGroup};
 pub use shard::{Loaded, OFFSETS_RETENTION_MS_DEFAULT, Shard};
+pub use sync::{Identity, Leaver, Sync};
+pub use timers::{Now, Ticks};

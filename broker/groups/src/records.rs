@@ -1,26 +1,33 @@
-//! The records of `__consumer_offsets` that hold committed offsets, in Kafka's own bytes.
+//! The records of `__consumer_offsets`, in Kafka's own bytes: committed offsets, and groups of the classic protocol.
 //!
 //! ```text
 //!   key    | type: i16 = 1 | group: string | topic: string | partition: i32 |
 //!   value  | version: i16  | OffsetCommitValue of that version |    none: the offset is deleted
-//! ```
-//! Type 0 is an older spelling of the same key. Other types belong to groups with members.
 //!
-//! Must not know: what has been committed.
+//!   key    | type: i16 = 2 | group: string |
+//!   value  | version: i16  | GroupMetadataValue of that version |   none: the group is deleted
+//! ```
+//! Type 0 is an older spelling of type 1. Types from 3 on belong to protocols that are not served yet.
+//!
+//! Must not know: what has been committed, what groups do.
 
 use bytes::{Buf, Bytes};
 use cairn_protocol::codec::{DecodeError, Message};
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
-use cairn_protocol::messages::{OffsetCommitKey, OffsetCommitValue};
+use cairn_protocol::messages::{GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue};
 
 use crate::offsets::{CommittedOffset, OffsetKey};
+use crate::stored_group::StoredGroup;
 
 const LEGACY_KEY: i16 = 0;
 const KEY: i16 = 1;
+const GROUP_KEY: i16 = 2;
 const KEY_VERSION: i16 = 0;
 /// The only version that keeps when an offset expires.
 const VALUE_VERSION_EXPIRING: i16 = 1;
 const VALUE_VERSION: i16 = 4;
+/// The version of a group's value that Apache Kafka 4.3 writes.
+const GROUP_VALUE_VERSION: i16 = 3;
 
 /// A record that has to be appended to the shard's partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +37,18 @@ pub struct Record {
     /// Its value; none deletes.
     pub value: Option<Bytes>,
     /// What it means, so that nobody has to read it back.
-    pub(crate) change: OffsetChange,
+    pub(crate) change: Change,
+}
+
+/// What a record changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A committed offset: seen once it is durable.
+    Offset(OffsetChange),
+    /// A group as it already is: what is written follows what was decided.
+    Group,
+    /// A group that goes away as soon as this is appended.
+    GroupDeleted(Box<str>),
 }
 
 /// What a record does to committed offsets.
@@ -52,13 +70,18 @@ pub enum RecordError {
     /// Key or value do not decode.
     #[error("decode record: {0}")]
     Decode(#[from] DecodeError),
+    /// Two members with one id cannot be.
+    #[error("group has a member twice")]
+    MemberTwice,
 }
 
 /// What a record says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
     Offset(OffsetChange),
-    /// A key of a type that is not about offsets.
+    Group(StoredGroup),
+    GroupDeleted(Box<str>),
+    /// A key of a type that is not known.
     Other(i16),
 }
 
@@ -72,8 +95,25 @@ impl Record {
         };
         let key = key.to_prefixed_bytes(KEY, KEY_VERSION).expect("names came in by the same encoding");
         let value = change.value.as_ref().map(encode_value);
-        Self { key, value, change }
+        Self { key, value, change: Change::Offset(change) }
     }
+
+    /// The record that keeps a group.
+    pub(crate) fn of_group(stored: &StoredGroup) -> Self {
+        let value = stored.to_value().to_prefixed_bytes(GROUP_VALUE_VERSION, GROUP_VALUE_VERSION);
+        let value = value.expect("what members said came in by the same encoding, and their ids are bounded");
+        Self { key: group_key(&stored.name), value: Some(value), change: Change::Group }
+    }
+
+    /// The record that deletes a group.
+    pub(crate) fn of_deleted_group(group: &str) -> Self {
+        Self { key: group_key(group), value: None, change: Change::GroupDeleted(group.into()) }
+    }
+}
+
+fn group_key(group: &str) -> Bytes {
+    let key = GroupMetadataKey { group: group.into() };
+    key.to_prefixed_bytes(GROUP_KEY, KEY_VERSION).expect("names came in by the same encoding")
 }
 
 fn encode_value(committed: &CommittedOffset) -> Bytes {
@@ -91,9 +131,21 @@ fn encode_value(committed: &CommittedOffset) -> Bytes {
 
 pub(crate) fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, RecordError> {
     let (kind, key) = split_number(key).ok_or(RecordError::NoKey)?;
-    if kind != KEY && kind != LEGACY_KEY {
-        return Ok(Decoded::Other(kind));
+    match kind {
+        LEGACY_KEY | KEY => decode_offset(key, value),
+        GROUP_KEY => decode_group(key, value),
+        other => Ok(Decoded::Other(other)),
     }
+}
+
+fn decode_group(key: Bytes, value: Option<&Bytes>) -> Result<Decoded, RecordError> {
+    let group = GroupMetadataKey::decode_all(key, KEY_VERSION)?.group;
+    let Some(value) = value else { return Ok(Decoded::GroupDeleted(group)) };
+    let (version, value) = split_number(value).ok_or(RecordError::NoVersion)?;
+    StoredGroup::from_value(group, GroupMetadataValue::decode_all(value, version)?).map(Decoded::Group)
+}
+
+fn decode_offset(key: Bytes, value: Option<&Bytes>) -> Result<Decoded, RecordError> {
     let key = OffsetCommitKey::decode_all(key, KEY_VERSION)?;
     let key = OffsetKey { group: key.group, topic: key.topic, partition: PartitionIndex(key.partition) };
     let value = value.map(decode_value).transpose()?;
@@ -164,6 +216,80 @@ mod tests {
         assert_eq!((tombstone.key, tombstone.value), (hex("000100016700017400000000"), None));
     }
 
+    /// The bytes were made by Apache Kafka 4.3.1's own message classes.
+    #[test]
+    fn groups_have_kafkas_bytes() {
+        use cairn_protocol::messages::group_metadata_value::MemberMetadata;
+
+        let member = |id: &str, instance: Option<&str>, times: (i32, i32), bytes: (&'static [u8], &'static [u8])| {
+            MemberMetadata {
+                member_id: id.into(),
+                group_instance_id: instance.map(Into::into),
+                client_id: "client".into(),
+                client_host: "/127.0.0.1".into(),
+                rebalance_timeout: times.0,
+                session_timeout: times.1,
+                subscription: Bytes::from_static(bytes.0),
+                assignment: Bytes::from_static(bytes.1),
+            }
+        };
+        let value = GroupMetadataValue {
+            protocol_type: "consumer".into(),
+            generation: 7,
+            protocol: Some("range".into()),
+            leader: Some("m-2".into()),
+            current_state_timestamp: 1000,
+            members: vec![
+                member("m-1", Some("i-1"), (300_000, 45_000), (&[1, 2, 3], &[4, 5])),
+                member("m-2", None, (10_000, 6_000), (&[1], &[])),
+            ],
+        };
+        let empty = GroupMetadataValue {
+            current_state_timestamp: 1000,
+            protocol: None,
+            leader: None,
+            ..GroupMetadataValue::default()
+        };
+        let key = hex("0002000867726f75702dc3a9");
+        let table = [
+            (
+                value,
+                "00030008636f6e73756d657200000007000572616e676500036d2d3200000000000003e80000000200036d2d310003692d31\
+                 0006636c69656e74000a2f3132372e302e302e31000493e00000afc80000000301020300000002040500036d2d32ffff0006\
+                 636c69656e74000a2f3132372e302e302e310000271000001770000000010100000000",
+            ),
+            (empty, "0003000000000000ffffffff00000000000003e800000000"),
+        ];
+        for (value, bytes) in table {
+            let stored = StoredGroup::from_value("group-é".into(), value).expect("each member once");
+            let record = Record::of_group(&stored);
+            assert_eq!((&record.key, record.value.as_ref()), (&key, Some(&hex(bytes))));
+            assert_eq!(decode(&key, record.value.as_ref()).expect("decodes"), Decoded::Group(stored.clone()));
+            // What is loaded and written again is the same.
+            let again = StoredGroup::of(&stored.clone().into_group(), None);
+            assert_eq!(again, stored);
+        }
+        let deleted = Record::of_deleted_group("group-é");
+        assert_eq!((&deleted.key, &deleted.value), (&key, &None));
+    }
+
+    #[test]
+    fn a_member_is_in_a_group_once() {
+        use cairn_protocol::messages::group_metadata_value::MemberMetadata;
+
+        let member = |id: &str, instance: Option<&str>| MemberMetadata {
+            member_id: id.into(),
+            group_instance_id: instance.map(Into::into),
+            ..MemberMetadata::default()
+        };
+        for members in
+            [vec![member("a", None), member("a", None)], vec![member("a", Some("i")), member("b", Some("i"))]]
+        {
+            let value = GroupMetadataValue { members, ..GroupMetadataValue::default() };
+            assert!(matches!(StoredGroup::from_value("g".into(), value), Err(RecordError::MemberTwice)));
+        }
+    }
+
     #[test]
     fn records_read_back_in_every_version() {
         let whole = change("AQIDBAUGBwgJCgsMDQ4PEA".parse().expect("a topic id"), Some(Timestamp(77)));
@@ -204,6 +330,6 @@ mod tests {
         assert!(matches!(decode(&key, Some(&longer)), Err(RecordError::Decode(_))));
         let later = Bytes::from([&[0, 5], &value[2..]].concat());
         assert!(matches!(decode(&key, Some(&later)), Err(RecordError::Decode(_))));
-        assert!(matches!(decode(&hex("000200016700"), None), Ok(Decoded::Other(2))));
+        assert!(matches!(decode(&hex("000300016700"), None), Ok(Decoded::Other(3))));
     }
 }

@@ -1,15 +1,24 @@
-//! The groups of one partition of `__consumer_offsets`.
+//! The groups of one partition of `__consumer_offsets`: their offsets here, their members in the modules below.
 //!
 //! Must not know: files, sockets, clocks, how a log makes records durable.
 
-use std::collections::VecDeque;
+pub(crate) mod admin;
+mod members;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
 
-use crate::commit::{Commit, CommitOutcome, GroupState};
+use crate::commit::{Commit, CommitOutcome, Committing};
+use crate::effects::Effects;
+use crate::group::{Group, GroupState};
 use crate::offsets::{CommittedOffset, OffsetKey, Offsets};
-use crate::records::{self, Decoded, OffsetChange, Record, RecordError};
+use crate::records::{self, Change, Decoded, OffsetChange, Record, RecordError};
+use crate::settings::GroupSettings;
+use crate::timers::{Now, TimerQueue};
+use crate::turn::Turn;
 
 /// How long offsets of a group without members are kept: a week, Kafka's `offsets.retention.minutes`.
 pub const OFFSETS_RETENTION_MS_DEFAULT: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -17,10 +26,17 @@ pub const OFFSETS_RETENTION_MS_DEFAULT: i64 = 7 * 24 * 60 * 60 * 1000;
 /// The groups of one partition of `__consumer_offsets`.
 #[derive(Debug, Default)]
 pub struct Shard {
+    settings: GroupSettings,
     /// What is durable.
     offsets: Offsets,
     /// What is appended, in the log's order. Its length is bounded by the produce bytes that are in flight.
     appended: VecDeque<(Offset, OffsetChange)>,
+    /// Where the last record of a decision lies.
+    last_appended: Option<Offset>,
+    /// Groups that have or had members, as they are: decisions about members are made on what was decided, not on what
+    /// is durable.
+    groups: HashMap<Arc<str>, Group>,
+    timers: TimerQueue,
 }
 
 /// What a loaded record was.
@@ -28,42 +44,65 @@ pub struct Shard {
 pub enum Loaded {
     /// A committed or deleted offset.
     Offset,
+    /// A group, or that it was deleted.
+    Group,
     /// A key of this type, which is not known here: the record is left alone.
     Unknown(i16),
 }
 
 impl Shard {
-    /// A shard without groups.
+    /// A shard without groups, by Kafka's defaults.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in a durable record of the partition: all of them, in order, before the first request.
+    /// A shard without groups.
+    #[must_use]
+    pub fn with(settings: GroupSettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Takes in a durable record of the partition: all of them, in order, before [`Self::on_loaded`].
     pub fn load(&mut self, key: &Bytes, value: Option<&Bytes>) -> Result<Loaded, RecordError> {
         match records::decode(key, value)? {
             Decoded::Offset(change) => {
                 self.apply(change);
                 Ok(Loaded::Offset)
             }
+            Decoded::Group(stored) => {
+                let group = stored.into_group();
+                self.groups.insert(Arc::clone(&group.name), group);
+                Ok(Loaded::Group)
+            }
+            Decoded::GroupDeleted(name) => {
+                self.groups.remove(&*name);
+                Ok(Loaded::Group)
+            }
             Decoded::Other(kind) => Ok(Loaded::Unknown(kind)),
         }
     }
 
-    /// Decides on a commit. Nothing changes by it: that comes with [`Self::on_appended`] and [`Self::on_committed`].
+    /// Decides on a commit, which is also a sign of life. No offset changes by it: that comes with [`Self::on_appended`]
+    /// and [`Self::on_committed`].
     #[must_use]
-    pub fn commit(&self, commit: &Commit<'_>, now: Timestamp) -> CommitOutcome {
+    pub fn commit(&mut self, commit: &Commit<'_>, now: Now) -> CommitOutcome {
         let group = commit.by.group;
-        if let Err(error) = commit.by.check(|| self.state(group)) {
+        if let Err(error) = commit.by.check(&self.committing(group)) {
             return CommitOutcome { records: Vec::new(), results: vec![Err(error); commit.partitions.len()] };
         }
-        let expires_at = commit.by.expires_at(now);
+        self.turn(group, now, &mut Effects::default(), |turn| {
+            if matches!(turn.group.state(), GroupState::Stable | GroupState::PreparingRebalance) {
+                turn.renew_session(commit.by.member);
+            }
+        });
+        let expires_at = commit.by.expires_at(now.wall);
         let mut outcome = CommitOutcome { records: Vec::new(), results: Vec::new() };
         for partition in commit.partitions {
-            let result = partition.check();
+            let result = partition.check(self.settings.offset_metadata_max);
             if result.is_ok() {
                 let key = key(group, partition.topic, partition.partition);
-                let value = Some(partition.committed(now, expires_at));
+                let value = Some(partition.committed(now.wall, expires_at));
                 outcome.records.push(Record::new(OffsetChange { key, value }));
             }
             outcome.results.push(result);
@@ -76,10 +115,19 @@ impl Shard {
     /// # Panics
     /// When this is not called in the order of the log.
     pub fn on_appended(&mut self, first: Offset, records: Vec<Record>) {
-        if let Some((last, _)) = self.appended.back() {
-            assert!(*last < first, "records at {first} came after those at {last}");
+        if let Some(last) = self.last_appended {
+            assert!(last < first, "records at {first} came after those at {last}");
         }
-        self.appended.extend((first.0..).map(Offset).zip(records.into_iter().map(|record| record.change)));
+        for (offset, record) in (first.0..).map(Offset).zip(records) {
+            self.last_appended = Some(offset);
+            match record.change {
+                Change::Offset(change) => self.appended.push_back((offset, change)),
+                Change::Group => {}
+                Change::GroupDeleted(name) => {
+                    self.groups.remove(&*name);
+                }
+            }
+        }
     }
 
     /// Everything below `end` is durable: fetches see it from now on.
@@ -116,32 +164,15 @@ impl Shard {
         self.offsets.groups().map(|(group, _)| group)
     }
 
-    /// Records that delete what has expired: a group without members loses an offset `retention_ms` after its commit.
-    #[must_use]
-    pub fn expire(&self, now: Timestamp, retention_ms: i64) -> Vec<Record> {
-        let expired = |committed: &CommittedOffset| {
-            let at = committed.expires_at.unwrap_or(Timestamp(committed.committed_at.0.saturating_add(retention_ms)));
-            at <= now
-        };
-        self.delete_where(|_, committed| expired(committed))
-    }
-
     /// Records that delete what was committed for a topic that is gone; not what a topic of the same name got since.
     #[must_use]
     pub fn on_topic_deleted(&self, topic: &str, topic_id: TopicId) -> Vec<Record> {
-        self.delete_where(|name, committed| name == topic && !committed.is_of_another(topic_id))
-    }
-
-    fn delete_where(&self, gone: impl Fn(&str, &CommittedOffset) -> bool) -> Vec<Record> {
         let mut records = Vec::new();
         for (group, topics) in self.offsets.groups() {
-            for (topic, partitions) in topics {
-                let partitions = partitions.iter().filter(|(_, committed)| gone(topic, committed));
-                for (partition, _) in partitions {
-                    let key = key(group, topic, *partition);
-                    if !self.is_changing(&key) {
-                        records.push(Record::new(OffsetChange { key, value: None }));
-                    }
+            for (partition, committed) in topics.get(topic).into_iter().flatten() {
+                let key = key(group, topic, *partition);
+                if !committed.is_of_another(topic_id) && !self.is_changing(&key) {
+                    records.push(Record::new(OffsetChange { key, value: None }));
                 }
             }
         }
@@ -153,10 +184,31 @@ impl Shard {
         self.appended.iter().any(|(_, change)| change.key == *key)
     }
 
-    fn state(&self, group: &str) -> GroupState {
-        let known = self.offsets.group(group).is_some()
-            || self.appended.iter().any(|(_, change)| &*change.key.group == group && change.value.is_some());
-        if known { GroupState::Empty } else { GroupState::Unknown }
+    /// Whether the group has offsets, or will have some.
+    fn has_offsets(&self, group: &str) -> bool {
+        let is_coming = |change: &OffsetChange| &*change.key.group == group && change.value.is_some();
+        self.offsets.group(group).is_some() || self.appended.iter().any(|(_, change)| is_coming(change))
+    }
+
+    fn committing(&self, group: &str) -> Committing<'_> {
+        match self.groups.get(group) {
+            Some(group) => Committing::Group(group),
+            None if self.has_offsets(group) => Committing::Simple,
+            None => Committing::Unknown,
+        }
+    }
+
+    /// Has something decided about a group with members; none when there is no such group.
+    fn turn<T>(
+        &mut self,
+        group: &str,
+        now: Now,
+        effects: &mut Effects,
+        decide: impl FnOnce(&mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let group = self.groups.get_mut(group)?;
+        let mut turn = Turn { group, now, settings: &self.settings, timers: &mut self.timers, effects };
+        Some(decide(&mut turn))
     }
 
     fn apply(&mut self, change: OffsetChange) {
@@ -173,3 +225,8 @@ fn key(group: &str, topic: &str, partition: PartitionIndex) -> OffsetKey {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod walk;

@@ -143,7 +143,7 @@ impl Broker {
             id: BrokerId(config.start().node_id),
             producer_ids: ProducerIds::default(),
             cluster: Arc::clone(&cluster),
-            coordinator: Coordinator::new(Arc::clone(&partitions)),
+            coordinator: Coordinator::new(Arc::clone(&partitions), config.start(), Arc::clone(&metrics)),
             fetch_sessions: FetchSessions::new(config.start().max_incremental_fetch_session_cache_slots),
             partitions: Arc::clone(&partitions),
             metrics,
@@ -152,6 +152,7 @@ impl Broker {
         });
         let following = tokio::spawn(Arc::clone(&cluster).follow(cluster.updates(), Arc::clone(&partitions)));
         register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
+        node.coordinator.load_all(&node.cluster);
         serve(&node, listeners, &stop, &tasks);
         health.set(Vec::new());
         let upkeep = Arc::new(Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health });
@@ -178,6 +179,7 @@ impl Broker {
         self.stop.cancel();
         self.tasks.close();
         self.node.partitions.wake_fetches();
+        self.node.coordinator.stop();
         if tokio::time::timeout(CONNECTIONS_STOP_MAX, self.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "connections did not end in time");
         }

@@ -1,15 +1,31 @@
-//! The time by which records are stamped and kept.
+//! The time by which records are stamped and kept, and the one that timeouts of groups run by.
 //!
 //! Must not know: who asks.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cairn_groups::{Now, Ticks};
 use cairn_protocol::ids::Timestamp;
 
 /// Milliseconds since the Unix epoch, as the system's clock has them.
 pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// When the ticks began.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The present for groups: timeouts run by a clock that does not jump.
+pub(crate) fn for_groups() -> Now {
+    let since = BEGUN.elapsed().as_millis();
+    Now { wall: now(), ticks: Ticks(u64::try_from(since).unwrap_or(u64::MAX)) }
+}
+
+/// When it will be so late.
+pub(crate) fn instant_of(ticks: Ticks) -> Instant {
+    *BEGUN + Duration::from_millis(ticks.0)
 }
 
 /// A jump of the clock that is not worth a word, whatever is asked how often.

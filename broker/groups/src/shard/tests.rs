@@ -1,9 +1,12 @@
+use cairn_protocol::ids::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::commit::{CommitError, GroupCommit, METADATA_CHARS_MAX, PartitionCommit};
+use crate::commit::{CommitError, GroupCommit, PartitionCommit};
+use crate::settings::METADATA_CHARS_MAX;
+use crate::timers::Ticks;
 
-const NOW: Timestamp = Timestamp(1_000);
+const NOW: Now = Now { wall: Timestamp(1_000), ticks: Ticks(0) };
 const NO_TOPIC: TopicId = TopicId::ZERO;
 
 fn topic_id(number: u128) -> TopicId {
@@ -32,8 +35,16 @@ fn at(partition: i32, offset: i64) -> PartitionCommit<'static> {
     }
 }
 
-fn decide(shard: &Shard, by: GroupCommit<'_>, partitions: &[PartitionCommit<'_>]) -> CommitOutcome {
+fn decide(shard: &mut Shard, by: GroupCommit<'_>, partitions: &[PartitionCommit<'_>]) -> CommitOutcome {
     shard.commit(&Commit { by, partitions }, NOW)
+}
+
+/// What offset a record changes.
+fn changed(record: &Record) -> &OffsetKey {
+    match &record.change {
+        Change::Offset(change) => &change.key,
+        other => panic!("not about an offset: {other:?}"),
+    }
 }
 
 fn fetched(shard: &Shard, group: &str, partition: i32) -> Option<i64> {
@@ -43,10 +54,10 @@ fn fetched(shard: &Shard, group: &str, partition: i32) -> Option<i64> {
 #[test]
 fn a_commit_is_seen_when_it_is_durable() {
     let mut shard = Shard::new();
-    let outcome = decide(&shard, by("g"), &[at(0, 10), at(1, 11)]);
+    let outcome = decide(&mut shard, by("g"), &[at(0, 10), at(1, 11)]);
     assert_eq!((outcome.records.len(), outcome.results), (2, vec![Ok(()), Ok(())]));
     shard.on_appended(Offset(5), outcome.records);
-    let next = decide(&shard, by("g"), &[at(0, 20)]);
+    let next = decide(&mut shard, by("g"), &[at(0, 20)]);
     shard.on_appended(Offset(7), next.records);
     let seen = |shard: &Shard| (fetched(shard, "g", 0), fetched(shard, "g", 1));
     assert_eq!(seen(&shard), (None, None));
@@ -63,7 +74,7 @@ fn a_commit_is_seen_when_it_is_durable() {
         offset: Offset(20),
         leader_epoch: Some(cairn_protocol::ids::LeaderEpoch(3)),
         metadata: "m".into(),
-        committed_at: NOW,
+        committed_at: NOW.wall,
         expires_at: None,
         topic_id: topic_id(1),
     };
@@ -74,7 +85,7 @@ fn a_commit_is_seen_when_it_is_durable() {
 #[should_panic(expected = "records at 5 came after those at 5")]
 fn records_come_in_the_order_of_the_log() {
     let mut shard = Shard::new();
-    let outcome = decide(&shard, by("g"), &[at(0, 10)]);
+    let outcome = decide(&mut shard, by("g"), &[at(0, 10)]);
     shard.on_appended(Offset(5), outcome.records.clone());
     shard.on_appended(Offset(5), outcome.records);
 }
@@ -88,25 +99,25 @@ fn a_generation_needs_a_group_that_has_it() {
         unknown_group: CommitError::for_unknown_group(version),
         ..by("g")
     };
-    let result = |shard: &Shard, by| decide(shard, by, &[at(0, 1)]).results[0];
-    assert_eq!(result(&shard, with(0, 8)), Err(CommitError::IllegalGeneration));
-    assert_eq!(result(&shard, with(0, 9)), Err(CommitError::GroupIdNotFound));
-    let outcome = decide(&shard, by("g"), &[at(0, 1)]);
+    let result = |shard: &mut Shard, by| decide(shard, by, &[at(0, 1)]).results[0];
+    assert_eq!(result(&mut shard, with(0, 8)), Err(CommitError::IllegalGeneration));
+    assert_eq!(result(&mut shard, with(0, 9)), Err(CommitError::GroupIdNotFound));
+    let outcome = decide(&mut shard, by("g"), &[at(0, 1)]);
     shard.on_appended(Offset(0), outcome.records);
-    assert_eq!(result(&shard, with(0, 8)), Err(CommitError::UnknownMemberId), "appended");
+    assert_eq!(result(&mut shard, with(0, 8)), Err(CommitError::UnknownMemberId), "appended");
     shard.on_committed(Offset(1));
-    assert_eq!(result(&shard, with(7, 9)), Err(CommitError::UnknownMemberId), "durable");
-    let refused = decide(&shard, with(0, 8), &[at(0, 1), at(1, 1)]);
+    assert_eq!(result(&mut shard, with(7, 9)), Err(CommitError::UnknownMemberId), "durable");
+    let refused = decide(&mut shard, with(0, 8), &[at(0, 1), at(1, 1)]);
     assert_eq!((refused.records.len(), refused.results.len()), (0, 2));
 }
 
 #[test]
 fn metadata_is_bounded_as_kafka_counts_it() {
-    let shard = Shard::new();
+    let mut shard = Shard::new();
     let fits = ["m".repeat(METADATA_CHARS_MAX), "é".repeat(METADATA_CHARS_MAX), "🚀".repeat(METADATA_CHARS_MAX / 2)];
     for metadata in &fits {
         let longer = format!("{metadata}m");
-        let commit = |metadata| decide(&shard, by("g"), &[PartitionCommit { metadata, ..at(0, 1) }, at(1, 1)]);
+        let mut commit = |metadata| decide(&mut shard, by("g"), &[PartitionCommit { metadata, ..at(0, 1) }, at(1, 1)]);
         assert_eq!(commit(metadata).results, [Ok(()), Ok(())]);
         let refused = commit(&longer);
         assert_eq!(refused.results, [Err(CommitError::MetadataTooLarge), Ok(())], "the others go on");
@@ -118,7 +129,7 @@ fn metadata_is_bounded_as_kafka_counts_it() {
 fn an_offset_of_another_topic_with_the_same_name_does_not_count() {
     let mut shard = Shard::new();
     let old_client = PartitionCommit { topic_id: NO_TOPIC, ..at(1, 11) };
-    let outcome = decide(&shard, by("g"), &[at(0, 10), old_client]);
+    let outcome = decide(&mut shard, by("g"), &[at(0, 10), old_client]);
     shard.on_appended(Offset(0), outcome.records);
     shard.on_committed(Offset(2));
     let fetch = |topic_id, partition| {
@@ -126,7 +137,7 @@ fn an_offset_of_another_topic_with_the_same_name_does_not_count() {
     };
     assert_eq!([fetch(NO_TOPIC, 0), fetch(topic_id(1), 0), fetch(topic_id(2), 0)], [Some(10), Some(10), None]);
     assert_eq!([fetch(NO_TOPIC, 1), fetch(topic_id(2), 1)], [Some(11), Some(11)]);
-    let keys = |records: Vec<Record>| records.iter().map(|record| record.change.key.partition.0).collect::<Vec<_>>();
+    let keys = |records: Vec<Record>| records.iter().map(|record| changed(record).partition.0).collect::<Vec<_>>();
     assert_eq!(keys(shard.on_topic_deleted("t", topic_id(1))), [0, 1]);
     assert_eq!(keys(shard.on_topic_deleted("t", topic_id(2))), [1]);
     assert_eq!(keys(shard.on_topic_deleted("u", topic_id(1))), [0; 0]);
@@ -136,15 +147,15 @@ fn an_offset_of_another_topic_with_the_same_name_does_not_count() {
 fn offsets_expire() {
     let mut shard = Shard::new();
     let kept_longer = GroupCommit { retention_ms: 5_000, ..by("old") };
-    let first = decide(&shard, by("g"), &[at(0, 10)]);
+    let first = decide(&mut shard, by("g"), &[at(0, 10)]);
     shard.on_appended(Offset(0), first.records);
-    let second = decide(&shard, kept_longer, &[at(0, 20)]);
+    let second = decide(&mut shard, kept_longer, &[at(0, 20)]);
     shard.on_appended(Offset(1), second.records);
     shard.on_committed(Offset(2));
     let groups = |now| {
         let records = shard.expire(Timestamp(now), 100);
         assert!(records.iter().all(|record| record.value.is_none()));
-        records.into_iter().map(|record| record.change.key.group).collect::<Vec<_>>()
+        records.iter().map(|record| changed(record).group.clone()).collect::<Vec<_>>()
     };
     assert_eq!(groups(1_099), [] as [Box<str>; 0]);
     assert_eq!(groups(1_100), ["g".into()]);
@@ -155,10 +166,10 @@ fn offsets_expire() {
 #[test]
 fn what_is_changing_does_not_expire() {
     let mut shard = Shard::new();
-    let first = decide(&shard, by("g"), &[at(0, 10)]);
+    let first = decide(&mut shard, by("g"), &[at(0, 10)]);
     shard.on_appended(Offset(0), first.records);
     shard.on_committed(Offset(1));
-    let again = decide(&shard, by("g"), &[at(0, 11)]);
+    let again = decide(&mut shard, by("g"), &[at(0, 11)]);
     shard.on_appended(Offset(1), again.records);
     assert_eq!(shard.expire(Timestamp(i64::MAX), 0), []);
     shard.on_committed(Offset(2));
@@ -171,8 +182,8 @@ fn what_is_changing_does_not_expire() {
 #[test]
 fn unknown_records_are_left_alone() {
     let mut shard = Shard::new();
-    let key = Bytes::from_static(&[0, 2, 0, 1, b'g']);
-    assert_eq!(shard.load(&key, None).expect("a type"), Loaded::Unknown(2));
+    let key = Bytes::from_static(&[0, 3, 0, 1, b'g']);
+    assert_eq!(shard.load(&key, None).expect("a type"), Loaded::Unknown(3));
     assert!(matches!(shard.load(&Bytes::new(), None), Err(RecordError::NoKey)));
 }
 
@@ -214,7 +225,7 @@ proptest! {
             let records = if step.deletes {
                 shard.on_topic_deleted(&topic, NO_TOPIC)
             } else {
-                decide(&shard, by(&group), &[PartitionCommit { topic: &topic, ..at(step.partition, step.offset) }]).records
+                decide(&mut shard, by(&group), &[PartitionCommit { topic: &topic, ..at(step.partition, step.offset) }]).records
             };
             shard.on_appended(Offset(i64::try_from(log.len())?), records.clone());
             log.extend(records);

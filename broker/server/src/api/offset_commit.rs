@@ -1,8 +1,10 @@
 //! OffsetCommit, versions 2 to 10: keeps the offsets that a group has got to, on `__consumer_offsets`.
 //!
 //! - Answered when the offsets are as durable as that topic promises; each partition has its own outcome.
-//! - Groups have no members yet: a commit that names a generation is refused as Kafka refuses it for a group that it does
-//!   not know. Consumers that assign themselves name none.
+//! - A commit of a member is taken in its present generation only: otherwise UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID,
+//!   ILLEGAL_GENERATION, or REBALANCE_IN_PROGRESS before it has its assignment. It keeps the member's session alive.
+//!   Consumers that assign themselves name no generation, and may commit as long as the group has no members. A generation
+//!   of a group that does not exist: ILLEGAL_GENERATION, from version 9 on GROUP_ID_NOT_FOUND.
 //! - A topic or partition that does not exist: UNKNOWN_TOPIC_OR_PARTITION; topics by id from 10 on, UNKNOWN_TOPIC_ID.
 //! - Metadata of more than 4,096 characters: OFFSET_METADATA_TOO_LARGE. A retention time (2 to 4) is kept with the offset.
 
@@ -16,7 +18,6 @@ use cairn_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use cairn_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use cairn_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
-use crate::clock;
 use crate::coordinator::CommitFailed;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
@@ -76,7 +77,7 @@ async fn commit(
     if request.group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
-    let shard = node.coordinator.of_group(&node.cluster, &request.group_id).await?;
+    let shard = node.coordinator.of_group(&node.cluster, &request.group_id)?;
     let image = node.image();
     let mut partitions = Vec::new();
     let mut places = Vec::new();
@@ -106,7 +107,7 @@ async fn commit(
         unknown_group: CommitError::for_unknown_group(version),
     };
     let commit = Commit { by, partitions: &partitions };
-    let results = shard.commit(&commit, clock::now()).await.map_err(|failed| failure(&failed))?;
+    let results = shard.commit(&commit).await.map_err(|failed| failure(&failed))?;
     for ((topic_at, at), result) in places.into_iter().zip(results) {
         let error = result.err().map_or(ErrorCode::None, CommitError::code);
         answers[topic_at].partitions[at].error_code = error.code();
@@ -115,7 +116,7 @@ async fn commit(
 }
 
 /// Kafka's answer when the offsets could not be written.
-fn failure(failed: &CommitFailed) -> ErrorCode {
+pub(super) fn failure(failed: &CommitFailed) -> ErrorCode {
     tracing::debug!(%failed, "offsets were not committed");
     match failed {
         CommitFailed::TooLarge => ErrorCode::InvalidCommitOffsetSize,

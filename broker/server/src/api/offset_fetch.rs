@@ -4,11 +4,13 @@
 //! - What a topic that was deleted had, another of the same name does not get (topics by id from 10 on).
 //! - Only what is durable is told, so that no consumer goes on from an offset that a crash takes back. Without
 //!   transactions every committed offset is stable.
-//! - Member and epoch (9 and later) are refused with UNKNOWN_MEMBER_ID, as groups have no members yet.
+//! - Who asks does not matter: member and epoch (9 and later) are for groups of a later protocol than the classic one, as
+//!   in Kafka.
 
 use std::sync::Arc;
 
 use cairn_groups::CommittedOffset;
+use cairn_metadata::Image;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, TopicId};
 use cairn_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -26,17 +28,12 @@ use crate::node::Node;
 const GROUPS_FROM: i16 = 8;
 
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: OffsetFetchRequest) -> Outcome<OffsetFetchResponse> {
-    let (node, version) = (Arc::clone(node), call.version);
-    Outcome::alone(async move {
-        if version >= GROUPS_FROM {
-            let mut groups = Vec::with_capacity(request.groups.len());
-            for group in &request.groups {
-                groups.push(fetch(&node, version, group).await);
-            }
-            return OffsetFetchResponse { groups, ..OffsetFetchResponse::default() };
-        }
-        single(fetch(&node, version, &only_group(request)).await)
-    })
+    let version = call.version;
+    if version < GROUPS_FROM {
+        return Outcome::Now(single(fetch(node, version, &only_group(request))));
+    }
+    let groups = request.groups.iter().map(|group| fetch(node, version, group)).collect();
+    Outcome::Now(OffsetFetchResponse { groups, ..OffsetFetchResponse::default() })
 }
 
 /// The older form, which asks for one group, in the newer one.
@@ -79,8 +76,8 @@ fn single(group: OffsetFetchResponseGroup) -> OffsetFetchResponse {
     }
 }
 
-async fn fetch(node: &Node, version: i16, wanted: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
-    let topics = match find(node, version, wanted).await {
+fn fetch(node: &Node, version: i16, wanted: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    let topics = match find(node, version, wanted) {
         Ok(topics) => topics,
         Err(error) => {
             return OffsetFetchResponseGroup {
@@ -93,7 +90,7 @@ async fn fetch(node: &Node, version: i16, wanted: &OffsetFetchRequestGroup) -> O
     OffsetFetchResponseGroup { group_id: wanted.group_id.clone(), topics, error_code: ErrorCode::None.code() }
 }
 
-async fn find(
+fn find(
     node: &Node,
     version: i16,
     wanted: &OffsetFetchRequestGroup,
@@ -101,13 +98,17 @@ async fn find(
     if wanted.group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
-    let is_member = wanted.member_id.as_ref().is_some_and(|member| !member.is_empty());
-    if is_member || wanted.member_epoch >= 0 {
-        return Err(ErrorCode::UnknownMemberId);
-    }
-    let shard = node.coordinator.of_group(&node.cluster, &wanted.group_id).await?;
+    let shard = node.coordinator.of_group(&node.cluster, &wanted.group_id)?;
     let image = node.image();
-    let groups = shard.groups();
+    Ok(shard.look(|groups| look(groups, &image, version, wanted)))
+}
+
+fn look(
+    groups: &cairn_groups::Shard,
+    image: &Image,
+    version: i16,
+    wanted: &OffsetFetchRequestGroup,
+) -> Vec<OffsetFetchResponseTopics> {
     let Some(topics) = &wanted.topics else {
         let all = groups.fetch_all(&wanted.group_id).map(|(name, partitions)| OffsetFetchResponseTopics {
             name: name.into(),
@@ -115,7 +116,7 @@ async fn find(
             partitions: partitions.map(|(index, committed)| found(index, Some(committed))).collect(),
         });
         let named = |topic: &OffsetFetchResponseTopics| version < BY_ID_FROM || !topic.topic_id.is_nil();
-        return Ok(all.filter(named).collect());
+        return all.filter(named).collect();
     };
     let topic = |topic: &OffsetFetchRequestTopics| {
         let known = if version >= BY_ID_FROM {
@@ -138,7 +139,7 @@ async fn find(
             partitions: partitions.collect(),
         }
     };
-    Ok(topics.iter().map(topic).collect())
+    topics.iter().map(topic).collect()
 }
 
 fn found(index: PartitionIndex, committed: Option<&CommittedOffset>) -> OffsetFetchResponsePartitions {

@@ -242,6 +242,14 @@ keys! {
     offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", "600000", "ms", Long, ReadOnly, Millis(1..=i64::MAX);
     /// How long offsets of a group without members are kept, in minutes.
     offsets_retention_minutes: i32 = "offsets.retention.minutes", "10080", "", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The shortest time that a member may be allowed to be silent.
+    group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms", "6000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The longest such time.
+    group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", "1800000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// How long an empty group waits for further members after its first one, so that they do not each make it rebalance.
+    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", "3000", "ms", Int, ReadOnly, Number(0..=i32::MAX);
+    /// Members of a group, at most.
+    group_max_size: i32 = "group.max.size", "2147483647", "", Int, ReadOnly, Number(1..=i32::MAX);
     /// Bytes of the text that goes with a committed offset.
     offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096", "bytes", Int, ReadOnly, Bytes(0..=32_767);
     /// How long a producer that writes nothing is remembered.

@@ -163,6 +163,13 @@ fn check(values: &Values) -> Result<(), ConfigError> {
             allowed: format!("at least socket.request.max.bytes, {}", values.socket_request_max_bytes),
         });
     }
+    if values.group_max_session_timeout_ms < values.group_min_session_timeout_ms {
+        return Err(ConfigError::Conflict {
+            key: "group.max.session.timeout.ms",
+            value: values.group_max_session_timeout_ms.to_string(),
+            allowed: format!("at least group.min.session.timeout.ms, {}", values.group_min_session_timeout_ms),
+        });
+    }
     Ok(())
 }
 

@@ -91,6 +91,7 @@ fn errors_name_key_value_and_what_is_allowed() {
         ("advertised.listeners", "OTHER://h:1", "has no OTHER"),
         ("listener.security.protocol.map", "A:SSL", "TLS and SASL are not served yet"),
         ("log.dirs", "/a,/b", "the path of one folder"),
+        ("group.max.session.timeout.ms", "5999", "at least group.min.session.timeout.ms, 6000"),
         ("queued.max.request.bytes", "1MiB", "at least socket.request.max.bytes"),
         ("num.partition", "3", "unknown key num.partition (command line): did you mean num.partitions?"),
     ];

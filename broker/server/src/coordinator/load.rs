@@ -2,7 +2,7 @@
 //!
 //! Must not know: requests, how groups change.
 
-use cairn_groups::{Loaded, Shard};
+use cairn_groups::{GroupSettings, Loaded, Shard};
 use cairn_protocol::records::{BatchIter, BatchView, DecompressLimits};
 use cairn_storage::log::{FirstBatch, Limits, ReadError};
 
@@ -13,9 +13,9 @@ const READ_BYTES: u64 = 1 << 20;
 
 /// Reads all that may be read by now. Blocks.
 ///
-/// A record that does not decode is skipped and told: one damaged record must not take all other groups' offsets with it.
-pub(super) fn read(partition: &Partition) -> Result<Shard, ReadError> {
-    let mut shard = Shard::new();
+/// A record that does not decode is skipped and told: one damaged record must not take all other groups with it.
+pub(super) fn read(partition: &Partition, settings: GroupSettings) -> Result<Shard, ReadError> {
+    let mut shard = Shard::with(settings);
     let reader = &partition.reader;
     let end = partition.high_watermark();
     let mut offset = reader.start_offset();
@@ -45,7 +45,7 @@ fn load_batch(shard: &mut Shard, batch: &BatchView<'_>, owner: &bytes::Bytes) ->
         let Some(key) = record.key.map(|key| records.share(key)) else { continue };
         let value = record.value.map(|value| records.share(value));
         match shard.load(&key, value.as_ref()) {
-            Ok(Loaded::Offset) => {}
+            Ok(Loaded::Offset | Loaded::Group) => {}
             Ok(Loaded::Unknown(kind)) => tracing::debug!(offset = record.offset.0, kind, "record of another kind"),
             Err(error) => tracing::error!(offset = record.offset.0, %error, "record of a group does not decode"),
         }

@@ -1,76 +1,123 @@
 //! The coordinator of the groups whose partitions of `__consumer_offsets` this broker leads.
 //!
-//! What is decided is in `cairn_groups`; here it is made durable and read back. A partition's groups are read from its log
-//! when the first request for one of them comes, on a thread that may block; others wait for that.
+//! What is decided is in `cairn_groups`; here it is made durable and read back. When the broker starts, the groups of all
+//! partitions are read from their logs, several at a time, on threads that may block; until a partition's are there, requests
+//! for them are answered with COORDINATOR_LOAD_IN_PROGRESS.
 //!
 //! ```text
 //!   commit:  Shard::commit -> one batch -> Partition::append -> Shard::on_appended      under the group lock, in log order
 //!            (durable) -> Shard::on_committed -> the answer
+//!   join:    Shard::join -> Effects: replies to waiters, batches as above, whose outcome goes back by Shard::on_written
+//!   time:    one task for each partition sleeps until Shard::next_deadline, then Shard::on_time -> Effects
 //! ```
 //!
 //! Must not know: messages of the wire.
 
 mod load;
 mod shard;
+mod timers;
 
 use std::sync::Arc;
 
-use cairn_groups::partition_of;
+use cairn_groups::{GroupSettings, partition_of};
 use cairn_metadata::names::CONSUMER_OFFSETS_TOPIC;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, Timestamp, TopicId};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
+use crate::config::BrokerConfig;
 use crate::partitions::Partitions;
+use crate::telemetry::Metrics;
 
 pub(crate) use shard::{CommitFailed, LoadedShard, Shard};
+
+/// How many partitions are read at a time: more would only wait for each other's disk and processor.
+const LOADS_MAX: usize = 4;
 
 /// All groups of this broker.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     partitions: Arc<Partitions>,
     shards: Mutex<Vec<Arc<Shard>>>,
+    shared: Arc<Shared>,
+}
+
+/// What all shards work with.
+#[derive(Debug)]
+struct Shared {
+    settings: GroupSettings,
+    metrics: Arc<Metrics>,
+    loads: Semaphore,
 }
 
 impl Coordinator {
-    pub(crate) fn new(partitions: Arc<Partitions>) -> Self {
-        Self { partitions, shards: Mutex::default() }
+    pub(crate) fn new(partitions: Arc<Partitions>, config: &BrokerConfig, metrics: Arc<Metrics>) -> Self {
+        let size = |number: i32| usize::try_from(number).unwrap_or(0);
+        let settings = GroupSettings {
+            session_timeout_min_ms: config.group_min_session_timeout_ms,
+            session_timeout_max_ms: config.group_max_session_timeout_ms,
+            initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+            members_max: size(config.group_max_size),
+            offset_metadata_max: size(config.offset_metadata_max_bytes),
+        };
+        let shared = Arc::new(Shared { settings, metrics, loads: Semaphore::new(LOADS_MAX) });
+        Self { partitions, shards: Mutex::default(), shared }
     }
 
-    /// The groups that `group` is among, read from their log if need be. Cancel-safe: reading goes on for the next one.
-    pub(crate) async fn of_group(&self, cluster: &Cluster, group: &str) -> Result<LoadedShard, ErrorCode> {
+    /// The groups that `group` is among, unless they are still being read.
+    pub(crate) fn of_group(&self, cluster: &Cluster, group: &str) -> Result<LoadedShard, ErrorCode> {
         let image = cluster.image();
         let topic = image.topic_by_name(CONSUMER_OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
-        self.at(topic.id, partition_of(group, topic.partition_count())).await
+        self.at(topic.id, partition_of(group, topic.partition_count()))?.get()
     }
 
-    async fn at(&self, topic: TopicId, index: PartitionIndex) -> Result<LoadedShard, ErrorCode> {
+    /// All groups, unless some are still being read.
+    pub(crate) fn all(&self, cluster: &Cluster) -> Result<Vec<LoadedShard>, ErrorCode> {
+        let shards = self.shards_here(cluster);
+        shards.iter().map(Shard::get).collect()
+    }
+
+    /// Begins to read the groups of all partitions that there are.
+    pub(crate) fn load_all(&self, cluster: &Cluster) {
+        for shard in self.shards_here(cluster) {
+            // Whether it is there already is of no interest yet.
+            let _ = shard.get();
+        }
+    }
+
+    /// Lets go whoever waits for other members: the broker stops.
+    pub(crate) fn stop(&self) {
+        self.shards.lock().iter().for_each(|shard| shard.stop());
+    }
+
+    fn shards_here(&self, cluster: &Cluster) -> Vec<Arc<Shard>> {
+        let image = cluster.image();
+        let Some(topic) = image.topic_by_name(CONSUMER_OFFSETS_TOPIC) else { return Vec::new() };
+        topic.partitions().filter_map(|(index, _)| self.at(topic.id, index).ok()).collect()
+    }
+
+    fn at(&self, topic: TopicId, index: PartitionIndex) -> Result<Arc<Shard>, ErrorCode> {
         let partition = self.partitions.by_id(topic, index).map_err(|_| ErrorCode::NotCoordinator)?;
-        let shard = {
-            let mut shards = self.shards.lock();
-            shards.retain(|shard| !shard.is_closed());
-            match shards.iter().find(|shard| shard.is_of(&partition)) {
-                Some(shard) => Arc::clone(shard),
-                None => {
-                    let shard = Arc::new(Shard::new(partition));
-                    shards.push(Arc::clone(&shard));
-                    shard
-                }
-            }
-        };
-        shard.loaded().await.map_err(|error| {
-            tracing::error!(partition = index.0, %error, "groups could not be read");
-            ErrorCode::CoordinatorNotAvailable
-        })
+        let mut shards = self.shards.lock();
+        shards.retain(|shard| !shard.is_closed());
+        if let Some(shard) = shards.iter().find(|shard| shard.is_of(&partition)) {
+            return Ok(Arc::clone(shard));
+        }
+        let shard = Arc::new(Shard::new(partition, Arc::clone(&self.shared)));
+        shards.push(Arc::clone(&shard));
+        Ok(shard)
     }
 
     /// Forgets what was committed for a topic that is gone.
     pub(crate) async fn on_topic_deleted(&self, cluster: &Cluster, name: &str, id: TopicId, now: Timestamp) {
+        // When it is the topic of the groups itself, all who wait are let go by this.
+        self.shards.lock().retain(|shard| !shard.is_closed());
         self.delete_from_all(cluster, now, |shard| shard.on_topic_deleted(name, id)).await;
     }
 
-    /// Forgets what was committed too long ago.
+    /// Forgets what was committed too long ago, and groups of which nothing is left.
     pub(crate) async fn expire(&self, cluster: &Cluster, now: Timestamp, retention_ms: i64) {
         self.delete_from_all(cluster, now, |shard| shard.expire(now, retention_ms)).await;
     }
@@ -81,12 +128,10 @@ impl Coordinator {
         now: Timestamp,
         records: impl Fn(&cairn_groups::Shard) -> Vec<cairn_groups::Record>,
     ) {
-        let image = cluster.image();
-        let Some(topic) = image.topic_by_name(CONSUMER_OFFSETS_TOPIC) else { return };
-        for (index, _) in topic.partitions() {
-            let Ok(shard) = self.at(topic.id, index).await else { continue };
-            if let Err(error) = shard.delete(now, &records).await {
-                tracing::warn!(partition = index.0, %error, "offsets were not deleted");
+        for shard in self.shards_here(cluster) {
+            let Ok(loaded) = shard.loaded().await else { continue };
+            if let Err(error) = loaded.delete(now, |groups| (records(groups), ())).await {
+                tracing::warn!(partition = shard.index().0, %error, "offsets were not deleted");
             }
         }
     }

@@ -1,32 +1,60 @@
 //! The groups of one partition of `__consumer_offsets`: decided in memory, kept in its log.
 //!
+//! One short lock for the groups of a partition, never held while something is awaited. Decisions and what they append to the
+//! log happen under it, so that both have one order.
+//!
 //! Must not know: which requests there are.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn_groups::{Commit, CommitError, Record};
-use cairn_protocol::ids::Timestamp;
+use cairn_groups::{Commit, CommitError, Effects, Identity, Join, Leaver, Record, Reply, Sync, Then, Ticks, Waiter};
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{PartitionIndex, Timestamp};
 use cairn_protocol::records::{BatchBuilder, BatchView, FinishError, NewRecord, ProduceLimits};
-use cairn_storage::log::ReadError;
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::OnceCell;
+use cairn_storage::log::{AppendError, ReadError};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OnceCell, oneshot};
 
-use super::load;
+use super::{Shared, load, timers};
 use crate::blocking::on_blocking_thread;
+use crate::clock;
 use crate::partitions::{AckWait, AppendRefused, Appended, Partition, Required};
 
 /// Groups that may have to be read first.
 #[derive(Debug)]
 pub(crate) struct Shard {
     partition: Arc<Partition>,
-    groups: OnceCell<Arc<Mutex<cairn_groups::Shard>>>,
+    shared: Arc<Shared>,
+    groups: OnceCell<LoadedShard>,
+    /// Somebody sees to it that they are read.
+    is_loading: AtomicBool,
 }
 
 /// Groups that are in memory.
-#[derive(Clone, Debug)]
-pub(crate) struct LoadedShard {
+pub(crate) type LoadedShard = Arc<Groups>;
+
+/// The groups of one partition.
+#[derive(Debug)]
+pub(crate) struct Groups {
     partition: Arc<Partition>,
-    groups: Arc<Mutex<cairn_groups::Shard>>,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    /// Something is due earlier than the task of the timers knows.
+    earlier: Arc<Notify>,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    groups: cairn_groups::Shard,
+    /// Who waits for a reply. One for each connection at most, as a connection waits with it.
+    waiters: HashMap<Waiter, oneshot::Sender<Reply>>,
+    waiters_begun: u64,
+    /// What the task of the timers sleeps for.
+    asleep_until: Option<Ticks>,
+    is_stopped: bool,
 }
 
 /// What was decided did not become durable: whether it will be found after a restart is not known.
@@ -34,77 +62,238 @@ pub(crate) struct LoadedShard {
 pub(crate) enum CommitFailed {
     #[error("records do not fit into a batch")]
     TooLarge,
-    #[error("append offsets: {0}")]
+    #[error("append records of groups: {0}")]
     Append(#[from] AppendRefused),
-    #[error("the log failed before the offsets were durable")]
+    #[error("the log failed before the records were durable")]
     NotDurable,
 }
 
+impl CommitFailed {
+    /// What members are told whose group could not be written.
+    fn code_for_members(&self) -> ErrorCode {
+        match self {
+            Self::TooLarge | Self::Append(AppendRefused::Log(AppendError::TooLarge { .. })) => {
+                ErrorCode::UnknownServerError
+            }
+            Self::Append(AppendRefused::Closed) => ErrorCode::NotCoordinator,
+            Self::Append(AppendRefused::Log(_)) | Self::NotDurable => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
 impl Shard {
-    pub(super) fn new(partition: Arc<Partition>) -> Self {
-        Self { partition, groups: OnceCell::new() }
+    pub(super) fn new(partition: Arc<Partition>, shared: Arc<Shared>) -> Self {
+        Self { partition, shared, groups: OnceCell::new(), is_loading: AtomicBool::new(false) }
     }
 
     pub(super) fn is_of(&self, partition: &Arc<Partition>) -> bool {
         Arc::ptr_eq(&self.partition, partition)
     }
 
+    pub(super) fn index(&self) -> PartitionIndex {
+        self.partition.index
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.partition.is_closed()
     }
 
+    /// The groups, if they are there; otherwise somebody sees to it that they will be.
+    pub(super) fn get(self: &Arc<Self>) -> Result<LoadedShard, ErrorCode> {
+        if let Some(groups) = self.groups.get() {
+            return Ok(Arc::clone(groups));
+        }
+        if self.partition.reader.start_offset() == self.partition.high_watermark() {
+            // There is nothing to read: nobody has to wait for that.
+            let groups = self.begin(cairn_groups::Shard::with(self.shared.settings));
+            if self.groups.set(Arc::clone(&groups)).is_ok() {
+                return Ok(groups);
+            }
+        } else if !self.is_loading.swap(true, Ordering::AcqRel) {
+            let shard = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = shard.loaded().await {
+                    tracing::error!(partition = shard.index().0, %error, "groups could not be read");
+                    shard.is_loading.store(false, Ordering::Release);
+                }
+            });
+        }
+        Err(ErrorCode::CoordinatorLoadInProgress)
+    }
+
     /// Reads the groups from the log, once; who comes meanwhile waits.
     pub(super) async fn loaded(&self) -> Result<LoadedShard, ReadError> {
-        let read = || {
-            let partition = Arc::clone(&self.partition);
-            on_blocking_thread(move || load::read(&partition).map(|groups| Arc::new(Mutex::new(groups))))
+        let read = || async {
+            let _permit = self.shared.loads.acquire().await.expect("it is never closed");
+            let (partition, settings) = (Arc::clone(&self.partition), self.shared.settings);
+            let groups = on_blocking_thread(move || load::read(&partition, settings)).await?;
+            Ok(self.begin(groups))
         };
-        let groups = self.groups.get_or_try_init(read).await?;
-        Ok(LoadedShard { partition: Arc::clone(&self.partition), groups: Arc::clone(groups) })
+        self.groups.get_or_try_init(read).await.map(Arc::clone)
+    }
+
+    /// Members have to be heard of from now on.
+    fn begin(&self, mut groups: cairn_groups::Shard) -> LoadedShard {
+        let effects = groups.on_loaded(clock::for_groups());
+        let state = State { groups, waiters: HashMap::new(), waiters_begun: 0, asleep_until: None, is_stopped: false };
+        let groups = Arc::new(Groups {
+            partition: Arc::clone(&self.partition),
+            shared: Arc::clone(&self.shared),
+            state: Mutex::new(state),
+            earlier: Arc::default(),
+        });
+        groups.carry_out(&mut groups.state.lock(), effects);
+        tokio::spawn(timers::run(Arc::downgrade(&groups), Arc::clone(&groups.earlier)));
+        groups
+    }
+
+    pub(super) fn stop(&self) {
+        if let Some(groups) = self.groups.get() {
+            let mut state = groups.state.lock();
+            state.is_stopped = true;
+            state.waiters.clear();
+        }
     }
 }
 
-impl LoadedShard {
-    /// What is committed, to be looked at for a moment.
-    pub(crate) fn groups(&self) -> MutexGuard<'_, cairn_groups::Shard> {
-        self.groups.lock()
+impl Drop for Groups {
+    fn drop(&mut self) {
+        self.earlier.notify_one();
+    }
+}
+
+impl Groups {
+    /// What is known, to be looked at for a moment.
+    pub(crate) fn look<T>(&self, at: impl FnOnce(&cairn_groups::Shard) -> T) -> T {
+        at(&self.state.lock().groups)
+    }
+
+    /// A member wants to be in the next generation. The reply comes when that begins; never, when the broker stops.
+    pub(crate) fn join(self: &Arc<Self>, join: &Join<'_>) -> oneshot::Receiver<Reply> {
+        self.ask(|groups, waiter| groups.join(join, waiter, clock::for_groups()))
+    }
+
+    /// A member asks for its assignment. The reply comes when the leader has assigned; never, when the broker stops.
+    pub(crate) fn sync(self: &Arc<Self>, sync: &Sync<'_>) -> oneshot::Receiver<Reply> {
+        self.ask(|groups, waiter| groups.sync(sync, waiter, clock::for_groups()))
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        decide: impl FnOnce(&mut cairn_groups::Shard, Waiter) -> Effects,
+    ) -> oneshot::Receiver<Reply> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.state.lock();
+        if !state.is_stopped {
+            state.waiters_begun += 1;
+            let waiter = Waiter(state.waiters_begun);
+            state.waiters.insert(waiter, sender);
+            let effects = decide(&mut state.groups, waiter);
+            self.carry_out(&mut state, effects);
+        }
+        receiver
+    }
+
+    /// A member is alive.
+    pub(crate) fn heartbeat(&self, group: &str, by: &Identity<'_>) -> Result<(), ErrorCode> {
+        self.state.lock().groups.heartbeat(group, by, clock::for_groups())
+    }
+
+    /// Members leave. That is answered at once: should it be lost in a crash, their sessions end by themselves.
+    pub(crate) fn leave(self: &Arc<Self>, group: &str, leavers: &[Leaver<'_>]) -> Vec<Result<(), ErrorCode>> {
+        let mut state = self.state.lock();
+        let (results, effects) = state.groups.leave(group, leavers, clock::for_groups());
+        self.carry_out(&mut state, effects);
+        results
+    }
+
+    /// Has done what is due; gives when to look again.
+    pub(super) fn on_time(self: &Arc<Self>) -> Option<Ticks> {
+        let mut state = self.state.lock();
+        let effects = state.groups.on_time(clock::for_groups());
+        self.carry_out(&mut state, effects);
+        state.asleep_until = state.groups.next_deadline();
+        state.asleep_until
     }
 
     /// Commits: one result per partition of the commit, once all accepted ones are as durable as the topic promises.
-    pub(crate) async fn commit(
-        &self,
-        commit: &Commit<'_>,
-        now: Timestamp,
-    ) -> Result<Vec<Result<(), CommitError>>, CommitFailed> {
+    pub(crate) async fn commit(&self, commit: &Commit<'_>) -> Result<Vec<Result<(), CommitError>>, CommitFailed> {
+        let now = clock::for_groups();
         let wait = AckWait::default();
         let (results, appended) = {
-            let mut groups = self.groups.lock();
-            let outcome = groups.commit(commit, now);
-            (outcome.results, self.append(&mut groups, outcome.records, now, &wait)?)
+            let mut state = self.state.lock();
+            let outcome = state.groups.commit(commit, now);
+            (outcome.results, self.append(&mut state, outcome.records, now.wall, &wait)?)
         };
         self.finish(appended, wait).await?;
         Ok(results)
     }
 
-    /// Makes records that delete something durable.
-    pub(super) async fn delete(
+    /// Makes records that delete something durable, and gives what was decided with them.
+    pub(crate) async fn delete<T>(
         &self,
         now: Timestamp,
-        records: impl Fn(&cairn_groups::Shard) -> Vec<Record>,
-    ) -> Result<(), CommitFailed> {
+        decide: impl FnOnce(&cairn_groups::Shard) -> (Vec<Record>, T),
+    ) -> Result<T, CommitFailed> {
         let wait = AckWait::default();
-        let appended = {
-            let mut groups = self.groups.lock();
-            let records = records(&groups);
-            self.append(&mut groups, records, now, &wait)?
+        let (decided, appended) = {
+            let mut state = self.state.lock();
+            let (records, decided) = decide(&state.groups);
+            (decided, self.append(&mut state, records, now, &wait)?)
         };
-        self.finish(appended, wait).await
+        self.finish(appended, wait).await?;
+        Ok(decided)
+    }
+
+    /// Sends the replies, appends the records, and does what follows from that, until nothing does.
+    fn carry_out(self: &Arc<Self>, state: &mut State, effects: Effects) {
+        let mut left = vec![effects];
+        while let Some(effects) = left.pop() {
+            for (waiter, reply) in effects.replies {
+                if let Some(waiting) = state.waiters.remove(&waiter) {
+                    // Whose connection is gone does not hear it.
+                    let _ = waiting.send(reply);
+                }
+            }
+            for event in &effects.events {
+                self.shared.metrics.group_event(event);
+            }
+            for write in effects.writes {
+                let now = clock::for_groups();
+                let wait = AckWait::default();
+                match self.append(state, write.records, now.wall, &wait) {
+                    Ok(Some(appended)) if appended.waits => self.follow(appended, wait, write.then),
+                    Ok(_) => left.push(state.groups.on_written(write.then, Ok(()), now)),
+                    Err(failed) => {
+                        tracing::warn!(partition = self.partition.index.0, %failed, "a group was not written");
+                        left.push(state.groups.on_written(write.then, Err(failed.code_for_members()), now));
+                    }
+                }
+            }
+        }
+        if let Some(next) = state.groups.next_deadline()
+            && state.asleep_until.is_none_or(|until| next < until)
+        {
+            state.asleep_until = Some(next);
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Goes on with a write once it is durable.
+    fn follow(self: &Arc<Self>, appended: Appended, wait: AckWait, then: Then) {
+        let groups = Arc::clone(self);
+        tokio::spawn(async move {
+            let written = groups.finish(Some(appended), wait).await.map_err(|failed| failed.code_for_members());
+            let mut state = groups.state.lock();
+            let effects = state.groups.on_written(then, written, clock::for_groups());
+            groups.carry_out(&mut state, effects);
+        });
     }
 
     /// Appends records as one batch. The lock that the caller holds keeps groups and log in the same order.
     fn append(
         &self,
-        groups: &mut cairn_groups::Shard,
+        state: &mut State,
         records: Vec<Record>,
         now: Timestamp,
         wait: &AckWait,
@@ -116,7 +305,7 @@ impl LoadedShard {
         let batch = BatchView::parse(&bytes).expect("what was built is a batch");
         let produced = batch.validate_produced(&ProduceLimits::default()).expect("what was built is valid");
         let appended = self.partition.append(&batch, &produced, now, Required::InSyncReplicas, || wait.ticket())?;
-        groups.on_appended(appended.base_offset, records);
+        state.groups.on_appended(appended.base_offset, records);
         self.partition.publish(&appended, bytes.len());
         Ok(Some(appended))
     }
@@ -125,7 +314,7 @@ impl LoadedShard {
         let Some(appended) = appended else { return Ok(()) };
         wait.await;
         let readable = self.partition.high_watermark();
-        self.groups.lock().on_committed(readable);
+        self.state.lock().groups.on_committed(readable);
         if readable < appended.end { Err(CommitFailed::NotDurable) } else { Ok(()) }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use cairn_groups::{Event, Happened};
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -35,6 +36,9 @@ pub(crate) struct Metrics {
     pub(crate) disk_free: Gauge,
     pub(crate) disk_reserve: Gauge,
     pub(crate) allocator_stalls: Counter,
+    rebalances: Family<OfCause, Counter>,
+    generations: Counter,
+    members_removed: Family<OfCause, Counter>,
 }
 
 /// What is counted for one API.
@@ -58,6 +62,11 @@ struct OfError {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfReason {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfCause {
+    cause: &'static str,
 }
 
 /// 25 µs to 7 minutes, each bucket four times the one before.
@@ -108,6 +117,9 @@ impl Metrics {
             disk_free: Gauge::default(),
             disk_reserve: Gauge::default(),
             allocator_stalls: Counter::default(),
+            rebalances: Family::default(),
+            generations: Counter::default(),
+            members_removed: Family::default(),
             registry: Registry::default(),
         };
         metrics.register_in(&mut registry);
@@ -163,6 +175,36 @@ impl Metrics {
             "Appends that met a page that was not prepared",
             self.allocator_stalls.clone(),
         );
+        registry.register("group_rebalances", "Rebalances of groups begun, by cause", self.rebalances.clone());
+        registry.register(
+            "group_generations",
+            "Rebalances of groups ended with an assignment",
+            self.generations.clone(),
+        );
+        registry.register("group_members_removed", "Members gone, by cause", self.members_removed.clone());
+    }
+
+    /// Something has happened to a group.
+    pub(crate) fn group_event(&self, event: &Event) {
+        let (group, generation) = (&*event.group, event.generation);
+        match &event.what {
+            Happened::RebalanceBegun { cause, detail } => {
+                tracing::info!(group, generation, cause = cause.name(), %detail, "group rebalances");
+                self.rebalances.get_or_create(&OfCause { cause: cause.name() }).inc();
+            }
+            Happened::GenerationBegun { members, protocol } => {
+                tracing::debug!(group, generation, members, %protocol, "generation begun");
+            }
+            Happened::Stabilized => {
+                tracing::info!(group, generation, "group is stable");
+                self.generations.inc();
+            }
+            Happened::Emptied => tracing::info!(group, generation, "group is empty"),
+            Happened::MemberRemoved { member, cause } => {
+                tracing::info!(group, generation, %member, cause = cause.name(), "member removed");
+                self.members_removed.get_or_create(&OfCause { cause: cause.name() }).inc();
+            }
+        }
     }
 
     /// One answered request.

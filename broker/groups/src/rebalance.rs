@@ -1,0 +1,199 @@
+//! From the first reason to rebalance until everybody has its assignment, by the rules of Kafka's group coordinator.
+//!
+//! Must not know: which request or timer was the reason.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_protocol::error_code::ErrorCode;
+
+use crate::effects::{Cause, Happened, Next, SyncReply};
+use crate::group::{GroupState, JoinPhase};
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// Begins a rebalance, or goes on with the one that is under way.
+    pub(crate) fn rebalance_or_go_on(&mut self, cause: Cause, detail: &str) {
+        if self.group.state() == GroupState::PreparingRebalance {
+            self.go_on_if_all_joined();
+        } else {
+            self.begin_rebalance(cause, detail);
+        }
+    }
+
+    /// All members have to join again.
+    pub(crate) fn begin_rebalance(&mut self, cause: Cause, detail: &str) {
+        if self.group.state() == GroupState::CompletingRebalance {
+            self.withdraw_assignments(ErrorCode::RebalanceInProgress);
+        }
+        self.group.pending_syncs.clear();
+        self.group.sync_timer.stop();
+        let was_empty = self.group.state() == GroupState::Empty;
+        self.group.enter(GroupState::PreparingRebalance, self.now.wall);
+        self.tell(Happened::RebalanceBegun { cause, detail: detail.into() });
+        if was_empty {
+            // Members of a group that starts come one after the other: a pause saves a rebalance for each.
+            let delay_ms = self.settings.initial_rebalance_delay_ms;
+            let remaining_ms = self.group.rebalance_timeout_ms().saturating_sub(delay_ms).max(0);
+            self.set_join_timer(delay_ms, JoinPhase::Initial { delay_ms, remaining_ms });
+        } else if self.group.have_all_joined() {
+            self.complete_join();
+        } else {
+            self.set_join_timer(self.group.rebalance_timeout_ms(), JoinPhase::Rejoining);
+        }
+    }
+
+    /// Ends the waiting when all are there; a group that was empty waits for its timer.
+    pub(crate) fn go_on_if_all_joined(&mut self) {
+        let group = &*self.group;
+        if group.state() == GroupState::PreparingRebalance && !group.is_first_rebalance() && group.have_all_joined() {
+            self.complete_join();
+        }
+    }
+
+    /// The time to join is over.
+    pub(crate) fn on_join_timer(&mut self) {
+        if self.group.state() != GroupState::PreparingRebalance {
+            return;
+        }
+        if let JoinPhase::Initial { delay_ms, remaining_ms } = self.group.join_phase
+            && self.group.new_member_added
+            && remaining_ms > 0
+        {
+            self.group.new_member_added = false;
+            let next_ms = self.settings.initial_rebalance_delay_ms.min(remaining_ms);
+            let remaining_ms = remaining_ms.saturating_sub(delay_ms).max(0);
+            self.set_join_timer(next_ms, JoinPhase::Initial { delay_ms: next_ms, remaining_ms });
+            return;
+        }
+        self.complete_join();
+    }
+
+    /// Begins the next generation with those who have joined. Static members that have not may still come back.
+    pub(crate) fn complete_join(&mut self) {
+        self.group.join_timer.stop();
+        let is_late = |id: &Arc<str>| {
+            self.group.member(id).is_some_and(|member| member.join.is_none() && member.instance.is_none())
+        };
+        let late: Vec<Arc<str>> = self.group.member_ids().into_iter().filter(is_late).collect();
+        for id in late {
+            self.drop_member(&id, Cause::JoinTimedOut);
+        }
+        if !self.group.elect_leader() && self.group.size() > 0 {
+            // Only static members are left, and none of them has come: they have until their sessions end.
+            self.set_join_timer(self.group.rebalance_timeout_ms(), JoinPhase::Rejoining);
+            return;
+        }
+        self.group.new_member_added = false;
+        self.group.begin_generation(self.now.wall);
+        if self.group.state() == GroupState::Empty {
+            self.tell(Happened::Emptied);
+            self.write(None, Next::Nothing);
+            return;
+        }
+        let protocol = self.group.protocol.clone().unwrap_or_else(|| "".into());
+        self.tell(Happened::GenerationBegun { members: self.group.size(), protocol });
+        for id in self.group.member_ids() {
+            let reply = self.joined(&id);
+            self.finish_join(&id, reply);
+            self.renew_session(&id);
+            if let Some(member) = self.group.member_mut(&id) {
+                member.is_new = false;
+            }
+            self.group.pending_syncs.insert(id);
+        }
+        self.set_sync_timer(self.group.rebalance_timeout_ms());
+    }
+
+    /// The time to ask for the assignment is over: who has not is taken for gone.
+    pub(crate) fn on_sync_timer(&mut self) {
+        let has_begun = matches!(self.group.state(), GroupState::CompletingRebalance | GroupState::Stable);
+        if !has_begun || self.group.pending_syncs.is_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.group.pending_syncs) {
+            self.drop_member(&id, Cause::SyncTimedOut);
+        }
+        self.begin_rebalance(Cause::SyncTimedOut, "members did not ask for their assignment");
+    }
+
+    /// A session is over.
+    pub(crate) fn on_session_timer(&mut self, id: &str) {
+        if self.group.pending_joins.remove(id).is_some() {
+            return self.complete_join_if_all_joined();
+        }
+        if self.group.member(id).is_some_and(|member| !member.is_excused()) {
+            self.drop_member(id, Cause::SessionExpired);
+            match self.group.state() {
+                GroupState::Empty => {}
+                GroupState::PreparingRebalance => self.complete_join_if_all_joined(),
+                GroupState::CompletingRebalance | GroupState::Stable => {
+                    self.begin_rebalance(Cause::SessionExpired, id);
+                }
+            }
+        }
+    }
+
+    fn complete_join_if_all_joined(&mut self) {
+        if self.group.state() == GroupState::PreparingRebalance && self.group.have_all_joined() {
+            self.complete_join();
+        }
+    }
+
+    /// The leader's assignment is durable, or will not be.
+    pub(crate) fn on_assigned(
+        &mut self,
+        generation: i32,
+        assignments: &[(Box<str>, Bytes)],
+        written: Result<(), ErrorCode>,
+    ) {
+        if self.group.state() != GroupState::CompletingRebalance || self.group.generation != generation {
+            return;
+        }
+        if let Err(error) = written {
+            self.withdraw_assignments(error);
+            self.begin_rebalance(Cause::WriteFailed, error.name());
+            return;
+        }
+        for (id, member) in self.group.members_mut() {
+            let given = assignments.iter().rfind(|(to, _)| **to == **id);
+            member.assignment = given.map_or_else(Bytes::new, |(_, assignment)| assignment.clone());
+        }
+        self.answer_syncs(ErrorCode::None);
+        self.group.enter(GroupState::Stable, self.now.wall);
+        self.tell(Happened::Stabilized);
+    }
+
+    fn withdraw_assignments(&mut self, error: ErrorCode) {
+        for (_, member) in self.group.members_mut() {
+            member.assignment = Bytes::new();
+        }
+        self.answer_syncs(error);
+    }
+
+    /// Answers all who wait for their assignment.
+    fn answer_syncs(&mut self, error: ErrorCode) {
+        for id in self.group.member_ids() {
+            let waiter = self.group.member_mut(&id).and_then(|member| member.sync.take());
+            if let Some(waiter) = waiter {
+                let reply = self.assignment_of(&id, error);
+                self.reply_sync(waiter, reply);
+                self.renew_session(&id);
+            }
+        }
+    }
+
+    /// What a member is told that asks for its assignment.
+    pub(crate) fn assignment_of(&self, id: &str, error: ErrorCode) -> SyncReply {
+        let group = &*self.group;
+        if error != ErrorCode::None {
+            return SyncReply::refused(error);
+        }
+        SyncReply {
+            error,
+            protocol_type: group.protocol_type.clone(),
+            protocol: group.protocol.clone(),
+            assignment: group.member(id).map(|member| member.assignment.clone()).unwrap_or_default(),
+        }
+    }
+}

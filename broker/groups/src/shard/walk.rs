@@ -1,0 +1,628 @@
+//! Random walks: clients that join, die, come back, speak late or as who they were, under a log that is slow, refuses, or
+//! is cut by a crash. What must hold holds after every step, and when everybody behaves again, every rebalance ends.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::*;
+use crate::commit::{CommitError, GroupCommit, PartitionCommit};
+use crate::effects::{Happened, JoinReply, Reply, SyncReply, Then, Waiter};
+use crate::group::Protocol;
+use crate::join::Join;
+use crate::sync::{Identity, Leaver, Sync};
+use crate::timers::Ticks;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::Timestamp;
+
+const GROUPS: [&str; 2] = ["g0", "g1"];
+/// What a leader distributes.
+const PARTITIONS: u8 = 5;
+const STEPS: usize = 400;
+const WALKS_DEFAULT: u64 = 100;
+/// As long as everybody may need to be in a stable group, in steps of half a second.
+const QUIET_STEPS: usize = 2 * 60 * 15;
+
+/// SplitMix64: the same seed is the same walk.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.roll(len as u64)).expect("below len")
+    }
+}
+
+/// A client as it knows itself.
+#[derive(Debug, Default)]
+struct Client {
+    group: usize,
+    version: i16,
+    instance: Option<String>,
+    protocols: Vec<&'static str>,
+    session_ms: i32,
+    rebalance_ms: i32,
+    member: String,
+    generation: i32,
+    /// What it has to distribute among, when it leads.
+    members: Option<Vec<Arc<str>>>,
+    phase: Phase,
+    waiter: Option<Waiter>,
+    is_dead: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Out,
+    Joined,
+    Assigned,
+}
+
+struct World {
+    seed: u64,
+    dice: Dice,
+    shard: Shard,
+    now: Now,
+    log: Vec<Record>,
+    durable: usize,
+    /// Writes that are in the log, and what follows.
+    writing: VecDeque<(usize, Then)>,
+    clients: Vec<Client>,
+    waiters: u64,
+    waiting: HashMap<Waiter, usize>,
+    ids: u64,
+    /// Who owns what in a generation of a group, by instance or member; a group that was deleted begins anew.
+    owners: BTreeMap<(usize, u32, i32, u8), String>,
+    lives: [u32; 2],
+    /// The generation that began last.
+    generations: [i32; 2],
+    /// Ids that are not members any more.
+    gone: HashSet<String>,
+    /// Identities of earlier times.
+    past: Vec<(usize, String, Option<String>, i32)>,
+    rebalances: usize,
+    /// Groups whose last record was refused.
+    refused: [bool; 2],
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let settings = GroupSettings {
+            initial_rebalance_delay_ms: [0, 500, 3_000][dice.index(3)],
+            members_max: if dice.roll(4) == 0 { 3 } else { 100 },
+            ..GroupSettings::default()
+        };
+        let kinds: [&[&str]; 4] = [&["range"], &["range", "sticky"], &["sticky", "range"], &["range", "x"]];
+        let client = |at: usize, dice: &mut Dice| Client {
+            group: at % 2,
+            version: [0, 3, 5, 9][dice.index(4)],
+            // Two clients may have the same instance: then they fence each other.
+            instance: (dice.roll(3) == 0).then(|| format!("i{}", dice.roll(3))),
+            protocols: kinds[dice.index(4)].to_vec(),
+            session_ms: 6_000 + i32::try_from(dice.roll(4_000)).expect("small"),
+            rebalance_ms: 1_000 + i32::try_from(dice.roll(20_000)).expect("small"),
+            ..Client::default()
+        };
+        let clients = (0..8).map(|at| client(at, &mut dice)).collect();
+        Self {
+            seed,
+            dice,
+            shard: Shard::with(settings),
+            now: Now { wall: Timestamp(1_000_000), ticks: Ticks(0) },
+            log: Vec::new(),
+            durable: 0,
+            writing: VecDeque::new(),
+            clients,
+            waiters: 0,
+            waiting: HashMap::new(),
+            ids: 0,
+            owners: BTreeMap::new(),
+            lives: [0; 2],
+            generations: [0; 2],
+            gone: HashSet::new(),
+            past: Vec::new(),
+            rebalances: 0,
+            refused: [false; 2],
+        }
+    }
+
+    fn waiter(&mut self, client: usize) -> Waiter {
+        self.waiters += 1;
+        let waiter = Waiter(self.waiters);
+        // A client that asks again has given up its earlier connection.
+        if let Some(earlier) = self.clients[client].waiter.replace(waiter) {
+            self.waiting.insert(earlier, usize::MAX);
+        }
+        self.waiting.insert(waiter, client);
+        waiter
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        for event in &effects.events {
+            let group = GROUPS.iter().position(|name| *name == &*event.group).expect("a group of this world");
+            match &event.what {
+                Happened::GenerationBegun { .. } | Happened::Emptied => {
+                    assert_eq!(event.generation, self.generations[group] + 1, "generations count up");
+                    self.generations[group] = event.generation;
+                }
+                Happened::MemberRemoved { member, .. } => {
+                    self.gone.insert((**member).to_owned());
+                }
+                Happened::RebalanceBegun { .. } => self.rebalances += 1,
+                Happened::Stabilized => {}
+            }
+        }
+        for (waiter, reply) in effects.replies {
+            let client = self.waiting.remove(&waiter).expect("each waiter is answered once");
+            if client == usize::MAX || self.clients[client].is_dead {
+                continue;
+            }
+            self.clients[client].waiter = None;
+            match reply {
+                Reply::Join(reply) => self.on_join(client, &reply),
+                Reply::Sync(reply) => self.on_sync(client, &reply),
+            }
+        }
+        for write in effects.writes {
+            let key = &write.records[0].key;
+            let group = GROUPS.iter().position(|name| key.ends_with(name.as_bytes())).expect("about a group");
+            self.refused[group] = self.dice.roll(20) == 0;
+            if self.refused[group] {
+                let effects = self.shard.on_written(write.then, Err(ErrorCode::CoordinatorNotAvailable), self.now);
+                self.carry_out(effects);
+                continue;
+            }
+            self.append(write.records);
+            self.writing.push_back((self.log.len(), write.then));
+        }
+    }
+
+    fn append(&mut self, records: Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
+        let first = Offset(i64::try_from(self.log.len()).expect("short"));
+        self.log.extend(records.iter().cloned());
+        self.shard.on_appended(first, records);
+    }
+
+    fn make_durable(&mut self, up_to: usize) {
+        self.durable = self.durable.max(up_to);
+        self.shard.on_committed(Offset(i64::try_from(self.durable).expect("short")));
+        while self.writing.front().is_some_and(|(end, _)| *end <= self.durable) {
+            let (_, then) = self.writing.pop_front().expect("seen");
+            let effects = self.shard.on_written(then, Ok(()), self.now);
+            self.carry_out(effects);
+        }
+    }
+
+    fn forget(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        self.past.push((client.group, client.member.clone(), client.instance.clone(), client.generation));
+        (client.phase, client.members) = (Phase::Out, None);
+    }
+
+    fn on_join(&mut self, at: usize, reply: &JoinReply) {
+        self.forget(at);
+        let client = &mut self.clients[at];
+        match reply.error {
+            ErrorCode::None => {
+                client.member = (*reply.member).to_owned();
+                client.generation = reply.generation;
+                let leads = reply.leader.as_deref() == Some(&client.member) && !reply.skip_assignment;
+                client.members = leads.then(|| reply.members.iter().map(|member| Arc::clone(&member.id)).collect());
+                client.phase = Phase::Joined;
+                let protocol = reply.protocol.as_deref().expect("one was chosen");
+                assert!(client.protocols.contains(&protocol), "{protocol} is none of {:?}", client.protocols);
+            }
+            ErrorCode::MemberIdRequired => client.member = (*reply.member).to_owned(),
+            ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId | ErrorCode::GroupMaxSizeReached => {
+                client.member.clear();
+            }
+            ErrorCode::RebalanceInProgress
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::InconsistentGroupProtocol => {}
+            other => panic!("seed {}: join was answered {other:?}", self.seed),
+        }
+    }
+
+    fn on_sync(&mut self, at: usize, reply: &SyncReply) {
+        let client = &mut self.clients[at];
+        match reply.error {
+            ErrorCode::None => {
+                client.phase = Phase::Assigned;
+                let owner = client.instance.clone().unwrap_or_else(|| client.member.clone());
+                for partition in &reply.assignment {
+                    let place = (client.group, self.lives[client.group], client.generation, *partition);
+                    let before = self.owners.entry(place).or_insert_with(|| owner.clone());
+                    assert_eq!(*before, owner, "seed {}: two owners of {place:?}", self.seed);
+                }
+            }
+            ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => {
+                self.forget(at);
+                self.clients[at].member.clear();
+            }
+            _ => self.forget(at),
+        }
+    }
+
+    fn join(&mut self, at: usize) {
+        let waiter = self.waiter(at);
+        self.ids += 1;
+        let client = &self.clients[at];
+        let unique = format!("u{}", self.ids);
+        let protocol = |name: &&str| Protocol {
+            name: (*name).into(),
+            metadata: Bytes::from_static(b"\0\0\0\0\0\0\xff\xff\xff\xff"),
+        };
+        let join = Join {
+            version: client.version,
+            group: GROUPS[client.group],
+            member: &client.member,
+            instance: client.instance.as_deref().filter(|_| client.version >= 5),
+            client_id: "client",
+            client_host: "/127.0.0.1",
+            session_timeout_ms: client.session_ms,
+            rebalance_timeout_ms: client.rebalance_ms,
+            protocol_type: "consumer",
+            protocols: client.protocols.iter().map(protocol).collect(),
+            reason: None,
+            unique: &unique,
+        };
+        let replaced = client.instance.as_deref().filter(|_| client.version >= 5 && client.member.is_empty());
+        let replaced =
+            replaced.and_then(|instance| self.shard.groups.get(GROUPS[client.group])?.id_of_instance(instance));
+        let replaced = replaced.map(|id| (**id).to_owned());
+        let effects = self.shard.join(&join, waiter, self.now);
+        let is_there = |id: &str| self.shard.groups[GROUPS[self.clients[at].group]].member(id).is_some();
+        self.gone.extend(replaced.filter(|id| !is_there(id)));
+        self.carry_out(effects);
+        // A static member whose new id could not be written has its old one again.
+        let groups = &self.shard.groups;
+        self.gone.retain(|id| !groups.values().any(|group| group.member(id).is_some()));
+    }
+
+    fn sync(&mut self, at: usize) {
+        let waiter = self.waiter(at);
+        let client = &self.clients[at];
+        let members = client.members.clone().unwrap_or_default();
+        let mut assignments: Vec<(Box<str>, Vec<u8>)> = members.iter().map(|id| ((**id).into(), Vec::new())).collect();
+        if !assignments.is_empty() {
+            for partition in 0..PARTITIONS {
+                let to = self.dice.index(assignments.len());
+                assignments[to].1.push(partition);
+            }
+        }
+        let client = &self.clients[at];
+        let sync = Sync {
+            group: GROUPS[client.group],
+            by: Identity {
+                member: &client.member,
+                instance: client.instance.as_deref().filter(|_| client.version >= 5),
+                generation: client.generation,
+            },
+            protocol_type: None,
+            protocol: None,
+            assignments: assignments.into_iter().map(|(id, given)| (id, given.into())).collect(),
+        };
+        let effects = self.shard.sync(&sync, waiter, self.now);
+        self.carry_out(effects);
+    }
+
+    fn heartbeat(&mut self, at: usize) {
+        let client = &self.clients[at];
+        let (group, member, instance) = (client.group, client.member.clone(), client.instance.clone());
+        let instance = instance.filter(|_| client.version >= 5);
+        let by = Identity { member: &member, instance: instance.as_deref(), generation: client.generation };
+        match self.shard.heartbeat(GROUPS[group], &by, self.now) {
+            Ok(()) => {}
+            Err(ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId) => {
+                self.forget(at);
+                self.clients[at].member.clear();
+            }
+            Err(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => self.forget(at),
+            Err(other) => panic!("seed {}: heartbeat was answered {other:?}", self.seed),
+        }
+    }
+
+    /// Commits as somebody, and checks that only who is a member of the present generation may.
+    fn commit(&mut self, group: usize, member: &str, instance: Option<&str>, generation: i32) {
+        let state = self.shard.describe(GROUPS[group]).map(|group| group.state);
+        let partition = PartitionCommit {
+            topic: "t",
+            topic_id: TopicId::ZERO,
+            partition: PartitionIndex(0),
+            offset: Offset(i64::from(generation)),
+            leader_epoch: -1,
+            metadata: "",
+        };
+        let by = GroupCommit {
+            group: GROUPS[group],
+            generation,
+            member,
+            instance,
+            retention_ms: -1,
+            unknown_group: CommitError::IllegalGeneration,
+        };
+        let outcome = self.shard.commit(&Commit { by, partitions: &[partition] }, self.now);
+        let is_current = generation == self.generations[group] && !self.gone.contains(member) && !member.is_empty();
+        if outcome.results == [Ok(())] {
+            assert!(is_current, "seed {}: {member} of generation {generation} is fenced", self.seed);
+        } else if is_current && state == Some(GroupState::Stable) {
+            let is_member = self.shard.groups[GROUPS[group]].member(member).is_some();
+            assert!(!is_member || instance.is_some(), "seed {}: {member} may commit: {outcome:?}", self.seed);
+        }
+        self.append(outcome.records);
+    }
+
+    fn leave(&mut self, at: usize) {
+        let client = &self.clients[at];
+        let (group, member) = (client.group, client.member.clone());
+        let instance = client.instance.clone().filter(|_| client.version >= 5);
+        let as_admin = instance.is_some() && self.dice.roll(2) == 0;
+        let leaver =
+            Leaver { member: if as_admin { "" } else { &member }, instance: instance.as_deref(), reason: None };
+        let (results, effects) = self.shard.leave(GROUPS[group], &[leaver], self.now);
+        assert_eq!(results.len(), 1);
+        self.carry_out(effects);
+        self.forget(at);
+        self.clients[at].member.clear();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.ticks.0 += ms;
+        self.now.wall.0 += i64::try_from(ms).expect("small");
+        let effects = self.shard.on_time(self.now);
+        self.carry_out(effects);
+        assert!(self.shard.next_deadline().is_none_or(|next| next > self.now.ticks));
+    }
+
+    /// The process dies; what was durable is loaded again.
+    fn crash(&mut self) {
+        self.log.truncate(self.durable);
+        self.writing.clear();
+        self.waiting.clear();
+        let settings = self.shard.settings;
+        self.shard = reload(&self.log, settings);
+        self.refused = [false; 2];
+        let effects = self.shard.on_loaded(self.now);
+        for client in &mut self.clients {
+            client.waiter = None;
+        }
+        for (at, name) in GROUPS.iter().enumerate() {
+            // Deleted, and the tombstone was lost: it is the old group again. Not yet written: it never was.
+            self.generations[at] = self.shard.groups.get(*name).map_or(0, |group| group.generation);
+        }
+        let groups = &self.shard.groups;
+        self.gone.retain(|id| !groups.values().any(|group| group.member(id).is_some()));
+        let all = self.clients.iter().map(|client| client.member.clone());
+        let all: Vec<String> = all.chain(self.past.iter().map(|(_, id, ..)| id.clone())).collect();
+        self.gone.extend(all.into_iter().filter(|id| !groups.values().any(|group| group.member(id).is_some())));
+        self.carry_out(effects);
+    }
+
+    fn delete(&mut self, group: usize) {
+        match self.shard.delete(GROUPS[group]) {
+            Ok(records) => {
+                self.append(records);
+                // The tombstone is durable before the group's name is used again, so that its generations stay apart.
+                self.make_durable(self.log.len());
+                self.lives[group] += 1;
+                self.generations[group] = 0;
+            }
+            Err(ErrorCode::NonEmptyGroup) => {
+                assert_ne!(self.shard.describe(GROUPS[group]).expect("there").state, GroupState::Empty);
+            }
+            Err(error) => assert_eq!(error, ErrorCode::GroupIdNotFound),
+        }
+    }
+
+    fn step(&mut self) {
+        let at = self.dice.index(self.clients.len());
+        let is_idle = self.clients[at].waiter.is_none() && !self.clients[at].is_dead;
+        match self.dice.roll(100) {
+            0..30 if is_idle && self.clients[at].phase != Phase::Joined => self.join(at),
+            30..32 => self.join(at),
+            32..50 if is_idle && self.clients[at].phase == Phase::Joined => self.sync(at),
+            50..60 if is_idle && self.clients[at].phase != Phase::Out => self.heartbeat(at),
+            60..68 => {
+                let client = &self.clients[at];
+                let (group, member, generation) = (client.group, client.member.clone(), client.generation);
+                let instance = client.instance.clone().filter(|_| client.version >= 5);
+                if !member.is_empty() {
+                    self.commit(group, &member, instance.as_deref(), generation);
+                }
+            }
+            68..72 if !self.past.is_empty() => {
+                let which = self.dice.index(self.past.len());
+                let (group, member, instance, generation) = self.past[which].clone();
+                if !member.is_empty() {
+                    self.commit(group, &member, instance.as_deref(), generation);
+                }
+            }
+            72..74 if is_idle => self.leave(at),
+            74..76 => {
+                let client = &mut self.clients[at];
+                client.is_dead = !client.is_dead;
+                client.waiter = None;
+                if self.dice.roll(2) == 0 {
+                    self.clients[at].member.clear();
+                }
+                self.clients[at].phase = Phase::Out;
+            }
+            76..86 => {
+                let ms = self.dice.roll(1_500);
+                self.pass(ms);
+            }
+            86..87 => self.pass(9_000),
+            87..96 => {
+                let up_to = self.durable + self.dice.index(self.log.len() - self.durable + 1);
+                self.make_durable(up_to);
+            }
+            96 => self.crash(),
+            97 => self.delete(at % 2),
+            _ => {
+                let records = self.shard.expire(self.now.wall, 20_000);
+                let deleted: Vec<usize> = (0..2)
+                    .filter(|at| records.iter().any(|record| record.change == Change::GroupDeleted(GROUPS[*at].into())))
+                    .collect();
+                self.append(records);
+                if !deleted.is_empty() {
+                    self.make_durable(self.log.len());
+                }
+                for at in deleted {
+                    self.lives[at] += 1;
+                    self.generations[at] = 0;
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        for group in self.shard.groups.values() {
+            group.check();
+        }
+        let is_waiting = |waiter: Option<Waiter>| waiter.is_none_or(|waiter| self.waiting.contains_key(&waiter));
+        for (_, member) in self.shard.groups.values().flat_map(Group::members) {
+            assert!(is_waiting(member.join) && is_waiting(member.sync), "who waits has not been answered");
+        }
+        if self.durable == self.log.len() {
+            self.check_reload();
+        }
+    }
+
+    /// What the log says is what there is, but for groups that are on their way to their next record.
+    fn check_reload(&self) {
+        let reloaded = reload(&self.log, self.shard.settings);
+        for (at, name) in GROUPS.into_iter().enumerate() {
+            let offsets = |shard: &Shard| -> Vec<_> {
+                let all = shard.fetch_all(name).flat_map(|(_, partitions)| partitions);
+                all.map(|(partition, committed)| (partition, committed.clone())).collect()
+            };
+            assert_eq!(offsets(&self.shard), offsets(&reloaded));
+            let (live, stored) = (self.shard.describe(name), reloaded.describe(name));
+            let Some(live) = live else {
+                assert_eq!(stored, None, "{name} is gone");
+                continue;
+            };
+            if live.state == GroupState::Stable
+                && !self.shard.groups[name].members().any(|(_, member)| member.join.is_some())
+            {
+                assert_eq!(Some(live), stored, "{name}");
+                let (live, stored) = (&self.shard.groups[name], &reloaded.groups[name]);
+                assert_eq!((&live.leader, live.generation), (&stored.leader, stored.generation));
+                let timeouts = |group: &Group| -> Vec<_> {
+                    group.members().map(|(_, m)| (m.session_timeout_ms, m.rebalance_timeout_ms)).collect()
+                };
+                assert_eq!(timeouts(live), timeouts(stored));
+            } else if live.state == GroupState::Empty && !self.refused[at] {
+                // Where its record was refused, the log still has members, until their sessions end.
+                assert_eq!(Some(live), stored, "{name}");
+            }
+        }
+    }
+
+    /// Who is alive does what it should, until everybody is in a stable group.
+    fn settle(&mut self) {
+        let max = self.shard.settings.members_max;
+        let mut instances = HashSet::new();
+        let mut sizes = [0; 2];
+        for client in &mut self.clients {
+            // Two clients with one instance would fence each other for ever, and a full group takes nobody.
+            let is_twice = client
+                .instance
+                .clone()
+                .is_some_and(|instance| client.version >= 5 && !instances.insert((client.group, instance)));
+            client.is_dead |= is_twice || sizes[client.group] >= max;
+            sizes[client.group] += usize::from(!client.is_dead);
+        }
+        for _ in 0..QUIET_STEPS {
+            for at in 0..self.clients.len() {
+                let client = &self.clients[at];
+                if client.is_dead || client.waiter.is_some() {
+                    continue;
+                }
+                match client.phase {
+                    Phase::Out => self.join(at),
+                    Phase::Joined => self.sync(at),
+                    Phase::Assigned => self.heartbeat(at),
+                }
+            }
+            self.make_durable(self.log.len());
+            self.pass(500);
+            self.check();
+            if self.is_settled() {
+                return self.check_settled();
+            }
+        }
+        panic!("seed {}: rebalances do not end: {:?} {:?}", self.seed, self.shard.groups, self.clients);
+    }
+
+    fn is_settled(&self) -> bool {
+        let alive = || self.clients.iter().filter(|client| !client.is_dead);
+        let size = |group: usize| alive().filter(|client| client.group == group).count();
+        let is_done = |at: usize| match self.shard.groups.get(GROUPS[at]) {
+            None => size(at) == 0,
+            Some(group) => group.size() == size(at) && matches!(group.state(), GroupState::Stable | GroupState::Empty),
+        };
+        (0..2).all(is_done)
+            && alive()
+                .all(|client| client.phase == Phase::Assigned && client.generation == self.generations[client.group])
+    }
+
+    fn check_settled(&self) {
+        for (at, name) in GROUPS.iter().enumerate() {
+            let Some(group) = self.shard.groups.get(*name).filter(|group| group.size() > 0) else { continue };
+            let all: Vec<u8> = group.members().flat_map(|(_, member)| member.assignment.to_vec()).collect();
+            let distinct: BTreeSet<u8> = all.iter().copied().collect();
+            assert_eq!((all.len(), distinct.len()), (usize::from(PARTITIONS), usize::from(PARTITIONS)), "group {at}");
+        }
+        assert!(self.waiting.values().all(|client| *client == usize::MAX || self.clients[*client].is_dead));
+    }
+}
+
+fn reload(log: &[Record], settings: GroupSettings) -> Shard {
+    let mut shard = Shard::with(settings);
+    for record in log {
+        shard.load(&record.key, record.value.as_ref()).expect("what was written reads");
+    }
+    shard
+}
+
+fn walk(seed: u64) -> usize {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.step();
+        world.check();
+    }
+    world.settle();
+    world.rebalances
+}
+
+#[test]
+fn groups_hold_what_they_promise_on_random_walks() {
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let seeds = match number("CAIRN_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CAIRN_WALKS").unwrap_or(WALKS_DEFAULT),
+    };
+    let mut rebalances = 0;
+    for seed in seeds {
+        let walked = std::panic::catch_unwind(|| walk(seed));
+        match walked {
+            Ok(begun) => rebalances += begun,
+            Err(panic) => {
+                eprintln!("CAIRN_SEED={seed} repeats this walk");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    assert!(rebalances > 0, "nothing happened");
+}
