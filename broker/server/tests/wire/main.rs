@@ -12,6 +12,7 @@ mod durability;
 mod faults;
 mod fetch;
 mod fetch_sessions;
+mod groups;
 mod list_offsets;
 mod metadata;
 mod no_space;

@@ -1,0 +1,66 @@
+//! DescribeGroups, versions 0 to 6: groups of the classic protocol with their members.
+//!
+//! - What members have said and were given is told of a stable group; of another one, only who they are.
+//! - A group that does not exist: the state Dead, and from version 6 on GROUP_ID_NOT_FOUND with a message.
+
+use std::sync::Arc;
+
+use cairn_groups::{DescribedGroup as Found, DescribedMember};
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use cairn_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
+
+use super::authorized;
+use crate::dispatch::{Call, Outcome};
+use crate::node::Node;
+
+/// The first version in which a group that does not exist is an error.
+const NOT_FOUND_FROM: i16 = 6;
+/// What Kafka says of a group that is not there.
+const DEAD: &str = "Dead";
+
+pub(super) fn handle(node: &Arc<Node>, call: &Call, request: DescribeGroupsRequest) -> Outcome<DescribeGroupsResponse> {
+    let operations = if request.include_authorized_operations { authorized::GROUP } else { authorized::NOT_ASKED };
+    let describe = |name: Box<str>| match find(node, &name) {
+        Ok(Some(found)) => described(name, found, operations),
+        Ok(None) => missing(name, call.version, operations),
+        Err(error) => DescribedGroup { error_code: error.code(), group_id: name, ..DescribedGroup::default() },
+    };
+    Outcome::Now(DescribeGroupsResponse {
+        groups: request.groups.into_iter().map(describe).collect(),
+        ..DescribeGroupsResponse::default()
+    })
+}
+
+fn find(node: &Node, name: &str) -> Result<Option<Found>, ErrorCode> {
+    Ok(node.coordinator.of_group(&node.cluster, name)?.look(|groups| groups.describe(name)))
+}
+
+fn described(name: Box<str>, found: Found, operations: i32) -> DescribedGroup {
+    let member = |member: DescribedMember| DescribedGroupMember {
+        member_id: member.id,
+        group_instance_id: member.instance,
+        client_id: member.client_id,
+        client_host: member.client_host,
+        member_metadata: member.metadata,
+        member_assignment: member.assignment,
+    };
+    DescribedGroup {
+        group_id: name,
+        group_state: found.state.name().into(),
+        protocol_type: found.protocol_type,
+        protocol_data: found.protocol,
+        members: found.members.into_iter().map(member).collect(),
+        authorized_operations: operations,
+        ..DescribedGroup::default()
+    }
+}
+
+fn missing(name: Box<str>, version: i16, operations: i32) -> DescribedGroup {
+    let dead = DescribedGroup { group_state: DEAD.into(), authorized_operations: operations, ..DescribedGroup::default() };
+    if version < NOT_FOUND_FROM {
+        return DescribedGroup { group_id: name, ..dead };
+    }
+    let error_message = Some(format!("Group {name} not found.").into());
+    DescribedGroup { error_code: ErrorCode::GroupIdNotFound.code(), error_message, group_id: name, ..dead }
+}
