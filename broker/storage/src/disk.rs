@@ -207,6 +207,14 @@ impl Default for PrepareChunk {
     }
 }
 
+/// Refuses a range of a file's bytes that ends before it begins, or behind `end`.
+fn check_range(range: &Range<u64>, end: u64) -> io::Result<()> {
+    if range.start > range.end || range.end > end {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
 /// One entry of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

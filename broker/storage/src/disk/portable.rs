@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::files::{self, on_real_files};
 use super::map::as_usize;
 use super::sealed::{Sealed, SealedMaps};
-use super::{AppendFile, Disk, Growth, Readable, SealedFile, SharedFile};
+use super::{AppendFile, Disk, Growth, Readable, SealedFile, SharedFile, check_range};
 use crate::map_budget::{Gauges, MapBudget, MapUsage};
 
 /// Zeros to write, as many as the largest chunk.
@@ -186,9 +186,7 @@ impl SharedFile for PortableShared {
     }
 
     fn sync(&self, range: Range<u64>) -> io::Result<()> {
-        if range.end > self.written() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        check_range(&range, self.written())?;
         if self.sync_failed.load(Ordering::Acquire) {
             return Err(io::Error::other("an earlier sync of the file failed"));
         }
@@ -203,9 +201,7 @@ impl SharedFile for PortableShared {
 
 impl Readable for PortableShared {
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        if range.start > range.end || range.end > self.written() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        check_range(&range, self.written())?;
         let mut buffer = vec![0; as_usize(range.end - range.start)?];
         self.file.read_exact_at(&mut buffer, range.start)?;
         Ok(buffer.into())

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::files::{self, Identity};
 use super::map::{Map, as_usize, as_usizes};
-use super::{Readable, SealedFile};
+use super::{Readable, SealedFile, check_range};
 use crate::map_budget::{Gauges, MapBudget};
 
 /// How much `populate` reads at once where it cannot ask the kernel to populate a map.
@@ -141,10 +141,7 @@ impl Sealed {
     }
 
     fn check(&self, range: &Range<u64>) -> io::Result<()> {
-        if range.start > range.end || range.end > self.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
+        check_range(range, self.len)
     }
 
     /// Reads `range` through a buffer, which brings it into the page cache.

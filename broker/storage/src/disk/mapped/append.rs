@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use super::descriptors::{Descriptors, FileKey};
 use crate::disk::files::Identity;
 use crate::disk::map::{self, Map, as_usize, as_usizes};
-use crate::disk::{AppendFile, Growth, PrepareChunk, Readable, SharedFile};
+use crate::disk::{AppendFile, Growth, PrepareChunk, Readable, SharedFile, check_range};
 use crate::map_budget::Gauges;
 
 /// The first step of the allocation. Later ones double the file.
@@ -162,10 +162,7 @@ impl MappedShared {
     }
 
     fn check(&self, range: &Range<u64>) -> io::Result<()> {
-        if range.start > range.end || range.end > self.written() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
+        check_range(range, self.written())
     }
 
     /// Gives the file blocks up to `end`, and more if there are any to spare.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{AppendFile, CrashUnit, Growth, SealedFile, Space, Survival};
-use crate::disk::{Readable, SharedFile};
+use crate::disk::{Readable, SharedFile, check_range};
 
 /// Counts the bytes of all files that have a name.
 #[derive(Debug)]
@@ -265,7 +265,7 @@ impl SharedFile for MemoryShared {
     }
 
     fn sync(&self, range: Range<u64>) -> io::Result<()> {
-        check(&range, self.written())?;
+        check_range(&range, self.written())?;
         self.inode.sync_pages(range)
     }
 
@@ -276,25 +276,17 @@ impl SharedFile for MemoryShared {
 
 impl Readable for MemoryShared {
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        check(&range, self.written())?;
+        check_range(&range, self.written())?;
         self.inode.slice(range)
     }
 
     fn is_resident(&self, range: Range<u64>) -> bool {
-        check(&range, self.written()).is_ok()
+        check_range(&range, self.written()).is_ok()
     }
 
     fn populate(&self, range: Range<u64>) -> io::Result<()> {
-        check(&range, self.written())
+        check_range(&range, self.written())
     }
-}
-
-/// Refuses a range that ends behind `end`.
-fn check(range: &Range<u64>, end: u64) -> io::Result<()> {
-    if range.start > range.end || range.end > end {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(())
 }
 
 /// A file that no longer changes.
@@ -319,16 +311,16 @@ impl SealedFile for MemorySealed {
 
 impl Readable for MemorySealed {
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        check(&range, self.len)?;
+        check_range(&range, self.len)?;
         self.inode.slice(range)
     }
 
     fn is_resident(&self, range: Range<u64>) -> bool {
-        check(&range, self.len).is_ok()
+        check_range(&range, self.len).is_ok()
     }
 
     fn populate(&self, range: Range<u64>) -> io::Result<()> {
-        check(&range, self.len)
+        check_range(&range, self.len)
     }
 }
 
