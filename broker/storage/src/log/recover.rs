@@ -1,4 +1,4 @@
-//! Recovery: from the files of a partition's folder, whatever happened to them, back to a log; and making a new one.
+//! Recovery: from the files of a partition's folder, whatever happened to them, back to a log.
 //!
 //! ```text
 //!   start        recovery point      end
@@ -11,146 +11,26 @@
 //!
 //! Must not know: who asks, other partitions.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use cairn_protocol::ids::{Offset, TopicId};
+use cairn_protocol::ids::Offset;
 
-use super::active::Active;
+pub(super) use self::parts::Parts;
+use super::create::is_half_made;
 use super::delete::remove_if_there;
 use super::epochs::{EPOCHS_FILE_MAX_BYTES, EpochHistory};
-use super::error::{CreateLogError, OpenLogError};
-use super::layout::{FileKind, METADATA_FILE};
-use super::producers::Producers;
+use super::error::OpenLogError;
+use super::foundation::{Foundation, read_topic_id};
+use super::layout::FileKind;
 use super::recovery_scan::{Depth, Scanned, Stop, Task, discard, scan};
-use super::roll::{StartError, growth, start_segment};
-use super::segment::{Extent, Fault, Largest, Segment};
-use super::snapshot::{self, SNAPSHOT_MAX_BYTES};
-use super::sync::{Sealed, Unsynced};
-use super::{BadBatch, Folder, Log, LogConfig, LogName, assemble, later};
+use super::segment::Fault;
+use super::{Log, assemble};
 use crate::dir::checkpoint::{LogMarks, OffsetOrder};
-use crate::dir::state::DirState;
-use crate::disk::EntryKind;
-
-/// The largest `partition.metadata` that is read.
-const METADATA_MAX_BYTES: u64 = 4096;
-
-/// What is known of a log before its files are looked at.
-#[derive(Debug)]
-pub(crate) struct Foundation {
-    pub(crate) dir: Arc<DirState>,
-    pub(crate) name: LogName,
-    pub(crate) topic_id: TopicId,
-    pub(crate) config: LogConfig,
-    pub(crate) folder: Folder,
-    pub(crate) folder_name: String,
-}
-
-impl Foundation {
-    pub(crate) fn new(dir: Arc<DirState>, name: LogName, topic_id: TopicId, config: LogConfig) -> Self {
-        let folder_name = name.to_string();
-        let folder = Folder::new(dir.root.join(&folder_name));
-        Self { dir, name, topic_id, config, folder, folder_name }
-    }
-}
-
-/// What a log is put together from.
-pub(super) struct Parts {
-    pub(super) segments: Vec<Arc<Segment>>,
-    pub(super) active: Active,
-    pub(super) epochs: EpochHistory,
-    pub(super) producers: Producers,
-    pub(super) unsynced: Unsynced,
-    pub(super) marks: LogMarks,
-}
-
-/// Makes a new, empty log, durably.
-pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
-    let dir = Arc::clone(&foundation.dir);
-    let folder = foundation.folder_name.clone();
-    if dir.is_open(&folder) {
-        return Err(CreateLogError::Exists { folder });
-    }
-    let before = match dir.disk.list(foundation.folder.path()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Before::Nothing,
-        Err(error) => return Err(dir.fail("list a log's folder", &error).into()),
-        Ok(entries) if is_half_made(&foundation, &entries) => Before::HalfMade,
-        Ok(_) => return Err(CreateLogError::Exists { folder }),
-    };
-    if let Some(LogMarks { recovery_point, .. }) = dir.marks_of(&folder, foundation.topic_id) {
-        return Err(CreateLogError::Lost { folder, recovery_point });
-    }
-    if before == Before::HalfMade {
-        dir.heed("remove a half-made folder", dir.disk.remove_dir(foundation.folder.path()))?;
-    }
-    let active = match make_files(&foundation) {
-        Ok(active) => active,
-        Err(StartError::Full) => {
-            // What is half made holds room that others could use, and its name.
-            dir.heed("remove a half-made folder", remove_folder_if_there(&foundation))?;
-            return Err(CreateLogError::DiskFull);
-        }
-        Err(StartError::Offline(offline)) => return Err(offline.into()),
-    };
-    let synced = dir.disk.sync_dir(foundation.folder.path()).and_then(|()| dir.disk.sync_dir(&dir.root));
-    dir.heed("sync a new log's folder", synced)?;
-    let zero = Offset::ZERO;
-    let order = OffsetOrder::Dense;
-    let topic_id = foundation.topic_id;
-    let marks = LogMarks { topic_id, recovery_point: zero, start_offset: zero, high_watermark: zero, order };
-    let parts = Parts {
-        segments: vec![Arc::clone(&active.segment)],
-        active,
-        epochs: EpochHistory::default(),
-        producers: Producers::default(),
-        unsynced: Unsynced::default(),
-        marks,
-    };
-    Ok(assemble(foundation, parts))
-}
-
-/// What is where a log is to be made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
-    Nothing,
-    /// What a process left that died while it made the log.
-    HalfMade,
-}
-
-/// Whether a folder was never a log: it has nothing but what is made before the first segment, and nobody has ever noted
-/// anything of it.
-fn is_half_made(foundation: &Foundation, entries: &[crate::disk::Entry]) -> bool {
-    let is_early = |entry: &crate::disk::Entry| {
-        entry.kind == EntryKind::File
-            && matches!(FileKind::of(&entry.name), FileKind::Dense | FileKind::Metadata | FileKind::Leftover)
-    };
-    entries.iter().all(is_early) && !foundation.dir.is_known(&foundation.folder_name)
-}
-
-fn make_files(foundation: &Foundation) -> Result<Active, StartError> {
-    let Foundation { dir, folder, config, .. } = foundation;
-    make_folder(foundation).map_err(|error| match super::error::is_full(&error) {
-        true => StartError::Full,
-        false => StartError::Offline(dir.fail("create a log", &error)),
-    })?;
-    start_segment(dir, folder, config, Offset::ZERO, None)
-}
-
-fn make_folder(foundation: &Foundation) -> io::Result<()> {
-    let disk = &foundation.dir.disk;
-    disk.create_dir(foundation.folder.path())?;
-    disk.write_at(&foundation.folder.dense(), 0, &[])?;
-    let text = format!("version: 0\ntopic_id: {}", foundation.topic_id);
-    disk.replace(&foundation.folder.metadata(), text.as_bytes())
-}
-
-fn remove_folder_if_there(foundation: &Foundation) -> io::Result<()> {
-    match foundation.dir.disk.remove_dir(foundation.folder.path()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
+use crate::disk::{Entry, EntryKind};
 
 /// Opens the log of an existing folder.
 pub(crate) fn open(mut foundation: Foundation) -> Result<Log, OpenLogError> {
@@ -175,26 +55,6 @@ pub(crate) fn open(mut foundation: Foundation) -> Result<Log, OpenLogError> {
     Ok(assemble(foundation, parts))
 }
 
-/// The topic's id as `partition.metadata` says; all zeros when it does not, as in folders of old Kafka versions.
-pub(crate) fn read_topic_id(foundation: &Foundation) -> TopicId {
-    let path = foundation.folder.metadata();
-    let Ok(bytes) = foundation.dir.disk.read(&path, METADATA_MAX_BYTES) else { return TopicId::ZERO };
-    parse_topic_id(&bytes).unwrap_or_else(|| {
-        tracing::warn!(log = %foundation.name, "cannot read {METADATA_FILE}");
-        TopicId::ZERO
-    })
-}
-
-/// Kafka's text: `version: 0`, then `topic_id: ` and 22 characters.
-pub(crate) fn parse_topic_id(bytes: &[u8]) -> Option<TopicId> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut lines = text.lines();
-    if lines.next()? != "version: 0" {
-        return None;
-    }
-    lines.next()?.strip_prefix("topic_id: ")?.parse().ok()
-}
-
 /// The files of a folder, by what they hold.
 #[derive(Debug, Default)]
 struct Files {
@@ -206,7 +66,7 @@ struct Files {
 }
 
 impl Files {
-    fn sort(entries: &[crate::disk::Entry]) -> Self {
+    fn sort(entries: &[Entry]) -> Self {
         let mut files = Self::default();
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
             match FileKind::of(&entry.name) {
@@ -280,14 +140,18 @@ impl Recovery<'_> {
     fn fault(&self, fault: Fault) -> OpenLogError {
         match fault {
             Fault::Io { source, .. } => self.foundation.dir.fail("read a segment", &source).into(),
-            Fault::Damaged { base, position, source } => OpenLogError::Corrupt {
-                folder: self.foundation.folder_name.clone(),
-                sound_end: base,
-                recovery_point: base,
-                segment: base,
-                position,
-                source: Some(source),
-            },
+            Fault::Damaged { base, position, source } => {
+                let Foundation { dir, folder_name, topic_id, .. } = self.foundation;
+                let marks = dir.marks_of(folder_name, *topic_id);
+                OpenLogError::Corrupt {
+                    folder: folder_name.clone(),
+                    sound_end: base,
+                    recovery_point: marks.map_or(base, |marks| marks.recovery_point),
+                    segment: base,
+                    position,
+                    source: Some(source),
+                }
+            }
         }
     }
 
@@ -425,275 +289,4 @@ impl Recovery<'_> {
         }
         Ok(())
     }
-
-    fn start_empty(&self, marks: LogMarks) -> Result<Parts, OpenLogError> {
-        let Foundation { dir, folder, config, .. } = self.foundation;
-        let start = marks.start_offset;
-        let active = match start_segment(dir, folder, config, start, None) {
-            Ok(active) => active,
-            Err(StartError::Offline(offline)) => return Err(offline.into()),
-            Err(StartError::Full) => return Err(OpenLogError::DiskFull),
-        };
-        self.drop_snapshots(start, &[])?;
-        let epochs = EpochHistory::default();
-        dir.replace(&folder.epochs(), &epochs.encode())?;
-        self.heed("sync a folder", dir.disk.sync_dir(folder.path()))?;
-        Ok(Parts {
-            segments: vec![Arc::clone(&active.segment)],
-            active,
-            epochs,
-            producers: Producers::default(),
-            unsynced: Unsynced::with_indexed(start, 0, 0),
-            marks: LogMarks { recovery_point: start, high_watermark: start, order: OffsetOrder::Dense, ..marks },
-        })
-    }
-
-    fn put_together(
-        &self,
-        found: Found,
-        stored_epochs: Option<&EpochHistory>,
-        marks: LogMarks,
-    ) -> Result<Parts, OpenLogError> {
-        let Foundation { dir, folder, .. } = self.foundation;
-        let Found { segments: mut scanned, mut epochs } = found;
-        let order = order_of(&scanned, marks.order);
-        let last = scanned.pop().expect("a log that was found has a segment");
-        let first_base = scanned.first().map_or(last.segment.base, |first| first.segment.base);
-        let mut segments = Vec::with_capacity(scanned.len() + 1);
-        for sealed in scanned {
-            let finished = sealed.finish_sealed(dir, folder);
-            segments.push(Arc::new(self.heed_full("finish a sealed segment", finished)?));
-        }
-        let mut unsynced = Unsynced::with_indexed(last.segment.base, last.offsets_kept, last.times_kept);
-        let scanned_from = last.from_position;
-        let active = self.heed_full("open a segment for appends", self.activate(last))?;
-        segments.push(Arc::clone(&active.segment));
-
-        let end = active.segment.end_offset();
-        let start = marks.start_offset.max(first_base).min(end);
-        let durable = marks.recovery_point.clamp(start, end);
-        unsynced.active_from = match durable {
-            durable if durable >= end => active.segment.end_position(),
-            durable if durable > active.segment.base => scanned_from,
-            _ => 0,
-        };
-        let sealed = segments.iter().take(segments.len() - 1).filter(|segment| segment.end_offset() > durable);
-        unsynced.sealed = sealed.map(|segment| Sealed::file(folder, segment)).collect();
-
-        let trusted =
-            stored_epochs.is_some() && epochs_hold(&segments, start, &epochs).map_err(|fault| self.fault(fault))?;
-        if !trusted {
-            epochs = epochs_of(&segments).map_err(|fault| self.fault(fault))?;
-        }
-        // A leader that has written nothing yet is known from the file alone.
-        if let Some(silent) = stored_epochs.and_then(EpochHistory::latest).filter(|known| known.start == end) {
-            let _older_than_a_batch = epochs.assign(silent.epoch, silent.start);
-        }
-        epochs.advance_to(start);
-        if stored_epochs != Some(&epochs) {
-            unsynced.epochs_version += 1;
-        }
-        unsynced.snapshots = self.drop_snapshots(end, &segments)?;
-        let producers = replay_producers(dir, folder, &segments, &unsynced.snapshots, end);
-        let producers = producers.map_err(|fault| self.fault(fault))?;
-        let high_watermark = marks.high_watermark.clamp(start, end);
-        let marks = LogMarks { recovery_point: durable, start_offset: start, high_watermark, order, ..marks };
-        Ok(Parts { segments, active, epochs, producers, unsynced, marks })
-    }
-
-    /// Opens the last segment for appends: what lies behind its last batch is cut off.
-    fn activate(&self, last: Scanned) -> io::Result<Active> {
-        let Foundation { dir, folder, config, .. } = self.foundation;
-        let Scanned { segment: found, offsets_kept, times_kept, indexer, first_timestamp, .. } = last;
-        let base = found.base;
-        cut_index(dir, &folder.offset_index(base), offsets_kept * 8)?;
-        cut_index(dir, &folder.time_index(base), times_kept * 12)?;
-        let growth = growth(config);
-        let file = dir.disk.open_append(&folder.segment(base), found.end_position(), growth)?;
-        let ahead = dir.allocator.as_ref().map(|allocator| allocator.attach(file.shared(), growth.chunk));
-        let extent = Extent {
-            end_position: found.end_position(),
-            end_offset: found.end_offset(),
-            largest: found.largest(),
-            takes_appends: true,
-            trusted_from: found.trusted_from(),
-        };
-        let segment = Segment::new(base, file.shared(), found.offsets, found.times, &extent);
-        Ok(Active {
-            file,
-            segment: Arc::new(segment),
-            indexer,
-            capacity: growth.capacity,
-            first_timestamp,
-            since: None,
-            jitter_seed: super::roll::jitter_seed(folder),
-            ahead,
-        })
-    }
-
-    /// Removes snapshots from behind the log's end. Answers the others.
-    fn drop_snapshots(&self, end: Offset, segments: &[Arc<Segment>]) -> Result<Vec<Offset>, OpenLogError> {
-        let Foundation { dir, folder, .. } = self.foundation;
-        let usable = |at: &Offset| *at <= end && !segments.is_empty();
-        for stale in self.files.snapshots.iter().filter(|at| !usable(at)) {
-            self.heed("remove a producer snapshot", remove_if_there(dir, &folder.snapshot(*stale)))?;
-        }
-        // One that came back after a crash would be believed once the log has grown past it again.
-        if !self.files.snapshots.iter().all(usable) {
-            self.heed("sync a folder", dir.disk.sync_dir(folder.path()))?;
-        }
-        Ok(self.files.snapshots.iter().copied().filter(usable).collect())
-    }
-}
-
-/// Whether a log of which `assumed` held has offsets missing.
-fn order_of(scanned: &[Scanned], assumed: OffsetOrder) -> OffsetOrder {
-    let between = |pair: &[Scanned]| pair[0].segment.end_offset() < pair[1].segment.base;
-    let within = |segment: &Scanned| segment.order == OffsetOrder::Rising || segment.from_position > 0;
-    match assumed {
-        OffsetOrder::Rising if scanned.iter().any(within) || scanned.windows(2).any(between) => OffsetOrder::Rising,
-        _ => OffsetOrder::Dense,
-    }
-}
-
-/// Cuts an index file behind the entries that hold, so that later entries follow on.
-fn cut_index(dir: &DirState, path: &std::path::Path, len: usize) -> io::Result<()> {
-    match dir.disk.truncate(path, crate::num::as_u64(len)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// The producers before `end`: from the newest sound snapshot, and the batches behind it.
-pub(super) fn replay_producers(
-    dir: &DirState,
-    folder: &Folder,
-    segments: &[Arc<Segment>],
-    snapshots: &[Offset],
-    end: Offset,
-) -> Result<Producers, Fault> {
-    let mut producers = Producers::default();
-    let mut from = segments.first().map_or(end, |segment| segment.base);
-    let mut newest_first: Vec<Offset> = snapshots.iter().copied().filter(|at| *at <= end && *at >= from).collect();
-    newest_first.sort_unstable_by(|a, b| b.cmp(a));
-    for at in newest_first {
-        let Ok(bytes) = dir.disk.read(&folder.snapshot(at), SNAPSHOT_MAX_BYTES) else { continue };
-        match snapshot::decode(&bytes) {
-            Ok(states) if states.iter().all(|state| state.batches.iter().all(|batch| batch.last_offset < at)) => {
-                states.into_iter().for_each(|state| producers.insert(state));
-                widen_windows(&mut producers, segments, at)?;
-                from = at;
-                break;
-            }
-            Ok(_) => tracing::warn!(snapshot = at.0, "producer snapshot knows batches from behind it"),
-            Err(error) => tracing::warn!(snapshot = at.0, %error, "producer snapshot is damaged; using an older one"),
-        }
-    }
-    for segment in segments.iter().filter(|segment| segment.end_offset() > from) {
-        let Some(first) = segment.find(from.max(segment.base))? else { continue };
-        let mut position = first.position;
-        while let Some(found) = segment.batch_at(position)? {
-            producers.note(&found.batch.header);
-            position += found.batch.size;
-        }
-    }
-    Ok(producers)
-}
-
-/// A snapshot has only the last batch of each producer, but one that waits for an answer may send any of its last five
-/// again: the others are taken from the log right before the snapshot.
-fn widen_windows(producers: &mut Producers, segments: &[Arc<Segment>], at: Offset) -> Result<(), Fault> {
-    /// Five batches of the usual sizes of many producers.
-    const LOOK_BACK_BYTES: u64 = 1 << 20;
-    if producers.is_empty() {
-        return Ok(());
-    }
-    let Some(segment) = segments.iter().rfind(|segment| segment.base < at) else { return Ok(()) };
-    let end = segment.find(at)?.map_or(segment.end_position(), |found| found.position);
-    let from = end.saturating_sub(LOOK_BACK_BYTES);
-    let mut position = segment.find_position(from)?.map_or(0, |found| found.position);
-    let mut recent = Producers::default();
-    while position < end
-        && let Some(found) = segment.batch_at(position)?
-    {
-        recent.note(&found.batch.header);
-        position += found.batch.size;
-    }
-    producers.widen(&recent);
-    Ok(())
-}
-
-/// The largest timestamp of a segment, from its index and the batches behind the index's last entry.
-pub(super) fn largest_of(segment: &Segment) -> Result<Largest, Fault> {
-    let io = |source| segment.io(source);
-    let known = segment.times.largest().map_err(io)?;
-    let mut largest = known.map_or(Largest::none(segment.base), |(timestamp, offset)| Largest { timestamp, offset });
-    let mut position = segment.offsets.last().map_err(io)?.map_or(0, |entry| u64::from(entry.position));
-    while let Some(found) = segment.batch_at(position)? {
-        largest = later(largest, found.batch.header.max_timestamp, found.batch.last_offset());
-        position += found.batch.size;
-    }
-    Ok(largest)
-}
-
-/// Whether each known epoch begins with a batch of that epoch, and the batch before it is of another.
-fn epochs_hold(segments: &[Arc<Segment>], start: Offset, epochs: &EpochHistory) -> Result<bool, Fault> {
-    let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(true) };
-    let epoch_at = |offset: Offset| -> Result<Option<super::segment::Found>, Fault> {
-        let at = segments.partition_point(|segment| segment.base <= offset);
-        match at.checked_sub(1) {
-            Some(at) => segments[at].find(offset),
-            None => Ok(None),
-        }
-    };
-    let first_batch = first.batch_at(0)?.and_then(|found| found.batch.header.leader_epoch);
-    let covers_start = epochs.starts().first().is_some_and(|known| known.start <= start);
-    if first_batch.is_some() && !covers_start {
-        return Ok(false);
-    }
-    let last_batch = match last.end_position().checked_sub(1) {
-        Some(inside) => last.find_position(inside)?,
-        None => None,
-    };
-    if let Some(found) = last_batch
-        && found.batch.header.leader_epoch != epochs.epoch_at(found.batch.base_offset().max(start))
-    {
-        return Ok(false);
-    }
-    for known in epochs.starts() {
-        if known.start >= last.end_offset() || known.start < first.base {
-            continue;
-        }
-        let Some(batch) = epoch_at(known.start)? else { continue };
-        if batch.batch.header.leader_epoch != Some(known.epoch) {
-            return Ok(false);
-        }
-        let before = if known.start > first.base { epoch_at(known.start.plus(-1))? } else { None };
-        // At the log's start an epoch may begin within a batch.
-        let is_first = epochs.starts().first() == Some(known);
-        if !is_first && before.is_some_and(|before| before.batch.header.leader_epoch >= Some(known.epoch)) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// The epochs as the batches have them.
-fn epochs_of(segments: &[Arc<Segment>]) -> Result<EpochHistory, Fault> {
-    let mut epochs = EpochHistory::default();
-    for segment in segments {
-        let mut position = 0;
-        while let Some(found) = segment.batch_at(position)? {
-            if let Some(epoch) = found.batch.header.leader_epoch {
-                let assigned = epochs.assign(epoch, found.batch.base_offset());
-                assigned.map_err(|error| Fault::Damaged {
-                    base: segment.base,
-                    position,
-                    source: BadBatch::Epoch { found: epoch, before: error.last.epoch },
-                })?;
-            }
-            position += found.batch.size;
-        }
-    }
-    Ok(epochs)
 }

@@ -21,9 +21,10 @@ use super::active::Active;
 use super::delete::remove_segment;
 use super::epochs::{EpochHistory, Trimmed};
 use super::error::TruncateError;
+use super::replay::replay_producers;
 use super::roll::{StartError, start_segment};
-use super::segment::{Extent, Largest, Segment};
-use super::{Log, recover};
+use super::segment::{Extent, Fault, Largest, Segment};
+use super::{Log, later};
 use crate::dir::state::{DirOffline, ReplaceError};
 
 impl Log {
@@ -164,7 +165,7 @@ impl Log {
             Err(ReplaceError::Offline(offline)) => return Err(offline.into()),
         }
         let segments = self.shared.segments.load_full();
-        let producers = recover::replay_producers(&self.dir, &self.folder, &segments, &self.unsynced.snapshots, cut);
+        let producers = replay_producers(&self.dir, &self.folder, &segments, &self.unsynced.snapshots, cut);
         self.producers = self.reader().heed(producers)?;
         Ok(())
     }
@@ -179,7 +180,7 @@ impl Log {
 }
 
 /// The part of a segment before `position`, with maps of its own.
-fn shorten(segment: &Segment, cut: Offset, position: u64) -> Result<Segment, super::segment::Fault> {
+fn shorten(segment: &Segment, cut: Offset, position: u64) -> Result<Segment, Fault> {
     let io = |error| segment.io(error);
     let offsets = segment.offsets.leading(|entry| u64::from(entry.position) < position).map_err(io)?;
     let relative = super::index::relative(segment.base, cut).unwrap_or(0);
@@ -192,7 +193,20 @@ fn shorten(segment: &Segment, cut: Offset, position: u64) -> Result<Segment, sup
         trusted_from: segment.trusted_from(),
     };
     let shorter = Segment::new(segment.base, Arc::clone(&segment.bytes), offsets, times, &extent);
-    let largest = recover::largest_of(&shorter)?;
+    let largest = largest_of(&shorter)?;
     shorter.publish(position, cut, largest);
     Ok(shorter)
+}
+
+/// The largest timestamp of a segment, from its index and the batches behind the index's last entry.
+fn largest_of(segment: &Segment) -> Result<Largest, Fault> {
+    let io = |source| segment.io(source);
+    let known = segment.times.largest().map_err(io)?;
+    let mut largest = known.map_or(Largest::none(segment.base), |(timestamp, offset)| Largest { timestamp, offset });
+    let mut position = segment.offsets.last().map_err(io)?.map_or(0, |entry| u64::from(entry.position));
+    while let Some(found) = segment.batch_at(position)? {
+        largest = later(largest, found.batch.header.max_timestamp, found.batch.last_offset());
+        position += found.batch.size;
+    }
+    Ok(largest)
 }

@@ -1,0 +1,53 @@
+//! What is known of a log before its files are looked at: where it lies, whose it is, how it is to be kept.
+//!
+//! Must not know: segments, whether the log is there.
+
+use std::sync::Arc;
+
+use cairn_protocol::ids::TopicId;
+
+use super::layout::METADATA_FILE;
+use super::{Folder, LogConfig, LogName};
+use crate::dir::state::DirState;
+
+/// The largest `partition.metadata` that is read.
+const METADATA_MAX_BYTES: u64 = 4096;
+
+/// What is known of a log before its files are looked at.
+#[derive(Debug)]
+pub(crate) struct Foundation {
+    pub(crate) dir: Arc<DirState>,
+    pub(crate) name: LogName,
+    pub(crate) topic_id: TopicId,
+    pub(crate) config: LogConfig,
+    pub(crate) folder: Folder,
+    pub(crate) folder_name: String,
+}
+
+impl Foundation {
+    pub(crate) fn new(dir: Arc<DirState>, name: LogName, topic_id: TopicId, config: LogConfig) -> Self {
+        let folder_name = name.to_string();
+        let folder = Folder::new(dir.root.join(&folder_name));
+        Self { dir, name, topic_id, config, folder, folder_name }
+    }
+}
+
+/// The topic's id as `partition.metadata` says; all zeros when it does not, as in folders of old Kafka versions.
+pub(crate) fn read_topic_id(foundation: &Foundation) -> TopicId {
+    let path = foundation.folder.metadata();
+    let Ok(bytes) = foundation.dir.disk.read(&path, METADATA_MAX_BYTES) else { return TopicId::ZERO };
+    parse_topic_id(&bytes).unwrap_or_else(|| {
+        tracing::warn!(log = %foundation.name, "cannot read {METADATA_FILE}");
+        TopicId::ZERO
+    })
+}
+
+/// Kafka's text: `version: 0`, then `topic_id: ` and 22 characters.
+pub(crate) fn parse_topic_id(bytes: &[u8]) -> Option<TopicId> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.lines();
+    if lines.next()? != "version: 0" {
+        return None;
+    }
+    lines.next()?.strip_prefix("topic_id: ")?.parse().ok()
+}
