@@ -154,8 +154,10 @@ impl Broker {
         register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
         node.coordinator.load_all(&node.cluster);
         serve(&node, listeners, &stop, &tasks);
-        health.set(Vec::new());
         let upkeep = Arc::new(Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health });
+        // From here on it is ready, unless something is wrong already.
+        let first_look = Arc::clone(&upkeep);
+        on_blocking_thread(move || first_look.look_at_disk()).await;
         tasks.spawn(upkeep.run(node.config.start().clone(), stop.clone()));
         tasks.spawn(expire_offsets(Arc::clone(&node), stop.clone()));
         stop_on_error.disarm();

@@ -172,7 +172,8 @@ impl Upkeep {
         survive("look for strays", look).await;
     }
 
-    fn look_at_disk(&self) {
+    /// Looks how full and how well the disk is, and tells. Blocks.
+    pub(crate) fn look_at_disk(&self) {
         let mut troubles = Vec::new();
         match self.partitions.look_at_disk() {
             Ok(space) => {

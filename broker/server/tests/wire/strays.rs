@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use cairn_broker::Broker;
 use cairn_protocol::messages::DeleteTopicsRequest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Client, TestBroker, config};
 use crate::records::{append, batch, fetch, fetched, make_topic, values};
@@ -87,6 +89,11 @@ async fn a_partition_that_cannot_be_opened_does_not_judge_the_next_topic_of_its_
     let mut client = Client::connect(broker.addresses().kafka[0].1).await;
     let refused = fetched(client.call(11, &fetch("t", 0, 0)).await);
     assert_ne!(refused.error_code, 0, "what was acknowledged is gone");
+    let mut readiness = TcpStream::connect(broker.addresses().metrics).await.unwrap();
+    readiness.write_all(b"GET /readyz HTTP/1.1\r\nHost: cairn\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut told = String::new();
+    readiness.read_to_string(&mut told).await.unwrap();
+    assert!(told.contains("1 partitions are offline"), "not ready from the start on: {told}");
     let delete = DeleteTopicsRequest { topic_names: vec!["t".into()], ..DeleteTopicsRequest::default() };
     assert_eq!(client.call(1, &delete).await.responses[0].error_code, 0);
     make_topic(&mut client, "t").await;

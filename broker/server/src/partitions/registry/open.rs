@@ -3,6 +3,7 @@
 //! Must not know: who asks for partitions, what is done with those that cannot be had.
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -25,11 +26,24 @@ pub(super) enum NoLog {
     Broken(Arc<str>),
 }
 
+impl NoLog {
+    /// With all that is known of the cause: a person has to find out what to do.
+    fn broken(error: &dyn Error) -> Self {
+        let mut told = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            told = format!("{told}: {error}");
+            cause = error.source();
+        }
+        Self::Broken(told.into())
+    }
+}
+
 impl From<OpenLogError> for NoLog {
     fn from(error: OpenLogError) -> Self {
         match error {
             OpenLogError::DiskFull => Self::NoSpace,
-            other => Self::Broken(other.to_string().into()),
+            other => Self::broken(&other),
         }
     }
 }
@@ -38,14 +52,14 @@ impl From<CreateLogError> for NoLog {
     fn from(error: CreateLogError) -> Self {
         match error {
             CreateLogError::DiskFull => Self::NoSpace,
-            other => Self::Broken(other.to_string().into()),
+            other => Self::broken(&other),
         }
     }
 }
 
 impl From<DirOffline> for NoLog {
     fn from(offline: DirOffline) -> Self {
-        Self::Broken(offline.to_string().into())
+        Self::broken(&offline)
     }
 }
 
@@ -183,7 +197,7 @@ fn admit(
 }
 
 fn log_name(topic: &Topic, index: PartitionIndex) -> Result<LogName, NoLog> {
-    LogName::new(&topic.name, index).map_err(|error| NoLog::Broken(error.to_string().into()))
+    LogName::new(&topic.name, index).map_err(|error| NoLog::broken(&error))
 }
 
 /// Sets a folder aside that says that it is another topic's, before anything in it is touched: that topic was deleted, and

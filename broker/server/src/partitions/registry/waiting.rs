@@ -80,13 +80,14 @@ impl Partitions {
         }
         let dir = self.dir.read();
         let Some(dir) = &*dir else { return };
-        for (topic, index) in waiting {
-            if !self.retry(dir, topic, index) {
-                carried.pace.back_off();
-                break;
-            }
+        let before = waiting.len();
+        let left = waiting.into_iter().skip_while(|(topic, index)| self.retry(dir, topic, *index)).count();
+        if left > 0 {
+            carried.pace.back_off();
         }
-        Self::note_logs(dir);
+        if left < before {
+            Self::note_logs(dir);
+        }
     }
 
     /// The partitions that wait, in the order of their topics' names.
