@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{BrokerId, Offset, TopicId};
 use cairn_protocol::messages::FetchRequest;
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use super::fetch::{self, Outcome};
 use super::record::RecordBatches;
 use super::{ConsumeError, OffsetReset, OffsetsError, Shared, offsets};
 use crate::client::Ask;
-use crate::cluster::Unknown;
+use crate::cluster::Renewal;
 use crate::error::RequestError;
 use crate::network::Lane;
 
@@ -52,7 +52,7 @@ struct Fetcher {
     fetching: HashSet<BrokerId>,
     /// Bytes that requests under way may bring.
     expected_bytes: usize,
-    refreshing: bool,
+    renewal: Renewal,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn run(shared: Arc<Shared>, queue: mpsc::UnboundedSender<Result
         lane,
         fetching: HashSet::new(),
         expected_bytes: 0,
-        refreshing: false,
+        renewal: Renewal::default(),
         events: FuturesUnordered::new(),
     };
     let working = async {
@@ -123,17 +123,9 @@ impl Fetcher {
     }
 
     fn refresh(&mut self, topics: Vec<Arc<str>>) {
-        if std::mem::replace(&mut self.refreshing, true) {
-            return;
+        if let Some(asking) = self.renewal.begin(&self.shared.client, topics) {
+            self.events.push(Box::pin(asking.map(|()| Event::Refreshed)));
         }
-        let client = self.shared.client.clone();
-        self.events.push(Box::pin(async move {
-            if let Err(error) = client.metadata().refresh(&topics, Unknown::Refuse, Instant::now()).await {
-                tracing::debug!(%error, "cannot refresh metadata");
-            }
-            tokio::time::sleep(client.config().backoff.wait_after(1)).await;
-            Event::Refreshed
-        }));
     }
 
     async fn wait(&mut self, wake_at: Option<Instant>) {
@@ -152,7 +144,7 @@ impl Fetcher {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Refreshed => self.refreshing = false,
+            Event::Refreshed => self.renewal.on_done(),
             Event::Found { want, place } => self.on_found(&want, place),
             Event::Fetched { from, room, wants, outcomes } => {
                 self.fetching.remove(&from);

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use cairn_protocol::ids::{BrokerId, ProducerEpoch, ProducerId};
 use cairn_protocol::messages::{InitProducerIdRequest, ProduceRequest};
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use super::accumulator::{Drained, Link, Sent};
@@ -19,7 +19,7 @@ use super::batch::{Identity, Known};
 use super::request::{self, Outcome};
 use super::{Acks, Closing, ProduceError, Shared};
 use crate::client::Ask;
-use crate::cluster::Unknown;
+use crate::cluster::Renewal;
 use crate::error::{RequestError, check};
 use crate::network::{Answer, Connection, Lane, Pending};
 
@@ -41,7 +41,7 @@ struct Sender {
     links: HashMap<BrokerId, Connection>,
     connecting: HashSet<BrokerId>,
     asking_identity: bool,
-    refreshing: bool,
+    renewal: Renewal,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         links: HashMap::new(),
         connecting: HashSet::new(),
         asking_identity: false,
-        refreshing: false,
+        renewal: Renewal::default(),
         events: FuturesUnordered::new(),
     };
     loop {
@@ -149,18 +149,9 @@ impl Sender {
     }
 
     fn refresh(&mut self, topics: Vec<Arc<str>>) {
-        if std::mem::replace(&mut self.refreshing, true) {
-            return;
+        if let Some(asking) = self.renewal.begin(&self.shared.client, topics) {
+            self.events.push(Box::pin(asking.map(|()| Event::Refreshed)));
         }
-        let client = self.shared.client.clone();
-        self.events.push(Box::pin(async move {
-            if let Err(error) = client.metadata().refresh(&topics, Unknown::Refuse, Instant::now()).await {
-                tracing::debug!(%error, "cannot refresh metadata");
-            }
-            // Leaders are elected in their own time: asking faster does not help.
-            tokio::time::sleep(client.config().backoff.wait_after(1)).await;
-            Event::Refreshed
-        }));
     }
 
     fn ask_identity(&mut self) {
@@ -206,7 +197,7 @@ impl Sender {
                     }
                 }
             }
-            Event::Refreshed => self.refreshing = false,
+            Event::Refreshed => self.renewal.on_done(),
             Event::Identity(Ok(identity)) => {
                 self.asking_identity = false;
                 tracing::debug!(producer_id = %identity.id, "producer id received");
