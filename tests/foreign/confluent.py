@@ -101,11 +101,27 @@ def stream(bootstrap, topic, partitions, name, rate):
     streaming.until_input_ends()
     # No time limit: a broker that is away is waited for, so what fails is not a matter of time.
     client = producer(bootstrap, **{"linger.ms": 5, "message.timeout.ms": 0, "reconnect.backoff.max.ms": 500})
+    looker = consumer(bootstrap, "look")
+    acks = {"left": streaming.LOOK_EVERY, "partition": None}
+
+    def poll(seconds):
+        client.poll(seconds)
+        # Outside the callback: whoever waits for this answer gets no acknowledgement meanwhile.
+        if acks["left"] <= 0 and not streaming.ended():
+            acks["left"] = streaming.LOOK_EVERY
+            try:
+                marks = looker.get_watermark_offsets(TopicPartition(topic, acks["partition"]), 5)
+            except KafkaException:
+                return  # the broker is away
+            if marks is not None:
+                streaming.end(acks["partition"], marks[1])
 
     def send(number, partition, value):
         def delivered(error, message):
             if error is None:
                 streaming.acked(number, partition, message.offset())
+                acks["left"] -= 1
+                acks["partition"] = partition
             elif error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG):
                 streaming.refused(number, partition, error)
             else:
@@ -117,10 +133,11 @@ def stream(bootstrap, topic, partitions, name, rate):
                 break
             except BufferError:
                 client.poll(0.1)
-        client.poll(0)
+        poll(0)
 
-    streaming.produce_steadily(int(name), int(partitions), float(rate), send, lambda: client.poll(0.01))
+    streaming.produce_steadily(int(name), int(partitions), float(rate), send, lambda: poll(0.01))
     client.flush()
+    looker.close()
 
 
 def follow(bootstrap, topic, partitions, group):
@@ -142,6 +159,10 @@ def follow(bootstrap, topic, partitions, group):
                     if message.error() is None:
                         streaming.read(message.partition(), message.offset(), message.value())
                         ends[message.partition()] = message.offset() + 1
+                for place in places:
+                    marks = client.get_watermark_offsets(place, cached=True)
+                    if marks is not None and marks[1] >= 0:
+                        streaming.high_watermark(place.partition, marks[1])
                 offsets = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
                 try:
                     client.commit(offsets=offsets, asynchronous=False)

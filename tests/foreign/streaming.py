@@ -5,6 +5,7 @@ F NUMBER PARTITION TIME          it surely did not happen  I NUMBER PARTITION TI
 G PARTITION OFFSET TIME          reading begins at the committed offset (-1: none)
 R PARTITION OFFSET TIME VALUE    a record was read         C PARTITION OFFSET TIME          a commit was acknowledged
 E PARTITION OFFSET TIME          the partition's end, as the broker says
+H PARTITION OFFSET TIME          the high watermark that came with what was read last
 
 TIME is CLOCK_MONOTONIC in nanoseconds, which all processes of a machine share.
 """
@@ -15,6 +16,9 @@ import time
 
 # A consumer is replaced by a new one this often, so that what it remembers cannot hide a loss.
 SESSION_SECONDS = 7
+
+# A producer that can asks this often, in acknowledgements, whether what was acknowledged may be read.
+LOOK_EVERY = 20
 
 _ended = threading.Event()
 _print_lock = threading.Lock()
@@ -73,6 +77,10 @@ def committed(partition, offset):
 
 def end(partition, offset):
     _say("E", partition, offset, time.monotonic_ns())
+
+
+def high_watermark(partition, offset):
+    _say("H", partition, offset, time.monotonic_ns())
 
 
 def persist(call, *errors):

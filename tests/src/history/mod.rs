@@ -61,6 +61,8 @@ pub enum Seen {
     Resumed(i64),
     /// The end of the partition was asked for, and was this.
     End(i64),
+    /// With what was read last came this high watermark.
+    HighWatermark(i64),
 }
 
 /// An event: when, by which process, in which partition, what.
@@ -138,11 +140,12 @@ pub fn parse(process: u32, line: &str) -> anyhow::Result<Option<Event>> {
             let (name, partition, offset, at) = (value(number()?)?, number()?, number()?, number()?);
             (partition, at, Seen::Acked(name, (offset >= 0).then_some(offset)))
         }
-        "G" | "C" | "E" => {
+        "G" | "C" | "E" | "H" => {
             let (partition, offset, at) = (number()?, number()?, number()?);
             let seen = match kind {
                 "G" => Seen::Resumed(offset),
                 "C" => Seen::Committed(offset),
+                "H" => Seen::HighWatermark(offset),
                 _ => Seen::End(offset),
             };
             (partition, at, seen)

@@ -34,11 +34,15 @@ pub enum Rule {
     CommitWentBack,
     /// A partition's end was lower than the same client had seen it, or than an offset that it had read.
     EndWentBack,
+    /// A record was read that lies at or behind the high watermark that its reader was told.
+    ReadBehindHighWatermark,
+    /// A client that had an acknowledgement, and then asked for the partition's end, found it before that record.
+    AckNotReadable,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 12] = [
+    pub const ALL: [Rule; 14] = [
         Rule::InconsistentOffsets,
         Rule::Duplicate,
         Rule::AbortedRead,
@@ -51,6 +55,8 @@ impl Rule {
         Rule::BehindKnownOffset,
         Rule::CommitWentBack,
         Rule::EndWentBack,
+        Rule::ReadBehindHighWatermark,
+        Rule::AckNotReadable,
     ];
 }
 
@@ -89,6 +95,8 @@ pub fn judge(history: &History) -> Vec<Anomaly> {
         known_offsets(&events, &mut report);
         commits(&events, &mut report);
         ends(&events, &mut report);
+        high_watermarks(&events, &mut report);
+        own_acks(&events, &mut report);
     }
     anomalies
 }
@@ -129,7 +137,12 @@ impl Log {
                         log.place(offset, value);
                     }
                 }
-                Seen::Sent(_) | Seen::Positioned(_) | Seen::Committed(_) | Seen::Resumed(_) | Seen::End(_) => {}
+                Seen::Sent(_)
+                | Seen::Positioned(_)
+                | Seen::Committed(_)
+                | Seen::Resumed(_)
+                | Seen::End(_)
+                | Seen::HighWatermark(_) => {}
             }
         }
         log.index = log.at.keys().enumerate().map(|(index, &offset)| (offset, index)).collect();
@@ -280,6 +293,54 @@ fn ends(events: &[&Event], report: &mut impl FnMut(Rule, String)) {
     }
 }
 
+fn high_watermarks(events: &[&Event], report: &mut impl FnMut(Rule, String)) {
+    let mut read_last: HashMap<u32, i64> = HashMap::new();
+    for event in events {
+        match event.seen {
+            Seen::Read(offset, _) => {
+                let last = read_last.entry(event.process).or_insert(offset);
+                *last = (*last).max(offset);
+            }
+            Seen::HighWatermark(high) => {
+                if let Some(&last) = read_last.get(&event.process)
+                    && last >= high
+                {
+                    report(
+                        Rule::ReadBehindHighWatermark,
+                        format!("process {} read {last}, and the high watermark was {high}", event.process),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn own_acks(events: &[&Event], report: &mut impl FnMut(Rule, String)) {
+    let mut acked_last: HashMap<u32, (Value, i64)> = HashMap::new();
+    for event in events {
+        match event.seen {
+            Seen::Acked(value, Some(offset)) => {
+                let last = acked_last.entry(event.process).or_insert((value, offset));
+                if last.1 < offset {
+                    *last = (value, offset);
+                }
+            }
+            Seen::End(end) => {
+                if let Some(&(value, offset)) = acked_last.get(&event.process)
+                    && end <= offset
+                {
+                    report(
+                        Rule::AckNotReadable,
+                        format!("{value} was acknowledged at {offset}, and the end was {end}"),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,10 +367,12 @@ mod tests {
             seen.push((PRODUCER, Seen::Sent(value(number))));
             seen.push((PRODUCER, Seen::Acked(value(number), Some(offset))));
         }
+        seen.push((PRODUCER, Seen::End(3)));
         seen.push((READER, Seen::Resumed(-1)));
         for (number, offset) in (0..3).zip(0..) {
             seen.push((READER, Seen::Read(offset, Some(value(number)))));
         }
+        seen.push((READER, Seen::HighWatermark(3)));
         seen.push((READER, Seen::Committed(3)));
         seen.push((READER, Seen::Resumed(3)));
         seen
@@ -338,7 +401,7 @@ mod tests {
     /// Each rule with a sound history and the change that has to break it.
     type Seed = (Rule, fn(&mut Vec<(u32, Seen)>));
 
-    const SEEDS: [Seed; 12] = [
+    const SEEDS: [Seed; 14] = [
         (Rule::InconsistentOffsets, |seen| seen.push((OTHER, Seen::Read(1, Some(value(2)))))),
         (Rule::Duplicate, |seen| seen.push((READER, Seen::Read(3, Some(value(2)))))),
         (Rule::AbortedRead, |seen| seen.push((PRODUCER, Seen::Failed(value(1))))),
@@ -367,6 +430,8 @@ mod tests {
             seen.push((READER, Seen::End(5)));
             seen.push((READER, Seen::End(4)));
         }),
+        (Rule::ReadBehindHighWatermark, |seen| seen.push((READER, Seen::HighWatermark(2)))),
+        (Rule::AckNotReadable, |seen| seen.push((PRODUCER, Seen::End(2)))),
     ];
 
     #[test]
