@@ -124,6 +124,11 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Which program it is.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
     /// What clients are told to connect to.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)

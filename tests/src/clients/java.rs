@@ -108,6 +108,21 @@ pub fn dump_log(segment: &PathBuf) -> anyhow::Result<String> {
     Ok(run(&mut command, b"")?.text()?.to_owned())
 }
 
+/// What Kafka's own dump tool says about a segment of `__consumer_offsets`: one line per record, decoded.
+pub fn dump_groups(segment: &PathBuf) -> anyhow::Result<String> {
+    let mut command = kafka_script();
+    command.args(["tool", "org.apache.kafka.tools.DumpLogSegments", "--offsets-decoder", "--files"]).arg(segment);
+    Ok(run(&mut command, b"")?.text()?.to_owned())
+}
+
+/// `kafka-consumer-groups`.
+pub fn consumer_groups(bootstrap: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = kafka_script();
+    command.args(["tool", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"]);
+    command.args(["--bootstrap-server", bootstrap]).args(arguments);
+    Ok(run(&mut command, b"")?.text()?.to_owned())
+}
+
 fn parse(output: &[u8]) -> anyhow::Result<Vec<Record>> {
     let end = RECORD_END.as_bytes();
     let mut rest = output;

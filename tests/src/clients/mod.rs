@@ -4,12 +4,13 @@
 
 mod java;
 mod kcat;
+pub mod member;
 mod python;
 
 use std::fmt;
 use std::path::PathBuf;
 
-pub use java::{Console, dump_log};
+pub use java::{Console, consumer_groups, dump_groups, dump_log};
 pub use kcat::Kcat;
 pub use python::Python;
 

@@ -1,0 +1,69 @@
+"""Members of groups as the judges drive them: they subscribe, print `PARTITION OFFSET VALUE` for each record, commit, and end
+when their input does.
+
+confluent    BOOTSTRAP TOPIC GROUP ASSIGNOR     librdkafka
+kafka-python BOOTSTRAP TOPIC GROUP ASSIGNOR
+
+ASSIGNOR is range, or where the client has it cooperative-sticky.
+"""
+
+import sys
+
+import streaming
+
+# Short, so that a member that was killed is missed soon; the least that brokers allow by default.
+SESSION_MS = 6000
+HEARTBEAT_MS = 1000
+
+
+def told(partition, offset, value):
+    print(f"{partition} {offset} {value.decode()}", flush=True)
+
+
+def confluent(bootstrap, topic, group, assignor):
+    from confluent_kafka import Consumer, KafkaException
+
+    client = Consumer({
+        "bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
+        "partition.assignment.strategy": assignor, "session.timeout.ms": SESSION_MS,
+        "heartbeat.interval.ms": HEARTBEAT_MS, "fetch.wait.max.ms": 100,
+    })
+    client.subscribe([topic])
+    while not streaming.ended():
+        message = client.poll(0.2)
+        if message is None:
+            continue
+        if message.error():
+            print(message.error(), file=sys.stderr)
+            continue
+        told(message.partition(), message.offset(), message.value())
+        try:
+            client.commit(message, asynchronous=False)
+        except KafkaException as error:
+            # A rebalance has begun, or the broker is away: whoever has the partition next reads the record again.
+            print(error, file=sys.stderr)
+
+
+def kafka_python(bootstrap, topic, group, assignor):
+    from kafka import KafkaConsumer
+    from kafka.coordinator.assignors.range import RangePartitionAssignor
+    from kafka.errors import KafkaError
+
+    assert assignor == "range"
+    client = KafkaConsumer(
+        topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
+        partition_assignment_strategy=[RangePartitionAssignor], session_timeout_ms=SESSION_MS,
+        heartbeat_interval_ms=HEARTBEAT_MS, fetch_max_wait_ms=100, reconnect_backoff_max_ms=500)
+    while not streaming.ended():
+        for records in client.poll(200).values():
+            for record in records:
+                told(record.partition, record.offset, record.value)
+            try:
+                client.commit()
+            except KafkaError as error:
+                print(error, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    streaming.until_input_ends()
+    {"confluent": confluent, "kafka-python": kafka_python}[sys.argv[1]](*sys.argv[2:])
