@@ -8,6 +8,7 @@ mod compression;
 mod crc;
 mod header;
 mod lz4;
+mod recompress;
 mod record;
 mod snappy;
 mod stream;
@@ -24,6 +25,7 @@ pub use header::{
     Attributes, BatchHeader, BatchProducer, HEADER_BYTES, LENGTH_OVERHEAD, MAGIC, TimestampPolicy, TimestampType,
     stamped_header,
 };
+pub use recompress::RecompressError;
 pub use record::{Header, Headers, Record, RecordError, RecordIter, Records};
 pub use validate::{HEADERS_MAX, InvalidProduced, ProduceLimits, Produced, TimestampAt};
 pub use view::{BatchIter, BatchView, CrcMismatch, ParseBatchError, RECORD_BYTES_MIN, Tail};

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what a log does with them.
 
+use cairn_protocol::records::Compression;
+
 use super::{ConfigMap, TopicConfigKey, effective, find};
 
 /// What an acknowledgement with `acks=all` means.
@@ -22,9 +24,20 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
+/// How all batches of a topic are compressed on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerCompression {
+    /// The compression; [`Compression::None`] has batches uncompressed.
+    pub codec: Compression,
+    /// Its level, where it has any.
+    pub level: Option<i32>,
+}
+
 /// The configs in force for one topic. `None` stands for "no limit".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
+    /// What `compression.type` and its level have batches compressed by; none: each as it was sent.
+    pub compression: Option<BrokerCompression>,
     /// `durability`, or `synced` where `flush.messages` is 1.
     pub durability: Durability,
     /// `file.delete.delay.ms`
@@ -70,6 +83,7 @@ impl TopicSettings {
         let flush_messages = texts.limit("flush.messages");
         let synced = flush_messages == Some(1) || texts.text("durability") == "synced";
         Self {
+            compression: texts.compression(),
             durability: if synced { Durability::Synced } else { Durability::Replicated },
             file_delete_delay_ms: texts.count("file.delete.delay.ms"),
             flush_messages,
@@ -106,6 +120,19 @@ impl Texts<'_> {
             [effective(key, self.topic, self.broker), effective(key, &none, self.broker), key.default.into()];
         let valid = candidates.iter().find_map(|value| key.check(value).ok());
         valid.expect("defaults of the table are valid").into_string()
+    }
+
+    fn compression(&self) -> Option<BrokerCompression> {
+        let level = |name| i32::try_from(self.number(name)).ok();
+        let (codec, level) = match self.text("compression.type").as_str() {
+            "uncompressed" => (Compression::None, None),
+            "gzip" => (Compression::Gzip, level("compression.gzip.level")),
+            "snappy" => (Compression::Snappy, None),
+            "lz4" => (Compression::Lz4, level("compression.lz4.level")),
+            "zstd" => (Compression::Zstd, level("compression.zstd.level")),
+            _ => return None,
+        };
+        Some(BrokerCompression { codec, level })
     }
 
     fn number(&self, name: &str) -> i64 {

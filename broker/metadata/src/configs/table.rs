@@ -42,37 +42,37 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         [same("log.cleanup.policy")],
         "How old records go away: 'delete' removes whole segments by age and size. Compaction is not accepted yet."
     ),
-    only_default!(
+    in_force!(
         "compression.gzip.level",
         Int,
         "-1",
         RangeOr(1, 9, -1),
-        [],
-        "The level for gzip when the broker compresses. It never does yet: batches are kept as they were sent."
+        [same("compression.gzip.level")],
+        "The level for gzip where compression.type is gzip; -1: the usual one."
     ),
-    only_default!(
+    in_force!(
         "compression.lz4.level",
         Int,
         "9",
         Range(1, 17),
-        [],
-        "The level for lz4 when the broker compresses. It never does yet: batches are kept as they were sent."
+        [same("compression.lz4.level")],
+        "The level for lz4 where compression.type is lz4. All levels compress alike."
     ),
-    only_default!(
+    in_force!(
         "compression.type",
         Text,
         "producer",
         OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
-        [],
-        "How batches are compressed on disk: 'producer' keeps each as it was sent."
+        [same("compression.type")],
+        "How batches are compressed on disk: 'producer' keeps each as it was sent; any other has batches that came otherwise compressed anew before they are appended, which costs the broker CPU."
     ),
-    only_default!(
+    in_force!(
         "compression.zstd.level",
         Int,
         "3",
         Range(-131_072, 22),
-        [],
-        "The level for zstd when the broker compresses. It never does yet: batches are kept as they were sent."
+        [same("compression.zstd.level")],
+        "The level for zstd where compression.type is zstd."
     ),
     only_default!(
         "delete.retention.ms",

@@ -42,6 +42,12 @@ fn values_are_checked() {
         ("min.cleanable.dirty.ratio", "0.5",             Ok("0.5")),
         ("min.cleanable.dirty.ratio", "NaN",             Err("a fraction from 0 to 1")),
         ("compression.type",        "producer",          Ok("producer")),
+        ("compression.type",        "zstd",              Ok("zstd")),
+        ("compression.type",        "none",              Err("one of uncompressed, zstd, lz4, snappy, gzip, producer")),
+        ("compression.gzip.level",  "-1",                Ok("-1")),
+        ("compression.gzip.level",  "0",                 Err("a number from 1 to 9, or -1")),
+        ("compression.lz4.level",   "18",                Err("a number from 1 to 17")),
+        ("compression.zstd.level",  "-131073",           Err("a number from -131072 to 22")),
     ];
     for (name, value, expected) in table {
         let found = check(name, value);
@@ -58,7 +64,6 @@ fn what_is_not_in_force_accepts_its_default_only() {
     for (name, value) in [
         ("cleanup.policy", "compact"),
         ("cleanup.policy", "compact,delete"),
-        ("compression.type", "zstd"),
         ("unclean.leader.election.enable", "true"),
         ("preallocate", "true"),
         ("remote.storage.enable", "true"),
@@ -68,8 +73,8 @@ fn what_is_not_in_force_accepts_its_default_only() {
         assert!(matches!(error, ConfigError::NotYet { .. }), "{error}");
     }
     assert_eq!(
-        check("compression.type", "zstd").map_err(|e| e.to_string()),
-        Err("topic config 'compression.type' does not accept 'zstd' yet: only 'producer' is in force".into())
+        check("preallocate", "true").map_err(|e| e.to_string()),
+        Err("topic config 'preallocate' does not accept 'true' yet: only 'false' is in force".into())
     );
 }
 
@@ -140,6 +145,7 @@ fn settings_hold_what_is_in_force() {
     assert_eq!(
         defaults,
         TopicSettings {
+            compression: None,
             durability: Durability::Replicated,
             file_delete_delay_ms: 60_000,
             flush_messages: None,
@@ -171,6 +177,22 @@ fn settings_hold_what_is_in_force() {
         }
     );
     assert_eq!(TopicSettings::resolve(&map(&[]), &broker).durability, Durability::Synced);
+}
+
+#[test]
+fn a_topics_compression_has_its_level() {
+    let compression = |topic: &[(&str, &str)], broker: &[(&str, &str)]| {
+        let compression = TopicSettings::resolve(&map(topic), &map(broker)).compression;
+        compression.map(|compression| (compression.codec.name(), compression.level))
+    };
+    assert_eq!(compression(&[("compression.type", "uncompressed")], &[]), Some(("none", None)));
+    assert_eq!(compression(&[("compression.type", "gzip")], &[]), Some(("gzip", Some(-1))));
+    assert_eq!(
+        compression(&[("compression.zstd.level", "9")], &[("compression.type", "zstd")]),
+        Some(("zstd", Some(9)))
+    );
+    assert_eq!(compression(&[("compression.type", "producer")], &[("compression.type", "lz4")]), None);
+    assert_eq!(compression(&[], &[("compression.type", "snappy")]), Some(("snappy", None)));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!   offsets, headers, and the records of a compressed batch in bounded memory. Each partition has its own outcome.
 //! - acks=0: no answer; after an error the connection ends, which is all that such a client can notice. acks=1 and acks=all:
 //!   answered when appended, and under `durability=synced` (or `flush.messages` reached) when on disk.
+//! - Where the topic's `compression.type` is not `producer`, a batch that came otherwise is compressed anew, outside any lock.
 //! - acks=all with fewer in-sync replicas than `min.insync.replicas`: NOT_ENOUGH_REPLICAS.
 //! - Idempotent producers: a retry of one of the last five batches is answered with where it is.
 //! - Transactions are refused with INVALID_TXN_STATE and a message; so are writes to the cluster's own topics, with
@@ -14,7 +15,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_metadata::configs::TimestampType;
+use cairn_metadata::configs::{BrokerCompression, TimestampType};
 use cairn_metadata::names;
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
@@ -24,7 +25,7 @@ use cairn_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use cairn_protocol::messages::{ProduceRequest, ProduceResponse};
-use cairn_protocol::records::{BatchView, InvalidProduced, ProduceLimits, Produced, TimestampAt};
+use cairn_protocol::records::{BatchView, InvalidProduced, ProduceLimits, Produced, RecompressError, TimestampAt};
 use cairn_storage::log::{AppendError, ProducerError};
 
 use crate::clock;
@@ -161,9 +162,18 @@ impl Produce<'_> {
         let produced = batch.validate_produced(&ProduceLimits::default()).map_err(|error| Refusal::invalid(&error))?;
         check_times(&settings, &produced, self.now)?;
 
+        let recompressed = match settings.topic.compression {
+            Some(wanted) if wanted.codec != batch.compression() => Some(recompress(&batch, wanted, &settings)?),
+            _ => None,
+        };
+        let batch = match &recompressed {
+            Some(bytes) => BatchView::parse(bytes).map_err(|error| Refusal::new(error.error_code(), &error))?,
+            None => batch,
+        };
+
         let wait = &self.wait;
         let appended = partition.append(&batch, &produced, self.now, required, || wait.ticket())?;
-        partition.publish(&appended, records.len());
+        partition.publish(&appended, batch.as_bytes().len());
         let response = PartitionProduceResponse {
             base_offset: appended.base_offset.0,
             log_append_time_ms: appended.log_append_time.map_or(-1, |time| time.0),
@@ -175,6 +185,23 @@ impl Produce<'_> {
         }
         Ok(response)
     }
+}
+
+/// The batch as the topic wants it compressed. One that is too large as it was sent is refused all the same.
+fn recompress(batch: &BatchView<'_>, wanted: BrokerCompression, settings: &Settings) -> Result<Vec<u8>, Refusal> {
+    let (bytes, most) = (batch.as_bytes().len(), settings.topic.max_message_bytes);
+    if bytes > usize::try_from(most).unwrap_or(usize::MAX) {
+        let message = format!("batch of {bytes} bytes is larger than max.message.bytes, {most}");
+        return Err(Refusal { message: Some(message.into()), ..Refusal::plain(ErrorCode::MessageTooLarge) });
+    }
+    batch.recompressed(wanted.codec, wanted.level, &ProduceLimits::default().decompress).map_err(|error| {
+        let code = match error {
+            RecompressError::TooLarge => ErrorCode::MessageTooLarge,
+            // What validation has decompressed just now.
+            RecompressError::Decompress(_) | RecompressError::Compress(_) => ErrorCode::CorruptMessage,
+        };
+        Refusal::new(code, &error)
+    })
 }
 
 /// Refuses records whose time is too far from the broker's.

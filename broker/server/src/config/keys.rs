@@ -9,8 +9,8 @@ use cairn_metadata::configs::ConfigKind;
 
 use super::listener::{Advertised, Listener};
 use super::rules::{
-    Address, AdvertisedListeners, Bytes, Flag, Folder, HostPort, Listeners, Millis, Number, OneOf, Optional,
-    ProtocolMap, Rule, Text,
+    Address, AdvertisedListeners, Bytes, Flag, Folder, HostPort, Listeners, Millis, Number, NumberOr, OneOf,
+    OneOfTexts, Optional, ProtocolMap, Rule, Text,
 };
 use super::source::Given;
 use super::{ConfigError, Durability, TimestampType};
@@ -181,6 +181,15 @@ keys! {
     delete_topic_enable: bool = "delete.topic.enable", "true", "", Boolean, ReadOnly, Flag;
     /// In-sync replicas without which acks=all is refused.
     min_insync_replicas: i32 = "min.insync.replicas", "1", "", Int, ClusterWide, Number(1..=i32::MAX);
+    /// How batches are compressed on disk. producer: each as it was sent. Any other (uncompressed, gzip, snappy, lz4, zstd):
+    /// batches that came otherwise are compressed anew before they are appended.
+    compression_type: String = "compression.type", "producer", "", Text, ClusterWide, OneOfTexts(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);
+    /// The level where that is gzip; -1: the usual one.
+    compression_gzip_level: i32 = "compression.gzip.level", "-1", "", Int, ClusterWide, NumberOr(Number(1..=9), -1);
+    /// The level where that is lz4. All levels compress alike.
+    compression_lz4_level: i32 = "compression.lz4.level", "9", "", Int, ClusterWide, Number(1..=17);
+    /// The level where that is zstd.
+    compression_zstd_level: i32 = "compression.zstd.level", "3", "", Int, ClusterWide, Number(-131_072..=22);
     /// The longest record batch, as it is stored.
     message_max_bytes: i32 = "message.max.bytes", "1048588", "bytes", Int, ClusterWide, Bytes(0..=i32::MAX);
 

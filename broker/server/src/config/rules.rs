@@ -114,6 +114,36 @@ impl<T: Copy> Rule for OneOf<T> {
     }
 }
 
+/// One of a few words, as a text.
+pub(super) struct OneOfTexts(pub(super) &'static [&'static str]);
+
+impl Rule for OneOfTexts {
+    type Out = String;
+
+    fn parse(&self, text: &str) -> Option<String> {
+        self.0.contains(&text).then(|| text.to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        format!("one of {}", self.0.join(", "))
+    }
+}
+
+/// A plain number of a range, or one beside it that means something of its own.
+pub(super) struct NumberOr<T>(pub(super) Number<T>, pub(super) T);
+
+impl<T: FromStr + PartialOrd + Display> Rule for NumberOr<T> {
+    type Out = T;
+
+    fn parse(&self, text: &str) -> Option<T> {
+        self.0.parse(text).or_else(|| text.parse().ok().filter(|value| *value == self.1))
+    }
+
+    fn allowed(&self) -> String {
+        format!("{}, or {}", self.0.allowed(), self.1)
+    }
+}
+
 /// Any text that is not empty.
 pub(super) struct Text;
 

@@ -15,7 +15,7 @@ use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicI
 use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampType};
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
-    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Mending, Outcome, Removal, SyncJob, Synced,
+    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Mending, Outcome, ProducerState, Removal, SyncJob, Synced,
 };
 use parking_lot::Mutex;
 
@@ -371,6 +371,11 @@ impl Partition {
             Some(log) => log.on_mended(mended),
             None => Ok(()),
         }
+    }
+
+    /// The idempotent producers that are remembered; none once the partition is deleted.
+    pub(crate) fn producers(&self) -> Option<Vec<ProducerState>> {
+        Some(self.writer.lock().log.as_ref()?.producers().cloned().collect())
     }
 
     /// Moves the log's start; the files are removed by the caller.

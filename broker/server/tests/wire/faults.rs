@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use cairn_protocol::messages::{ApiVersionsRequest, ListOffsetsRequest, ProduceRequest};
+use cairn_protocol::messages::{ApiVersionsRequest, DescribeLogDirsRequest, ListOffsetsRequest, ProduceRequest};
 use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Gate, Rule};
 use cairn_storage::disk::memory::MemoryDisk;
 
@@ -34,6 +34,9 @@ async fn a_failed_sync_is_told_and_final() {
     assert!(broker.get("/healthz").await.starts_with("HTTP/1.1 200"), "the process is well");
     let data = fetched(client.call(11, &fetch("t", 0, 0)).await);
     assert_eq!(data.high_watermark, 1, "what is not durable was never readable");
+    let dirs = client.call(4, &DescribeLogDirsRequest { topics: None }).await;
+    let told: Vec<_> = dirs.results.iter().map(|dir| (dir.error_code, dir.topics.len())).collect();
+    assert_eq!(told, [(ErrorCode::KafkaStorageError.code(), 0)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,9 +5,12 @@ mod records;
 
 mod acked;
 mod api_versions;
+mod compression;
 mod configs;
 mod coordinators;
 mod delete_records;
+mod describe_log_dirs;
+mod describe_producers;
 mod durability;
 mod faults;
 mod fetch;

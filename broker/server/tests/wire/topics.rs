@@ -89,7 +89,7 @@ async fn what_cannot_be_made_is_refused_by_itself() {
         (with_config("c1", "retention.msec", Some("1")),        ErrorCode::InvalidConfig),
         (with_config("c2", "retention.ms", Some("soon")),       ErrorCode::InvalidConfig),
         (with_config("c3", "retention.ms", None),               ErrorCode::InvalidConfig),
-        (with_config("c4", "compression.type", Some("zstd")),   ErrorCode::InvalidConfig),
+        (with_config("c4", "preallocate", Some("true")),        ErrorCode::InvalidConfig),
         (by_hand("h1", 1, &[(0, &[1])]),                        ErrorCode::InvalidRequest),
         (by_hand("h2", -1, &[(1, &[1])]),                       ErrorCode::InvalidReplicaAssignment),
         (by_hand("h3", -1, &[(0, &[7])]),                       ErrorCode::InvalidReplicaAssignment),

@@ -1,0 +1,80 @@
+//! DescribeLogDirs, versions 1 to 5: the data directory, how full its disk is, and the size of each partition in it.
+//!
+//! - All partitions, or those that are asked for; what is not here, or cannot be served, is left out.
+//! - A directory that has failed is told with KAFKA_STORAGE_ERROR and without partitions.
+//! - There is one directory, so no partition moves, none lags behind itself, and none is cordoned.
+
+use std::collections::BTreeMap;
+use std::path::absolute;
+use std::sync::Arc;
+
+use cairn_protocol::ApiKey;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::PartitionIndex;
+use cairn_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
+use cairn_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use cairn_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+
+use crate::blocking::on_blocking_thread;
+use crate::dispatch::{Call, Outcome};
+use crate::node::Node;
+use crate::partitions::Partition;
+
+pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DescribeLogDirsRequest) -> Outcome<DescribeLogDirsResponse> {
+    let node = Arc::clone(node);
+    Outcome::alone(on_blocking_thread(move || DescribeLogDirsResponse {
+        results: vec![describe(&node, request.topics.as_deref())],
+        ..DescribeLogDirsResponse::default()
+    }))
+}
+
+fn describe(node: &Node, wanted: Option<&[DescribableLogDirTopic]>) -> DescribeLogDirsResult {
+    let path = node.config.start().data_dir();
+    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let result = DescribeLogDirsResult { log_dir: path.to_string_lossy().into(), ..DescribeLogDirsResult::default() };
+    let space = match node.partitions.look_at_disk() {
+        Ok(space) => space,
+        Err(offline) => {
+            tracing::warn!(%offline, "data directory is told as failed");
+            let error = ErrorCode::KafkaStorageError;
+            node.metrics.error(ApiKey::DescribeLogDirs, error);
+            return DescribeLogDirsResult { error_code: error.code(), ..result };
+        }
+    };
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    DescribeLogDirsResult {
+        topics: topics(wanted.map_or_else(|| node.partitions.all(), |wanted| named(node, wanted))),
+        total_bytes: bytes(space.total_bytes),
+        usable_bytes: bytes(space.free_bytes),
+        ..result
+    }
+}
+
+fn named(node: &Node, wanted: &[DescribableLogDirTopic]) -> Vec<Arc<Partition>> {
+    let of_topic = |topic: &DescribableLogDirTopic| -> Vec<Arc<Partition>> {
+        let here = |index: &i32| node.partitions.by_name(&topic.topic, PartitionIndex(*index)).ok();
+        topic.partitions.iter().filter_map(here).collect()
+    };
+    wanted.iter().flat_map(of_topic).collect()
+}
+
+/// Topics by name, their partitions by index, each once.
+fn topics(partitions: Vec<Arc<Partition>>) -> Vec<DescribeLogDirsTopic> {
+    let mut by_topic = BTreeMap::<Arc<str>, BTreeMap<i32, u64>>::new();
+    for partition in partitions {
+        let sizes = by_topic.entry(Arc::clone(&partition.topic)).or_default();
+        sizes.insert(partition.index.0, partition.reader.size_bytes());
+    }
+    let partition = |(partition_index, size): (i32, u64)| DescribeLogDirsPartition {
+        partition_index,
+        partition_size: i64::try_from(size).unwrap_or(i64::MAX),
+        ..DescribeLogDirsPartition::default()
+    };
+    let topic = |(name, sizes): (Arc<str>, BTreeMap<i32, u64>)| DescribeLogDirsTopic {
+        name: (*name).into(),
+        partitions: sizes.into_iter().map(partition).collect(),
+    };
+    by_topic.into_iter().map(topic).collect()
+}
