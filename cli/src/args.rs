@@ -2,6 +2,7 @@
 //!
 //! Must not know: how a command is carried out.
 
+mod config;
 mod topic;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+pub(crate) use self::config::{ConfigCommand, ConfigGetArgs, ConfigSetArgs, ConfigTarget};
 pub(crate) use self::topic::{
     TopicAlterArgs, TopicCommand, TopicCreateArgs, TopicDeleteArgs, TopicDescribeArgs, TopicListArgs,
 };
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// Create, list, describe, alter or delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Show and change the configuration of topics, brokers and loggers
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Write lines of stdin or of a file as records
     Produce(ProduceArgs),
     /// Read records and print them
@@ -298,6 +303,24 @@ mod tests {
     fn alter_wants_a_change() {
         assert!(Cli::try_parse_from(["cairn", "topic", "alter", "t"]).is_err());
         assert!(Cli::try_parse_from(["cairn", "topic", "alter", "t", "--partitions", "3"]).is_ok());
+    }
+
+    #[test]
+    fn config_wants_one_target_and_set_a_change() {
+        for (words, fine) in [
+            (vec!["get", "--topic", "t"], true),
+            (vec!["get", "--brokers", "a", "b"], true),
+            (vec!["get"], false),
+            (vec!["get", "--topic", "t", "--broker", "1"], false),
+            (vec!["set", "--topic", "t"], false),
+            (vec!["set", "--topic", "t", "a"], false),
+            (vec!["set", "--topic", "t", "a=1"], true),
+            (vec!["set", "--loggers", "1", "--delete", "a"], true),
+            (vec!["set", "a=1"], false),
+        ] {
+            let words = [&["cairn", "config"][..], &words].concat();
+            assert_eq!(Cli::try_parse_from(&words).is_ok(), fine, "{words:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod args;
 mod broker;
+mod config;
 mod connect;
 mod consume;
 mod demo;
@@ -44,6 +45,7 @@ fn run(command: Command) -> Outcome {
         Command::Broker(args) => broker::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Topic(command) => block_on(topic::run(command)),
+        Command::Config(command) => block_on(config::run(command)),
         Command::Produce(args) => block_on(produce::run(args)),
         Command::Consume(args) => block_on(consume::run(args)),
         Command::Log(command) => log::run(&command),

@@ -40,6 +40,8 @@ fn every_command_has_examples() {
         &["topic", "describe"],
         &["topic", "alter"],
         &["topic", "delete"],
+        &["config", "get"],
+        &["config", "set"],
         &["log", "dump"],
         &["log", "verify"],
     ] {
@@ -91,6 +93,34 @@ fn a_topic_lives_and_dies() {
     assert!(!run(&mut broker.cairn(&["topic", "describe", "orders"])).contains("retention.ms"));
     assert_eq!(run(&mut broker.cairn(&["topic", "delete", "orders"])), "deleted orders\n");
     broker.cairn(&["topic", "describe", "orders"]).assert().code(1);
+}
+
+#[test]
+fn configuration_is_shown_and_set() {
+    let broker = Broker::start();
+    run(&mut broker.cairn(&["topic", "create", "orders"]));
+    let get = |words: &[&str]| run(&mut broker.cairn(&[&["config", "get"], words].concat()));
+    let set = |words: &[&str]| run(&mut broker.cairn(&[&["config", "set"], words].concat()));
+    assert_eq!(get(&["--topic", "orders", "retention.ms"]), "retention.ms=604800000  (default)\n");
+    assert_eq!(set(&["--brokers", "log.retention.ms=5"]), "altered all brokers\n");
+    assert_eq!(get(&["--brokers"]), "log.retention.ms=5  (all brokers)\n");
+    assert_eq!(set(&["--broker", "1", "log.retention.ms=6"]), "altered broker 1\n");
+    assert_eq!(get(&["--topic", "orders"]), "retention.ms=6  (broker)\n");
+    assert_eq!(set(&["--topic", "orders", "retention.ms=7", "compression.type=zstd"]), "altered orders\n");
+    assert_eq!(set(&["--topic", "orders", "--delete", "compression.type"]), "altered orders\n");
+    let told: Value = serde_json::from_str(&get(&["--topic", "orders", "--json"])).expect("JSON");
+    assert_eq!(told, json!({"name": "retention.ms", "value": "7", "source": "topic", "read_only": false}));
+    assert!(get(&["--broker", "1", "--all"]).contains("node.id=1"));
+    assert!(get(&["--loggers", "1", "root"]).contains("root=ERROR  (logger)"));
+    for wrong in [
+        &["get", "--topic", "missing"][..],
+        &["get", "--topic", "orders", "retention.m"],
+        &["set", "--broker", "1", "num.partitions=2"],
+        &["set", "--loggers", "1", "cairn_nobody=DEBUG"],
+        &["set", "--topic", "orders", "--append", "retention.ms=1"],
+    ] {
+        broker.cairn(&[&["config"], wrong].concat()).assert().code(1);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::cluster::{BrokerDescription, ClusterDescription};
-pub use self::configs::{ConfigChange, ConfigEntry, ConfigSource};
+pub use self::configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use self::error::AdminError;
 pub use self::topics::{NewTopic, PartitionDescription, TopicDescription, TopicListing};
 use crate::Client;

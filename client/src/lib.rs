@@ -52,8 +52,8 @@ mod producer;
 mod topic_partition;
 
 pub use admin::{
-    Admin, AdminError, BrokerDescription, ClusterDescription, ConfigChange, ConfigEntry, ConfigSource, NewTopic,
-    PartitionDescription, TopicDescription, TopicListing,
+    Admin, AdminError, BrokerDescription, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, ConfigSource,
+    NewTopic, PartitionDescription, TopicDescription, TopicListing,
 };
 pub use cairn_protocol::error_code::ErrorCode;
 pub use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use cairn_tests::broker::{Broker, Kind};
 use cairn_tests::clients::{self, Client, Codec, From, Place, Writes, dump_log};
 use cairn_tests::record::{Outgoing, Record};
@@ -57,7 +57,96 @@ fn main() -> ExitCode {
             resume(&mut suite, &mut broker, client.as_ref(), missing.as_ref());
         }
     }
+    let console = clients.iter().find(|(client, _)| client.name() == "kafka-console");
+    if let Some((console, missing)) = console {
+        admin_tools(&mut suite, &broker, console.as_ref(), missing.as_ref());
+    }
     suite.close()
+}
+
+/// What Kafka's admin tools are to say, on both brokers.
+fn admin_tools(suite: &mut Suite, broker: &Broker, console: &dyn Client, missing: Option<&String>) {
+    const CONFIGS: &str = "kafka.admin.ConfigCommand";
+    const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+    const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
+    const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
+    const PRODUCERS: &str = "org.apache.kafka.tools.TransactionsCommand";
+    let place = Place { bootstrap: broker.bootstrap(), topic: "tools".to_owned(), partition: 0 };
+    let of_topic = ["--entity-type", "topics", "--entity-name", "tools"];
+    let of_brokers = ["--entity-type", "brokers", "--entity-default"];
+    let of_broker = ["--entity-type", "brokers", "--entity-name", "1"];
+    let of_loggers = ["--entity-type", "broker-loggers", "--entity-name", "1"];
+    let value = Outgoing { value: Some(b"value".to_vec()), ..Outgoing::default() };
+    // Outside of the cases, so that a filter on names leaves out reports and not the deeds.
+    let made = match missing {
+        Some(_) => Ok(()),
+        None => clients::tool(TOPICS, &place.bootstrap, &["--create", "--topic", "tools", "--partitions", "1"])
+            .and_then(|_| console.produce(&place, Codec::None, &vec![value; 9])),
+    };
+    suite.case("tools/topic-and-records", || match missing {
+        Some(missing) => Ok(Verdict::Skipped(missing.clone())),
+        None => made.map(|()| Verdict::Passed("9 records".to_owned())),
+    });
+    #[rustfmt::skip]
+    let cases: [(&str, &str, Vec<&str>, &str); 16] = [
+        ("topic-config-set", CONFIGS, [&["--alter", "--add-config", "retention.ms=86400000,compression.type=gzip"][..], &of_topic].concat(), "Completed updating config for topic tools."),
+        ("topic-config-told", CONFIGS, [&["--describe"][..], &of_topic].concat(), "  retention.ms=86400000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=86400000"),
+        ("topic-config-deleted", CONFIGS, [&["--alter", "--delete-config", "retention.ms"][..], &of_topic].concat(), "Completed updating config for topic tools."),
+        ("brokers-config-set", CONFIGS, [&["--alter", "--add-config", "log.retention.ms=3600000,num.io.threads=4"][..], &of_brokers].concat(), "Completed updating default config for brokers in the cluster."),
+        ("brokers-config-told", CONFIGS, [&["--describe"][..], &of_brokers].concat(), "  log.retention.ms=3600000 sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=3600000}"),
+        ("broker-config-set", CONFIGS, [&["--alter", "--add-config", "log.retention.ms=7200000"][..], &of_broker].concat(), "Completed updating config for broker 1."),
+        ("broker-config-told", CONFIGS, [&["--describe"][..], &of_broker].concat(), "  log.retention.ms=7200000 sensitive=false synonyms={DYNAMIC_BROKER_CONFIG:log.retention.ms=7200000, DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=3600000, DEFAULT_CONFIG:log.retention.hours=168}"),
+        ("broker-config-inherited", CONFIGS, [&["--describe", "--all"][..], &of_topic].concat(), "  retention.ms=7200000 sensitive=false synonyms={DYNAMIC_BROKER_CONFIG:log.retention.ms=7200000, DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=3600000, DEFAULT_CONFIG:log.retention.hours=168}"),
+        ("broker-config-deleted", CONFIGS, [&["--alter", "--delete-config", "log.retention.ms"][..], &of_broker].concat(), "Completed updating config for broker 1."),
+        ("brokers-config-deleted", CONFIGS, [&["--alter", "--delete-config", "log.retention.ms,num.io.threads"][..], &of_brokers].concat(), "Completed updating default config for brokers in the cluster."),
+        ("broker-config-all", CONFIGS, [&["--describe", "--all"][..], &of_broker].concat(), "  log.retention.hours=168 sensitive=false synonyms={DEFAULT_CONFIG:log.retention.hours=168}"),
+        ("logger-set", CONFIGS, [&["--alter", "--add-config", "root=ERROR"][..], &of_loggers].concat(), "Completed updating config for broker-logger 1."),
+        ("logger-told", CONFIGS, [&["--describe"][..], &of_loggers].concat(), "  root=ERROR sensitive=false synonyms={}"),
+        ("log-dirs", LOG_DIRS, vec!["--describe", "--topic-list", "tools"], "\"partition\":\"tools-0\""),
+        ("producers", PRODUCERS, vec!["describe-producers", "--topic", "tools", "--partition", "0"], "ProducerId"),
+        ("offsets", OFFSETS, vec!["--topic", "tools"], "tools:0:9"),
+    ];
+    for (name, class, args, expected) in cases {
+        suite.case(&format!("tools/{name}"), || {
+            if let Some(missing) = missing {
+                return Ok(Verdict::Skipped(missing.clone()));
+            }
+            let said = clients::tool(class, &place.bootstrap, &args)?;
+            ensure!(said.contains(expected), "expected {expected:?}, and it said: {said}");
+            Ok(Verdict::Passed(expected.trim().chars().take(60).collect()))
+        });
+    }
+    suite.case("tools/read-only-config", || {
+        if let Some(missing) = missing {
+            return Ok(Verdict::Skipped(missing.clone()));
+        }
+        let args = [&["--alter", "--add-config", "num.partitions=3"][..], &of_broker].concat();
+        let Err(refused) = clients::tool(CONFIGS, &place.bootstrap, &args) else { bail!("it was set") };
+        let refused = format!("{refused:#}");
+        let expected = "Cannot update these configs dynamically: [num.partitions]";
+        ensure!(refused.contains(expected), "expected {expected:?}, and it said: {refused}");
+        Ok(Verdict::Passed("refused".to_owned()))
+    });
+    suite.case("tools/delete-records", || {
+        if let Some(missing) = missing {
+            return Ok(Verdict::Skipped(missing.clone()));
+        }
+        let file = std::env::temp_dir().join(format!("cairn-delete-records-{}.json", std::process::id()));
+        let wanted = r#"{"version": 1, "partitions": [{"topic": "tools", "partition": 0, "offset": 4}]}"#;
+        std::fs::write(&file, wanted)?;
+        let path = file.to_string_lossy().into_owned();
+        let said = clients::tool(
+            "org.apache.kafka.tools.DeleteRecordsCommand",
+            &place.bootstrap,
+            &["--offset-json-file", &path],
+        );
+        std::fs::remove_file(&file)?;
+        let said = said?;
+        ensure!(said.contains("partition: tools-0\tlow_watermark: 4"), "it said: {said}");
+        let starts = clients::tool(OFFSETS, &place.bootstrap, &["--topic", "tools", "--time", "earliest"])?;
+        ensure!(starts.contains("tools:0:4"), "offsets: {starts}");
+        Ok(Verdict::Passed("up to offset 4".to_owned()))
+    });
 }
 
 /// Something that was written, and when.

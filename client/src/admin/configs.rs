@@ -1,7 +1,10 @@
-//! Reading and changing topics' configuration.
+//! Reading and changing the configuration of topics, brokers and loggers.
 //!
 //! Must not know: which keys there are.
 
+use std::fmt;
+
+use cairn_protocol::ids::BrokerId;
 use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use cairn_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use cairn_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -11,10 +14,55 @@ use super::error::checked;
 use super::{Admin, AdminError};
 use crate::client::Ask;
 
-/// Kafka's number for a topic among the things that have configuration.
+/// Kafka's numbers for the things that have configuration.
 const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
 const DESCRIBE_VERSIONS: std::ops::RangeInclusive<i16> = 1..=4;
 const ALTER_VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
+
+/// Something that has configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigResource {
+    /// A topic.
+    Topic(Box<str>),
+    /// One broker.
+    Broker(BrokerId),
+    /// All brokers, where they have nothing of their own.
+    Brokers,
+    /// The log levels of one broker.
+    Loggers(BrokerId),
+}
+
+impl ConfigResource {
+    fn on_the_wire(&self) -> (i8, Box<str>) {
+        match self {
+            Self::Topic(name) => (TOPIC, name.clone()),
+            Self::Broker(id) => (BROKER, id.to_string().into()),
+            Self::Brokers => (BROKER, "".into()),
+            Self::Loggers(id) => (BROKER_LOGGER, id.to_string().into()),
+        }
+    }
+
+    /// The one broker that can tell and change it.
+    fn broker(&self) -> Option<BrokerId> {
+        match self {
+            Self::Topic(_) | Self::Brokers => None,
+            Self::Broker(id) | Self::Loggers(id) => Some(*id),
+        }
+    }
+}
+
+impl fmt::Display for ConfigResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(name) => f.write_str(name),
+            Self::Broker(id) => write!(f, "broker {id}"),
+            Self::Brokers => f.write_str("all brokers"),
+            Self::Loggers(id) => write!(f, "loggers of broker {id}"),
+        }
+    }
+}
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +77,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Nobody set it.
     Default,
+    /// A logger's level.
+    Logger,
     /// Something newer than this client, by Kafka's number.
     Other(i8),
 }
@@ -41,12 +91,13 @@ impl ConfigSource {
             3 => Self::DynamicDefaultBroker,
             4 => Self::StaticBroker,
             5 => Self::Default,
+            6 => Self::Logger,
             other => Self::Other(other),
         }
     }
 }
 
-/// One configuration of a topic.
+/// One configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// Kafka's name.
@@ -61,7 +112,7 @@ pub struct ConfigEntry {
     pub documentation: Option<Box<str>>,
 }
 
-/// One change of a topic's configuration.
+/// One change of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigChange {
     /// Gives it a value.
@@ -112,17 +163,29 @@ impl Admin {
     /// # Errors
     /// When there is no such topic, or no broker answers.
     pub async fn describe_topic_configs(&self, topic: &str) -> Result<Vec<ConfigEntry>, AdminError> {
+        self.describe_configs(&ConfigResource::Topic(topic.into())).await
+    }
+
+    /// All configurations of a topic, a broker, all brokers or a broker's loggers, by name.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When there is no such thing, or the broker that knows it does not answer.
+    pub async fn describe_configs(&self, of: &ConfigResource) -> Result<Vec<ConfigEntry>, AdminError> {
         self.retry(|| async {
-            let resource =
-                DescribeConfigsResource { resource_type: TOPIC, resource_name: topic.into(), configuration_keys: None };
+            let what = of.to_string();
+            let (resource_type, resource_name) = of.on_the_wire();
+            let resource = DescribeConfigsResource { resource_type, resource_name, configuration_keys: None };
             let request = |version| DescribeConfigsRequest {
                 resources: vec![resource],
                 include_synonyms: false,
                 include_documentation: version >= 3,
             };
-            let answer = self.client.call(Ask::Any, DESCRIBE_VERSIONS, self.timeout(), request).await?;
-            let result = answer.results.first().ok_or_else(|| AdminError::Missing { what: topic.into() })?;
-            checked(topic, result.error_code, result.error_message.as_deref())?;
+            let ask = of.broker().map_or(Ask::Any, Ask::Broker);
+            let answer = self.client.call(ask, DESCRIBE_VERSIONS, self.timeout(), request).await?;
+            let result = answer.results.first().ok_or_else(|| AdminError::Missing { what: what.clone().into() })?;
+            checked(&what, result.error_code, result.error_message.as_deref())?;
             let mut entries: Vec<ConfigEntry> = result.configs.iter().map(ConfigEntry::of).collect();
             entries.sort_by(|one, other| one.name.cmp(&other.name));
             Ok(entries)
@@ -137,16 +200,27 @@ impl Admin {
     /// # Errors
     /// When there is no such topic, or the cluster refuses a change.
     pub async fn alter_topic_configs(&self, topic: &str, changes: &[ConfigChange]) -> Result<(), AdminError> {
+        self.alter_configs(&ConfigResource::Topic(topic.into()), changes).await
+    }
+
+    /// Changes some configurations of a topic, a broker, all brokers or a broker's loggers, and leaves the others (KIP-339): all of
+    /// the changes or none.
+    ///
+    /// Not cancel-safe: when dropped, it may be done.
+    ///
+    /// # Errors
+    /// When there is no such thing, or the cluster refuses a change.
+    pub async fn alter_configs(&self, of: &ConfigResource, changes: &[ConfigChange]) -> Result<(), AdminError> {
         self.retry(|| async {
-            let resource = AlterConfigsResource {
-                resource_type: TOPIC,
-                resource_name: topic.into(),
-                configs: changes.iter().map(ConfigChange::on_the_wire).collect(),
-            };
+            let what = of.to_string();
+            let (resource_type, resource_name) = of.on_the_wire();
+            let configs = changes.iter().map(ConfigChange::on_the_wire).collect();
+            let resource = AlterConfigsResource { resource_type, resource_name, configs };
             let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-            let answer = self.client.call(Ask::Controller, ALTER_VERSIONS, self.timeout(), |_| request).await?;
-            let result = answer.responses.first().ok_or_else(|| AdminError::Missing { what: topic.into() })?;
-            checked(topic, result.error_code, result.error_message.as_deref())
+            let ask = of.broker().map_or(Ask::Controller, Ask::Broker);
+            let answer = self.client.call(ask, ALTER_VERSIONS, self.timeout(), |_| request).await?;
+            let result = answer.responses.first().ok_or_else(|| AdminError::Missing { what: what.clone().into() })?;
+            checked(&what, result.error_code, result.error_message.as_deref())
         })
         .await
     }

@@ -101,6 +101,14 @@ fn offset_at(place: &Place, ms: i64) -> anyhow::Result<i64> {
     offset.parse().with_context(|| format!("an offset in {line:?}; it said: {}", said.stderr))
 }
 
+/// What one of Kafka's own tools says about a broker.
+pub fn tool(class: &str, bootstrap: &str, args: &[&str]) -> anyhow::Result<String> {
+    let mut command = kafka_script();
+    command.args(["tool", class]);
+    command.args(["--bootstrap-server", bootstrap]).args(args);
+    Ok(run(&mut command, b"")?.text()?.to_owned())
+}
+
 /// What Kafka's own dump tool says about a segment: one line per batch.
 pub fn dump_log(segment: &PathBuf) -> anyhow::Result<String> {
     let mut command = kafka_script();

@@ -10,7 +10,7 @@ mod python;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use java::{Console, consumer_groups, dump_groups, dump_log};
+pub use java::{Console, consumer_groups, dump_groups, dump_log, tool};
 pub use kcat::Kcat;
 pub use python::Python;
 
