@@ -15,7 +15,8 @@ use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicI
 use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampType};
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
-    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Mending, Outcome, ProducerState, Removal, SyncJob, Synced,
+    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Mending, Outcome, ProducerState, Removal, SyncJob,
+    Synced,
 };
 use parking_lot::Mutex;
 
