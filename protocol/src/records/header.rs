@@ -97,6 +97,18 @@ impl Attributes {
     pub fn transactional(self) -> Self {
         Self(self.0 | Self::TRANSACTIONAL)
     }
+
+    /// The same, saying that the base timestamp is the delete horizon.
+    #[must_use]
+    pub fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
+    }
+
+    /// The same, with a base timestamp that is no delete horizon.
+    #[must_use]
+    pub fn without_delete_horizon(self) -> Self {
+        Self(self.0 & !Self::DELETE_HORIZON)
+    }
 }
 
 /// What an idempotent producer stamps on a batch (KIP-98).

@@ -10,6 +10,7 @@ mod header;
 mod lz4;
 mod recompress;
 mod record;
+mod retain;
 mod snappy;
 mod stream;
 mod validate;
@@ -27,6 +28,7 @@ pub use header::{
 };
 pub use recompress::RecompressError;
 pub use record::{Header, Headers, Record, RecordError, RecordIter, Records};
+pub use retain::RetainError;
 pub use validate::{HEADERS_MAX, InvalidProduced, ProduceLimits, Produced, TimestampAt};
 pub use view::{BatchIter, BatchView, CrcMismatch, ParseBatchError, RECORD_BYTES_MIN, Tail};
 

@@ -5,6 +5,7 @@
 //! Must not know: when it is written, what a log does with it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use cairn_protocol::ids::{Offset, TopicId};
 use uuid::Uuid;
@@ -18,9 +19,11 @@ pub(crate) const CHECKPOINT_MAX_BYTES: u64 = 512 << 20;
 /// Whether offsets may be missing between the batches of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetOrder {
-    /// Each batch begins where the one before ended: all that Cairn wrote.
+    /// Each batch begins where the one before ended.
     Dense,
-    /// Compaction has been there: a log that Apache Kafka wrote.
+    /// Compaction of ours has been there: offsets are missing within segments, but each ends where the next one begins.
+    Compacted,
+    /// Compaction of Apache Kafka's has been there: offsets are missing within segments and between them.
     Rising,
 }
 
@@ -29,6 +32,7 @@ impl OffsetOrder {
         match self {
             Self::Dense => 0,
             Self::Rising => 1,
+            Self::Compacted => 2,
         }
     }
 
@@ -36,8 +40,27 @@ impl OffsetOrder {
         match byte {
             0 => Some(Self::Dense),
             1 => Some(Self::Rising),
+            2 => Some(Self::Compacted),
             _ => None,
         }
+    }
+}
+
+/// [`OffsetOrder`] that one thread sets and others read.
+#[derive(Debug)]
+pub(crate) struct OrderCell(AtomicU8);
+
+impl OrderCell {
+    pub(crate) fn new(order: OffsetOrder) -> Self {
+        Self(AtomicU8::new(order.encode()))
+    }
+
+    pub(crate) fn load(&self) -> OffsetOrder {
+        OffsetOrder::decode(self.0.load(Ordering::Acquire)).expect("only orders are stored")
+    }
+
+    pub(crate) fn store(&self, order: OffsetOrder) {
+        self.0.store(order.encode(), Ordering::Release);
     }
 }
 

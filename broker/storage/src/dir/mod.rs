@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   lock  identity  checkpoint  clean-shutdown      ours: docs/formats/data-directory.md
+//!   cleaner-offset-checkpoint                       Kafka's: up to where logs were compacted
 //!   <topic>-<partition>/                            a log: Kafka's files
 //!   <topic>-<partition>.<unique>-delete/            a log that waits for its removal
 //!   <topic>-<partition>.<topic id>-stray/           a log of no known topic, kept for a person to judge
@@ -10,6 +11,7 @@
 //! Must not know: requests, when to write a checkpoint, configuration files.
 
 pub(crate) mod checkpoint;
+mod cleaned;
 pub(crate) mod frame;
 pub(crate) mod identity;
 mod open;
@@ -20,11 +22,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cairn_protocol::ids::TopicId;
+use cairn_protocol::ids::{Offset, TopicId};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 pub use self::checkpoint::{Checkpoint, LogMarks, OffsetOrder};
+use self::cleaned::cleaned_path;
 pub use self::frame::FrameError;
 use self::identity::CLEAN_FILE;
 pub use self::identity::{CleanMark, Identity};
@@ -154,7 +157,10 @@ impl DataDir {
     /// # Errors
     /// When the disk fails.
     pub fn delete_log(&self, log: Log) -> Result<DeletedLog, DirOffline> {
-        log.detach()
+        let name = log.name().clone();
+        let deleted = log.detach()?;
+        self.forget_cleaned(&name)?;
+        Ok(deleted)
     }
 
     /// Gives a folder of which no log is open a name that is no log's, durably, and answers that name; `None` where there
@@ -183,6 +189,7 @@ impl DataDir {
     /// When the disk fails.
     pub fn delete_folder(&self, name: &LogName, topic_id: TopicId) -> Result<(), DirOffline> {
         let folder = name.to_string();
+        self.forget_cleaned(name)?;
         if !self.has_unopened(name)? {
             self.state.forget_stored(&folder);
             return Ok(());
@@ -197,6 +204,36 @@ impl DataDir {
         }
         self.state.forget_stored(&folder);
         Ok(())
+    }
+
+    /// Up to where a log was compacted, as far as anybody has noted.
+    #[must_use]
+    pub fn cleaned_to(&self, name: &LogName) -> Option<Offset> {
+        self.state.cleaned.lock().0.get(name).copied()
+    }
+
+    /// Notes, durably, up to where a log was compacted.
+    ///
+    /// # Errors
+    /// When the disk fails, or is full: then it is noted for this process only.
+    pub fn note_cleaned(&self, name: &LogName, end: Offset) -> Result<(), ReplaceError> {
+        let mut cleaned = self.state.cleaned.lock();
+        if cleaned.0.insert(name.clone(), end) == Some(end) {
+            return Ok(());
+        }
+        self.state.replace(&cleaned_path(&self.state.root), &cleaned.encode())
+    }
+
+    /// The log is no more: one of the same name begins at its start. What cannot be written now is written with the next change.
+    fn forget_cleaned(&self, name: &LogName) -> Result<(), DirOffline> {
+        let mut cleaned = self.state.cleaned.lock();
+        if cleaned.0.remove(name).is_none() {
+            return Ok(());
+        }
+        match self.state.replace(&cleaned_path(&self.state.root), &cleaned.encode()) {
+            Ok(()) | Err(ReplaceError::DiskFull) => Ok(()),
+            Err(ReplaceError::Offline(offline)) => Err(offline),
+        }
     }
 
     /// The id of the topic that a folder says it belongs to; all zeros where it does not say.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::checkpoint::{CHECKPOINT_MAX_BYTES, Checkpoint};
+use super::cleaned::{CLEANED_MAX_BYTES, CleanedOffsets, cleaned_path};
 use super::frame::FrameError;
 use super::identity::{CLEAN_FILE, CleanMark, IDENTITY_FILE, IDENTITY_MAX_BYTES, Identity, LOCK_FILE};
 use super::state::{DirState, checkpoint_path};
@@ -143,7 +144,8 @@ pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, config: &DirConfig) -> Resu
         Preparing::Ahead(config) => Some(Allocator::start(config).map_err(io("start the allocator of", path))?),
         Preparing::OnAppend => None,
     };
-    let state = DirState::new(disk, path.to_owned(), allocator, space, reserve, checkpoint);
+    let cleaned = read_cleaned(&*disk, path)?;
+    let state = DirState::new(disk, path.to_owned(), allocator, space, reserve, (checkpoint, cleaned));
     Ok(DataDir { state: Arc::new(state), storage_id, last_shutdown, _lock: lock })
 }
 
@@ -192,6 +194,16 @@ fn read_checkpoint(disk: &dyn Disk, path: &Path) -> Result<(Checkpoint, bool), O
             Ok((Checkpoint::default(), false))
         }
     }
+}
+
+/// What cannot be read says nothing: logs are compacted from their starts.
+fn read_cleaned(disk: &dyn Disk, path: &Path) -> Result<CleanedOffsets, OpenDirError> {
+    let file = cleaned_path(path);
+    let Some(bytes) = read_if_there(disk, &file, CLEANED_MAX_BYTES)? else { return Ok(CleanedOffsets::default()) };
+    Ok(CleanedOffsets::decode(&bytes).unwrap_or_else(|| {
+        tracing::warn!(path = %file.display(), "file is damaged: logs are compacted from their starts again");
+        CleanedOffsets::default()
+    }))
 }
 
 /// A mark that cannot be read says nothing.

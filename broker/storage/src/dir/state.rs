@@ -13,7 +13,8 @@ use std::sync::{Arc, OnceLock};
 use cairn_protocol::ids::{Offset, TopicId};
 use parking_lot::Mutex;
 
-use super::checkpoint::{Checkpoint, LogMarks, OffsetOrder};
+use super::checkpoint::{Checkpoint, LogMarks, OrderCell};
+use super::cleaned::CleanedOffsets;
 use crate::allocator::Allocator;
 use crate::disk::{Disk, Space};
 
@@ -64,7 +65,7 @@ pub(crate) struct Marks {
     topic_id: TopicId,
     pub(crate) start_offset: AtomicI64,
     pub(crate) high_watermark: AtomicI64,
-    pub(crate) order: OffsetOrder,
+    pub(crate) order: OrderCell,
 }
 
 impl Marks {
@@ -74,7 +75,7 @@ impl Marks {
             topic_id: marks.topic_id,
             start_offset: AtomicI64::new(marks.start_offset.0),
             high_watermark: AtomicI64::new(marks.high_watermark.0),
-            order: marks.order,
+            order: OrderCell::new(marks.order),
         }
     }
 
@@ -84,7 +85,7 @@ impl Marks {
             topic_id: self.topic_id,
             start_offset: Offset(self.start_offset.load(Ordering::Acquire)),
             high_watermark: Offset(self.high_watermark.load(Ordering::Acquire)),
-            order: self.order,
+            order: self.order.load(),
         }
     }
 }
@@ -121,6 +122,8 @@ pub(crate) struct DirState {
     spent: AtomicU64,
     logs: Mutex<BTreeMap<String, Known>>,
     open_logs: AtomicUsize,
+    /// Up to where logs were compacted; held while its file is replaced.
+    pub(crate) cleaned: Mutex<CleanedOffsets>,
     /// Only one checkpoint is written at a time. Holds the last one.
     checkpoint: Mutex<Checkpoint>,
 }
@@ -132,7 +135,7 @@ impl DirState {
         allocator: Option<Allocator>,
         space: Space,
         reserve: u64,
-        checkpoint: Checkpoint,
+        (checkpoint, cleaned): (Checkpoint, CleanedOffsets),
     ) -> Self {
         let logs = checkpoint.logs.iter().map(|(folder, marks)| (folder.clone(), Known::Stored(*marks))).collect();
         Self {
@@ -146,6 +149,7 @@ impl DirState {
             spent: AtomicU64::new(0),
             logs: Mutex::new(logs),
             open_logs: AtomicUsize::new(0),
+            cleaned: Mutex::new(cleaned),
             checkpoint: Mutex::new(checkpoint),
         }
     }

@@ -29,7 +29,11 @@ pub(super) fn dump_partition(
 ) -> Result<(), InspectError> {
     for (entry, kind) in files(disk, path)? {
         match kind {
-            FileKind::Unknown | FileKind::Dense | FileKind::Leftover | FileKind::TransactionIndex(_) => {
+            FileKind::Unknown
+            | FileKind::Dense
+            | FileKind::Leftover
+            | FileKind::Swap(_)
+            | FileKind::TransactionIndex(_) => {
                 writeln!(out, "{} bytes={} (not looked at)", entry.path.display(), entry.len)?;
             }
             _ => dump(disk, &entry.path, detail, out)?,
@@ -71,6 +75,9 @@ pub(super) fn verify_partition(
             FileKind::TimeIndex(base) => index::verify_times(disk, &entry.path, base, verdict)?,
             FileKind::ProducerSnapshot(_) | FileKind::Epochs | FileKind::Metadata => {
                 small::verify(disk, &entry.path, Target::File(*kind), verdict)?;
+            }
+            FileKind::Swap(_) => {
+                verdict.remark(&entry.path, "compaction had begun to put this in place: the next start finishes it");
             }
             FileKind::TransactionIndex(_) | FileKind::Dense | FileKind::Leftover | FileKind::Unknown => {}
         }

@@ -175,7 +175,11 @@ fn target(disk: &dyn Disk, path: &Path) -> Result<Target, InspectError> {
         crate::dir::identity::CLEAN_FILE => Some(Target::CleanMark),
         crate::dir::state::CHECKPOINT_FILE => Some(Target::Checkpoint),
         _ => match FileKind::of(name) {
-            FileKind::Unknown | FileKind::Dense | FileKind::Leftover | FileKind::TransactionIndex(_) => None,
+            FileKind::Unknown
+            | FileKind::Dense
+            | FileKind::Leftover
+            | FileKind::Swap(_)
+            | FileKind::TransactionIndex(_) => None,
             kind => Some(Target::File(kind)),
         },
     };

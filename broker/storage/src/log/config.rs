@@ -26,6 +26,16 @@ pub struct LogConfig {
     pub retention_ms: Option<u64>,
     /// `retention.bytes`: oldest segments are deleted while the log is longer; `None` keeps them.
     pub retention_bytes: Option<u64>,
+    /// `cleanup.policy`: how old records go away.
+    pub cleanup: Cleanup,
+    /// `delete.retention.ms`: compaction keeps tombstones so long after it has met them first.
+    pub delete_retention_ms: u64,
+    /// `min.compaction.lag.ms`: a segment whose newest record is younger is not compacted.
+    pub min_compaction_lag_ms: u64,
+    /// `max.compaction.lag.ms`: records that are older are compacted, however little is dirty; `None` does not hurry.
+    pub max_compaction_lag_ms: Option<u64>,
+    /// `min.cleanable.dirty.ratio`, in millionths: compaction waits until more of the log than that is dirty.
+    pub min_dirty_millionths: u32,
     /// `max.message.bytes`: a leader refuses larger batches.
     pub max_message_bytes: u64,
     /// `message.timestamp.type`.
@@ -38,6 +48,31 @@ pub struct LogConfig {
     pub flush_ms: u64,
     /// `durability`: what an acknowledgement means.
     pub durability: Durability,
+}
+
+/// How old records go away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Whole segments, by age and size.
+    Delete,
+    /// Records that a newer one of the same key supersedes.
+    Compact,
+    /// Both.
+    CompactAndDelete,
+}
+
+impl Cleanup {
+    /// Whether segments go by age and size.
+    #[must_use]
+    pub fn deletes(self) -> bool {
+        self != Self::Compact
+    }
+
+    /// Whether superseded records go.
+    #[must_use]
+    pub fn compacts(self) -> bool {
+        self != Self::Delete
+    }
 }
 
 /// What an acknowledgement means.
@@ -60,6 +95,11 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             retention_ms: Some(7 * DAY_MS),
             retention_bytes: None,
+            cleanup: Cleanup::Delete,
+            delete_retention_ms: DAY_MS,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: None,
+            min_dirty_millionths: 500_000,
             max_message_bytes: (1 << 20) + 12,
             timestamp_type: TimestampType::CreateTime,
             producer_id_expiration_ms: DAY_MS,
@@ -85,9 +125,11 @@ impl LogConfig {
         }
     }
 
-    /// `segment_ms` less this log's part of the jitter. `seed` is any number that differs between logs.
+    /// `segment_ms` less this log's part of the jitter. `seed` is any number that differs between logs. What has to be
+    /// compacted by a certain age cannot stay in the active segment for longer.
     pub(crate) fn jittered_segment_ms(&self, seed: u64) -> u64 {
         let jitter = if self.segment_jitter_ms == 0 { 0 } else { seed % self.segment_jitter_ms };
-        self.segment_ms.saturating_sub(jitter)
+        let longest = self.max_compaction_lag_ms.filter(|_| self.cleanup.compacts()).unwrap_or(u64::MAX);
+        self.segment_ms.min(longest).saturating_sub(jitter)
     }
 }

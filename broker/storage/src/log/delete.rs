@@ -192,6 +192,7 @@ impl Log {
 
     /// Whether the active segment is so old that it is ended without waiting for an append.
     fn is_roll_due(&mut self, now: Timestamp, high_watermark: Offset) -> bool {
+        let retention_ms = self.retention_ms();
         let active = &mut self.active;
         if active.file.written() == 0 {
             return false;
@@ -202,18 +203,23 @@ impl Log {
         }
         // All of the active segment's records are too old: with a roll they can go.
         active.segment.end_offset() <= high_watermark
-            && self.config.retention_ms.is_some_and(|retention| is_expired(&active.segment, now, retention))
+            && retention_ms.is_some_and(|retention| is_expired(&active.segment, now, retention))
+    }
+
+    /// `None` where nothing goes by its age.
+    fn retention_ms(&self) -> Option<u64> {
+        self.config.retention_ms.filter(|_| self.config.cleanup.deletes())
     }
 
     fn retain(&mut self, now: Timestamp, high_watermark: Offset) -> Option<Removal> {
         let removable = |next: Offset| next <= high_watermark;
-        let old = match self.config.retention_ms {
+        let old = match self.retention_ms() {
             Some(retention) => {
                 self.count_sealed(|segment, next| removable(next) && is_expired(segment, now, retention))
             }
             None => 0,
         };
-        let large = match self.config.retention_bytes {
+        let large = match self.config.retention_bytes.filter(|_| self.config.cleanup.deletes()) {
             Some(retention) => {
                 let mut excess = self.reader().size_bytes().saturating_sub(retention);
                 self.count_sealed(|segment, next| {
@@ -238,7 +244,8 @@ impl Log {
 
     /// Takes the oldest `count` segments out of the log.
     fn take_out(&mut self, count: usize) -> Option<Removal> {
-        if count == 0 {
+        // What compaction exchanges is taken out by a later look.
+        if count == 0 || self.swapping {
             return None;
         }
         let mut kept = Vec::clone(&self.shared.segments.load());

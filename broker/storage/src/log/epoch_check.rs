@@ -39,10 +39,13 @@ pub(super) fn epochs_hold(segments: &[Arc<Segment>], start: Offset, epochs: &Epo
             continue;
         }
         let Some(batch) = epoch_at(known.start)? else { continue };
-        if batch.batch.header.leader_epoch != Some(known.epoch) {
+        // Compaction may have taken all batches of an epoch, so that this is one of a later epoch.
+        if batch.batch.header.leader_epoch != epochs.epoch_at(batch.batch.base_offset().max(known.start)) {
             return Ok(false);
         }
         let before = if known.start > first.base { epoch_at(known.start.plus(-1))? } else { None };
+        // Where compaction has taken the batch before, the search answers with one behind.
+        let before = before.filter(|before| before.batch.base_offset() < known.start);
         // At the log's start an epoch may begin within a batch.
         let is_first = epochs.starts().first() == Some(known);
         if !is_first && before.is_some_and(|before| before.batch.header.leader_epoch >= Some(known.epoch)) {

@@ -20,6 +20,10 @@ pub(crate) const DENSE_FILE: &str = "cairn-dense";
 const DELETE_SUFFIX: &str = "-delete";
 /// What ends the name of a partition's folder that was set aside: it belongs to no topic, and is kept for a person to judge.
 const STRAY_SUFFIX: &str = "-stray";
+/// What ends the name of a file that compaction has not finished.
+const CLEANED_SUFFIX: &str = ".cleaned";
+/// What ends the name of a finished one that is being put in place of others.
+const SWAP_SUFFIX: &str = ".swap";
 /// The longest name that Linux file systems take.
 const FILE_NAME_MAX_BYTES: usize = 255;
 
@@ -137,6 +141,8 @@ pub enum FileKind {
     TimeIndex(Offset),
     /// The producers as they are before this offset.
     ProducerSnapshot(Offset),
+    /// Batches that compaction has put together, in place of the segments from this offset on: the exchange has begun.
+    Swap(Offset),
     /// Kafka's index of aborted transactions, which we neither write nor read.
     TransactionIndex(Offset),
     /// The leader epochs.
@@ -145,7 +151,8 @@ pub enum FileKind {
     Metadata,
     /// Says that no offsets are missing.
     Dense,
-    /// A file that is already given up: an unfinished replacement, or one that Kafka had marked.
+    /// A file that is already given up: an unfinished replacement, what a compaction had not put in place, or one that
+    /// Kafka had marked.
     Leftover,
     /// Nothing of ours.
     Unknown,
@@ -165,9 +172,14 @@ impl FileKind {
         if name.ends_with(".tmp") || name.ends_with(".deleted") || name.ends_with(".cleaned") {
             return Self::Leftover;
         }
+        // Indexes are made anew from the batches.
+        if name.ends_with("index.swap") {
+            return Self::Leftover;
+        }
         let digits = stem.len() == 20 && stem.bytes().all(|byte| byte.is_ascii_digit());
         let Some(base) = digits.then(|| stem.parse().ok()).flatten().map(Offset) else { return Self::Unknown };
         match suffix {
+            "log.swap" => Self::Swap(base),
             "log" => Self::Segment(base),
             "index" => Self::OffsetIndex(base),
             "timeindex" => Self::TimeIndex(base),
@@ -203,6 +215,21 @@ impl Folder {
         self.0.join(format!("{base:020}.timeindex"))
     }
 
+    /// What the batches and the indexes of the segment at `base` are called while compaction writes them: Kafka's names.
+    pub(crate) fn cleaned(&self, base: Offset) -> CleanedFiles {
+        let cleaned = |path: PathBuf| ending(&path, CLEANED_SUFFIX);
+        CleanedFiles {
+            segment: cleaned(self.segment(base)),
+            offset_index: cleaned(self.offset_index(base)),
+            time_index: cleaned(self.time_index(base)),
+        }
+    }
+
+    /// The batches that take the place of the segment at `base`. Kafka's name for it.
+    pub(crate) fn swap(&self, base: Offset) -> PathBuf {
+        ending(&self.segment(base), SWAP_SUFFIX)
+    }
+
     pub(crate) fn snapshot(&self, end: Offset) -> PathBuf {
         self.0.join(format!("{end:020}.snapshot"))
     }
@@ -218,6 +245,26 @@ impl Folder {
     pub(crate) fn metadata(&self) -> PathBuf {
         self.0.join(METADATA_FILE)
     }
+}
+
+/// The files of a segment that compaction writes.
+#[derive(Clone, Debug)]
+pub(crate) struct CleanedFiles {
+    pub(crate) segment: PathBuf,
+    pub(crate) offset_index: PathBuf,
+    pub(crate) time_index: PathBuf,
+}
+
+impl CleanedFiles {
+    pub(crate) fn all(&self) -> [&Path; 3] {
+        [&self.segment, &self.offset_index, &self.time_index]
+    }
+}
+
+fn ending(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 #[cfg(test)]
@@ -272,6 +319,17 @@ mod tests {
         assert_eq!(FileKind::of(&name(folder.segment(Offset(42)))), FileKind::Segment(Offset(42)));
         assert_eq!(FileKind::of(&name(folder.snapshot(Offset(7)))), FileKind::ProducerSnapshot(Offset(7)));
         assert_eq!(FileKind::of("00000000000000000042.log.deleted"), FileKind::Leftover);
+        assert_eq!(FileKind::of(&name(folder.swap(Offset(42)))), FileKind::Swap(Offset(42)));
+        assert_eq!(name(folder.swap(Offset(42))), "00000000000000000042.log.swap");
+        assert_eq!(name(folder.cleaned(Offset(42)).time_index), "00000000000000000042.timeindex.cleaned");
+        assert!(
+            folder
+                .cleaned(Offset(42))
+                .all()
+                .into_iter()
+                .all(|path| { FileKind::of(path.file_name().unwrap().to_str().unwrap()) == FileKind::Leftover })
+        );
+        assert_eq!(FileKind::of("00000000000000000042.index.swap"), FileKind::Leftover);
         assert_eq!(FileKind::of("99999999999999999999.log"), FileKind::Unknown);
         assert_eq!(FileKind::of("-0000000000000000001.log"), FileKind::Unknown);
         assert_eq!(FileKind::of("leader-epoch-checkpoint"), FileKind::Epochs);

@@ -98,6 +98,10 @@ impl Log {
     /// When the disk fails: the data directory is offline.
     pub fn on_mended(&mut self, mended: Mended) -> Result<(), DirOffline> {
         self.dir.check()?;
+        // Compaction is exchanging files: a later look finds what is still wrong then.
+        if self.swapping {
+            return Ok(());
+        }
         for (segment, scanned) in mended.found {
             let segments = self.shared.segments.load_full();
             let Some(at) = segments.iter().position(|held| Arc::ptr_eq(held, &segment)) else { continue };

@@ -17,6 +17,7 @@ mod active;
 mod append;
 mod batch;
 mod close;
+mod compact;
 mod config;
 mod create;
 mod delete;
@@ -41,10 +42,11 @@ mod times;
 mod truncate;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp, TopicId};
+use parking_lot::Mutex;
 
 use self::active::Active;
 pub use self::append::{AppendAs, Appended, Outcome};
@@ -52,7 +54,11 @@ pub use self::batch::BadBatch;
 pub(crate) use self::batch::{HEADER_BYTES as BATCH_HEADER_BYTES, Stored};
 pub use self::close::DeletedLog;
 pub(crate) use self::close::take_out;
-pub use self::config::{Durability, LogConfig};
+pub use self::compact::{
+    Cleanable, CompactError, Compaction, CompactionStats, MapMemory, Pacing, Prospect, Rewritten, Stale, Stopped,
+    SwapJob,
+};
+pub use self::config::{Cleanup, Durability, LogConfig};
 pub(crate) use self::create::create;
 pub use self::delete::{Maintained, Removal};
 use self::epochs::Assigned;
@@ -73,6 +79,7 @@ pub(crate) use self::snapshot::decode as decode_snapshot;
 use self::sync::{Gate, Unsynced};
 pub use self::sync::{SyncJob, Synced};
 pub use self::times::TimedOffset;
+use crate::dir::checkpoint::OrderCell;
 use crate::dir::state::{DirState, Marks, ReplaceError};
 
 /// The writing side of one partition's log.
@@ -89,6 +96,8 @@ pub struct Log {
     active: Active,
     producers: Producers,
     unsynced: Unsynced,
+    /// Files are being exchanged by compaction: no segment leaves the log meanwhile.
+    swapping: bool,
 }
 
 impl Log {
@@ -232,7 +241,10 @@ fn assemble(foundation: Foundation, parts: recover::Parts) -> Log {
         epochs: ArcSwap::from_pointee(epochs),
         start_offset: marks.start_offset.load(Ordering::Acquire).into(),
         durable_end: marks.recovery_point.load(Ordering::Acquire).into(),
-        order: marks.order,
+        order: OrderCell::new(marks.order.load()),
+        gaps_noted: AtomicBool::new(false),
+        exchange: Mutex::default(),
+        exchanges: AtomicU64::new(0),
         dir: Arc::clone(&foundation.dir),
     };
     let registration = Registration {
@@ -252,6 +264,7 @@ fn assemble(foundation: Foundation, parts: recover::Parts) -> Log {
         active,
         producers,
         unsynced,
+        swapping: false,
     }
 }
 

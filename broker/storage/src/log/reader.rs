@@ -4,16 +4,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use cairn_protocol::ids::Offset;
+use parking_lot::Mutex;
 
 use super::batch::{BadBatch, Stored};
 use super::epochs::{EpochEnd, EpochHistory};
 use super::segment::{Fault, Found, Segment};
-use crate::dir::checkpoint::OffsetOrder;
+use crate::dir::checkpoint::{OffsetOrder, OrderCell};
 use crate::dir::state::DirState;
 use crate::num::{as_u64, as_usize};
 
@@ -26,7 +27,13 @@ pub(crate) struct Shared {
     pub(crate) start_offset: AtomicI64,
     pub(crate) durable_end: AtomicI64,
     /// Whether offsets may be missing.
-    pub(crate) order: OffsetOrder,
+    pub(crate) order: OrderCell,
+    /// Recovery knows that they may be.
+    pub(crate) gaps_noted: AtomicBool,
+    /// Held while compaction exchanges files and what is in `segments` is not what has these names.
+    pub(crate) exchange: Mutex<()>,
+    /// How many exchanges there were.
+    pub(crate) exchanges: AtomicU64,
     pub(crate) dir: Arc<DirState>,
 }
 
@@ -175,6 +182,10 @@ impl LogReader {
     /// # Errors
     /// When the offset is not in the log, or the bytes cannot be read or trusted.
     pub fn read(&self, offset: Offset, limits: Limits) -> Result<Batches, ReadError> {
+        self.undisturbed(|| self.read_once(offset, limits))
+    }
+
+    fn read_once(&self, offset: Offset, limits: Limits) -> Result<Batches, ReadError> {
         let Some(segment) = self.segment_for(offset, limits.end)? else {
             return Ok(Batches { bytes: Bytes::new(), next_offset: offset });
         };
@@ -192,6 +203,30 @@ impl LogReader {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_hot(&self, offset: Offset, limits: Limits) -> Result<HotRead, ReadError> {
+        match self.read_hot_once(offset, limits) {
+            // It has to be looked up again, and that may have to wait.
+            Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(HotRead::Cold),
+            other => other,
+        }
+    }
+
+    /// Compaction gives the names of files to others. Who had a segment in hand that was not mapped yet looks again.
+    pub(super) fn undisturbed<T>(&self, read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        loop {
+            let before = self.shared.exchanges.load(Ordering::Acquire);
+            let result = read();
+            match &result {
+                Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                _ => return result,
+            }
+            drop(self.shared.exchange.lock());
+            if self.shared.exchanges.load(Ordering::Acquire) == before {
+                return result;
+            }
+        }
+    }
+
+    fn read_hot_once(&self, offset: Offset, limits: Limits) -> Result<HotRead, ReadError> {
         let Some(segment) = self.segment_for(offset, limits.end)? else {
             return Ok(HotRead::Ready(Batches { bytes: Bytes::new(), next_offset: offset }));
         };
@@ -216,7 +251,7 @@ impl LogReader {
 
     /// Checks what came from the disk: each checksum, and what checksums do not cover: offsets and epochs.
     fn verify(&self, segment: &Segment, range: &Range, bytes: &[u8]) -> Result<(), Fault> {
-        let epochs = self.shared.epochs.load();
+        let (epochs, order) = (self.shared.epochs.load(), self.shared.order.load());
         let mut at = 0;
         let mut expected: Option<Offset> = None;
         while at < bytes.len() {
@@ -225,10 +260,10 @@ impl LogReader {
             let batch = Stored::parse(&bytes[at..]).map_err(damaged)?;
             batch.verify(&bytes[at..]).map_err(damaged)?;
             let found = batch.base_offset();
-            let follows = match (self.shared.order, expected) {
+            let follows = match (order, expected) {
                 (_, None) => found >= segment.base,
                 (OffsetOrder::Dense, Some(expected)) => found == expected,
-                (OffsetOrder::Rising, Some(expected)) => found >= expected,
+                (OffsetOrder::Compacted | OffsetOrder::Rising, Some(expected)) => found >= expected,
             };
             if !follows {
                 let expected = expected.unwrap_or(segment.base);
@@ -242,7 +277,7 @@ impl LogReader {
             expected = Some(batch.end_offset());
             at += as_usize(batch.size);
         }
-        if self.shared.order == OffsetOrder::Dense && !bytes.is_empty() && expected != Some(range.next_offset) {
+        if order == OffsetOrder::Dense && !bytes.is_empty() && expected != Some(range.next_offset) {
             let expected = expected.unwrap_or(segment.base);
             let source = BadBatch::Offset { found: range.next_offset, expected };
             return Err(Fault::Damaged { base: segment.base, position: range.to, source });
@@ -270,7 +305,7 @@ impl LogReader {
         let segments = self.shared.segments.load();
         let next = segments.iter().find(|other| other.base > segment.base).map(|next| next.base);
         match next {
-            Some(next) if next < limits.end && next > offset => self.read(next, limits),
+            Some(next) if next < limits.end && next > offset => self.read_once(next, limits),
             _ => Ok(Batches { bytes: Bytes::new(), next_offset: offset }),
         }
     }

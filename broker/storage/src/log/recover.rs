@@ -25,10 +25,11 @@ use super::delete::remove_if_there;
 use super::epochs::{EPOCHS_FILE_MAX_BYTES, EpochHistory};
 use super::error::OpenLogError;
 use super::foundation::{Foundation, read_topic_id};
+use super::index::Index;
 use super::layout::FileKind;
 use super::recovery_scan::{Depth, Scanned, Stop, Task, discard, scan};
-use super::segment::Fault;
-use super::{Log, assemble};
+use super::segment::{Extent, Fault, Largest, Segment};
+use super::{Log, assemble, compact};
 use crate::dir::checkpoint::{LogMarks, OffsetOrder};
 use crate::disk::{Entry, EntryKind};
 
@@ -62,6 +63,7 @@ struct Files {
     indexes: Vec<Offset>,
     snapshots: Vec<Offset>,
     leftovers: Vec<String>,
+    swaps: Vec<Offset>,
     is_dense: bool,
 }
 
@@ -74,6 +76,7 @@ impl Files {
                 FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) => files.indexes.push(base),
                 FileKind::ProducerSnapshot(end) => files.snapshots.push(end),
                 FileKind::Dense => files.is_dense = true,
+                FileKind::Swap(base) => files.swaps.push(base),
                 FileKind::Leftover => files.leftovers.push(entry.name.clone()),
                 _ => {}
             }
@@ -109,6 +112,7 @@ impl Recovery<'_> {
             order: if self.files.is_dense { OffsetOrder::Dense } else { OffsetOrder::Rising },
         });
 
+        self.finish_swaps()?;
         self.clear_leftovers()?;
         self.drop_deleted(marks.start_offset)?;
         self.check_front(marks)?;
@@ -153,6 +157,38 @@ impl Recovery<'_> {
                 }
             }
         }
+    }
+
+    /// Puts in place what compaction had begun to: the copy is durable, and some of what it replaces may be gone.
+    fn finish_swaps(&mut self) -> Result<(), OpenLogError> {
+        let Foundation { dir, folder, .. } = self.foundation;
+        for base in std::mem::take(&mut self.files.swaps) {
+            let copy = self.heed("open a compacted segment", dir.disk.open_sealed(&folder.swap(base)))?;
+            let len = copy.len();
+            let extent = Extent {
+                end_position: len,
+                end_offset: base,
+                largest: Largest::none(base),
+                takes_appends: false,
+                trusted_from: u64::MAX,
+            };
+            let copy = Segment::new(base, copy, Index::empty(base), Index::empty(base), &extent);
+            let (mut position, mut end) = (0, base);
+            while let Some(found) = copy.batch_at(position).map_err(|fault| self.fault(fault))? {
+                (position, end) = (position + found.batch.size, found.batch.end_offset());
+            }
+            let replaced: Vec<Offset> =
+                self.files.segments.keys().copied().filter(|other| *other > base && *other < end).collect();
+            tracing::info!(log = %self.foundation.name, base = base.0, end = end.0, "finishing an exchange of segments");
+            self.heed("put a compacted segment in place", compact::finish_swap(dir, folder, base, &replaced))?;
+            self.heed("sync a folder", dir.disk.sync_dir(folder.path()))?;
+            for other in &replaced {
+                self.files.segments.remove(other);
+            }
+            self.files.segments.insert(base, len);
+            self.files.indexes.retain(|other| *other != base && !replaced.contains(other));
+        }
+        Ok(())
     }
 
     fn clear_leftovers(&self) -> Result<(), OpenLogError> {

@@ -215,7 +215,7 @@ fn check(batch: &Stored, task: &Task, expected: Offset, last_epoch: Option<Leade
     let found = batch.base_offset();
     let follows = match task.order {
         OffsetOrder::Dense => found == expected,
-        OffsetOrder::Rising => found >= expected,
+        OffsetOrder::Compacted | OffsetOrder::Rising => found >= expected,
     };
     if !follows || task.limit.is_some_and(|limit| batch.end_offset() > limit) {
         return Err(BadBatch::Offset { found, expected });

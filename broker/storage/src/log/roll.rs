@@ -28,11 +28,14 @@ impl Log {
         let new_segment = Arc::clone(&new.segment);
         let old = std::mem::replace(&mut self.active, new);
         let sealed = self.seal(old)?;
-        let mut segments = Vec::clone(&self.shared.segments.load());
-        segments.pop();
-        segments.push(sealed);
-        segments.push(new_segment);
-        self.shared.segments.store(Arc::new(segments));
+        // Compaction may be exchanging segments before the last one.
+        self.shared.segments.rcu(|segments| {
+            let mut changed = Vec::clone(segments);
+            changed.pop();
+            changed.push(Arc::clone(&sealed));
+            changed.push(Arc::clone(&new_segment));
+            changed
+        });
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Must not know: requests, special timestamps on the wire.
 
+use std::sync::Arc;
+
 use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use cairn_protocol::records::{BatchView, DecompressLimits};
 
@@ -27,6 +29,10 @@ impl LogReader {
     /// # Errors
     /// When the log cannot be read there.
     pub fn offset_for_time(&self, timestamp: Timestamp, end: Offset) -> Result<Option<TimedOffset>, ReadError> {
+        self.undisturbed(|| self.offset_for_time_once(timestamp, end))
+    }
+
+    fn offset_for_time_once(&self, timestamp: Timestamp, end: Offset) -> Result<Option<TimedOffset>, ReadError> {
         let segments = self.shared.segments.load_full();
         let start = self.start_offset();
         for segment in segments.iter() {
@@ -61,6 +67,10 @@ impl LogReader {
     /// # Errors
     /// When the log cannot be read there.
     pub fn max_timestamp(&self, end: Offset) -> Result<Option<TimedOffset>, ReadError> {
+        self.undisturbed(|| self.max_timestamp_once(end))
+    }
+
+    fn max_timestamp_once(&self, end: Offset) -> Result<Option<TimedOffset>, ReadError> {
         let segments = self.shared.segments.load_full();
         let mut best: Option<(&Segment, Largest)> = None;
         for segment in segments.iter().filter(|segment| segment.base < end) {
@@ -76,7 +86,29 @@ impl LogReader {
             return Ok(None);
         }
         let Some(found) = self.heed(segment.find(largest.offset))? else { return Ok(None) };
-        self.record(segment, &found, |record| record.timestamp >= largest.timestamp)
+        match self.record(segment, &found, |record| record.timestamp >= largest.timestamp)? {
+            Some(record) => Ok(Some(record)),
+            // Compaction has left the batch without this record.
+            None => self.walk_for_max_timestamp(&segments, end),
+        }
+    }
+
+    /// The same by all batches that have records.
+    fn walk_for_max_timestamp(&self, segments: &[Arc<Segment>], end: Offset) -> Result<Option<TimedOffset>, ReadError> {
+        let mut best: Option<(&Segment, Found)> = None;
+        for segment in segments.iter().filter(|segment| segment.base < end) {
+            let mut position = 0;
+            while let Some(found) = self.heed(segment.batch_at(position))? {
+                position += found.batch.size;
+                let header = &found.batch.header;
+                let newest = best.as_ref().map_or(-1, |(_, best)| best.batch.header.max_timestamp.0);
+                if header.record_count > 0 && found.batch.end_offset() <= end && header.max_timestamp.0 > newest {
+                    best = Some((segment, found));
+                }
+            }
+        }
+        let Some((segment, found)) = best else { return Ok(None) };
+        self.record(segment, &found, |record| record.timestamp >= found.batch.header.max_timestamp)
     }
 
     /// The first record of a batch for which `wanted`.

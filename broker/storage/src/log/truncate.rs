@@ -42,18 +42,26 @@ impl Log {
         if offset < start {
             return Err(TruncateError::BelowStart { to: offset, start });
         }
+        // Waits for an exchange of files that compaction has begun, and has it begin no other.
+        self.unsynced.next_generation();
         let reader = self.reader();
         let segments = self.shared.segments.load_full();
         let at = segments.partition_point(|segment| segment.base <= offset).saturating_sub(1);
         let segment = &segments[at];
         let (cut, position) = match reader.heed(segment.find(offset))? {
-            Some(found) => (found.batch.base_offset(), found.position),
+            // Where compaction has left a gap, the log ends with the batch before it.
+            Some(found) => match found.position.checked_sub(1) {
+                Some(before) => {
+                    let last = reader.heed(segment.find_position(before))?;
+                    (last.map_or(segment.base, |last| last.batch.end_offset()), found.position)
+                }
+                None => (segment.base, 0),
+            },
             None => (segment.end_offset(), segment.end_position()),
         };
         let cut = cut.max(segment.base);
         // Before anything is cut: an end below the recovery point would be taken for corruption. A batch of which the
         // first records were deleted goes whole.
-        self.unsynced.next_generation();
         let (start_after, durable_after) = (start.min(cut), self.durable_end().min(cut));
         if start_after < start || durable_after < self.durable_end() {
             self.move_marks(start_after, durable_after)?;
@@ -81,8 +89,8 @@ impl Log {
     /// When the disk fails.
     pub fn reset_to(&mut self, offset: Offset) -> Result<(), TruncateError> {
         self.dir.check()?;
-        let segments = self.shared.segments.load_full();
         self.unsynced.next_generation();
+        let segments = self.shared.segments.load_full();
         self.marks.high_watermark.store(offset.0, Ordering::Release);
         self.move_marks(offset, offset)?;
         self.remove_from_end(&segments)?;

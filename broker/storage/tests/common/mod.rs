@@ -4,6 +4,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod keyed;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -161,7 +161,8 @@ fn order_of(scanned: &[Scanned], assumed: OffsetOrder) -> OffsetOrder {
     let within = |segment: &Scanned| segment.order == OffsetOrder::Rising || segment.from_position > 0;
     match assumed {
         OffsetOrder::Rising if scanned.iter().any(within) || scanned.windows(2).any(between) => OffsetOrder::Rising,
-        _ => OffsetOrder::Dense,
+        OffsetOrder::Compacted => OffsetOrder::Compacted,
+        OffsetOrder::Dense | OffsetOrder::Rising => OffsetOrder::Dense,
     }
 }
 

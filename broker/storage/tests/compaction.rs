@@ -1,0 +1,520 @@
+//! Compaction of one log: what stays and what goes, what readers notice (nothing), and what a crash or a full disk at any
+//! call leaves.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
+use cairn_protocol::records::Compression;
+use cairn_storage::DataDir;
+use cairn_storage::disk::Disk;
+use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Rule};
+use cairn_storage::disk::mapped::{MappedDisk, MappedLimits};
+use cairn_storage::disk::memory::{Crash, CrashUnit, MemoryDisk};
+use cairn_storage::disk::portable::PortableDisk;
+use cairn_storage::inspect;
+use cairn_storage::log::{Cleanup, CompactError, Log, LogConfig, MapMemory, Outcome};
+use cairn_storage::map_budget::MapBudget;
+use common::keyed::{
+    ENOUGH, KeyValue, Keyed, Unpaced, compact, compact_with, compacted, keyed_batch, keyed_batch_from, read_keyed,
+    table,
+};
+use common::{append, dir_config, name, open_dir, sync, topic_id};
+
+fn memory_log(config: LogConfig) -> (MemoryDisk, DataDir, Log) {
+    let memory = MemoryDisk::new();
+    let dir = open_dir(&(Arc::new(memory.clone()) as Arc<dyn Disk>));
+    let log = dir.create_log(&name(), topic_id(), config).unwrap();
+    (memory, dir, log)
+}
+
+fn put(log: &mut Log, records: &[KeyValue<'_>], timestamp: i64) -> i64 {
+    append(log, &keyed_batch(records, timestamp, Compression::None), 1, timestamp).unwrap().base_offset.0
+}
+
+/// Fills the active segment with records of one other key, so that what came before is sealed, and syncs.
+fn seal(log: &mut Log, timestamp: i64) {
+    let before = log.reader().segment_count();
+    while log.reader().segment_count() == before {
+        put(log, &[(Some("filler"), Some(&"f".repeat(600)))], timestamp);
+    }
+    sync(log);
+}
+
+fn seen(log: &Log) -> Vec<Keyed> {
+    read_keyed(&log.reader(), log.start_offset(), 700).unwrap()
+}
+
+/// Offsets of the records with this key.
+fn offsets_of(records: &[Keyed], key: &str) -> Vec<i64> {
+    records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())).map(|record| record.offset).collect()
+}
+
+#[test]
+fn the_newest_record_of_each_key_stays_where_it_was() {
+    for codec in Compression::ALL {
+        let (_memory, dir, mut log) = memory_log(compacted());
+        let mut newest = 0;
+        for round in 0..40 {
+            let value = format!("{round} {}", "v".repeat(300));
+            let batch = keyed_batch(&[(Some("a"), Some(&value)), (Some("b"), Some(&value))], round, codec);
+            newest = append(&mut log, &batch, 1, 0).unwrap().base_offset.0;
+        }
+        seal(&mut log, 50);
+        let (before, size, end) = (seen(&log), log.reader().size_bytes(), log.end_offset());
+        let (cleaned_to, stats) = compact(&dir, &mut log, 60).unwrap();
+        let after = seen(&log);
+        assert_eq!((offsets_of(&after, "a"), offsets_of(&after, "b")), (vec![newest], vec![newest + 1]), "{codec}");
+        assert!(after.iter().all(|record| before.contains(record)), "what stays is as it was");
+        assert_eq!((table(&after), log.end_offset(), log.start_offset()), (table(&before), end, Offset(0)));
+        assert!(log.reader().size_bytes() < size / 2);
+        assert_eq!(dir.cleaned_to(&name()), Some(cleaned_to));
+        assert!(stats.records_kept < stats.records_read && stats.keys >= 2, "{stats:?}");
+        assert_eq!(compact(&dir, &mut log, 60), None, "nothing is dirty");
+    }
+}
+
+#[test]
+fn a_tombstone_stays_for_its_time_and_goes_in_a_later_round() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    put(&mut log, &[(Some("gone"), Some("value")), (Some("kept"), Some("value"))], 1);
+    let tombstone = put(&mut log, &[(Some("gone"), None)], 2);
+    seal(&mut log, 3);
+    compact(&dir, &mut log, 10_000).unwrap();
+    assert_eq!(offsets_of(&seen(&log), "gone"), [tombstone], "the first round begins its time");
+    assert_eq!(seen(&log).iter().find(|record| record.offset == tombstone).unwrap().timestamp, 2);
+    seal(&mut log, 4);
+    compact(&dir, &mut log, 10_999).unwrap();
+    assert_eq!(offsets_of(&seen(&log), "gone"), [tombstone], "one millisecond is left");
+    seal(&mut log, 5);
+    compact(&dir, &mut log, 11_000).unwrap();
+    assert_eq!(offsets_of(&seen(&log), "gone"), Vec::<i64>::new());
+    assert_eq!(offsets_of(&seen(&log), "kept"), [1]);
+}
+
+#[test]
+fn records_without_a_key_go() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    put(&mut log, &[(None, Some("no key")), (Some("k"), Some("v"))], 1);
+    seal(&mut log, 3);
+    compact(&dir, &mut log, 10).unwrap();
+    assert!(seen(&log).iter().all(|record| record.key.is_some()));
+    assert_eq!(offsets_of(&seen(&log), "k"), [1]);
+}
+
+#[test]
+fn nothing_at_or_above_the_high_watermark_or_not_durable_is_touched() {
+    let (_memory, _dir, mut log) = memory_log(compacted());
+    for round in 0..60 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300)))], round);
+    }
+    let look =
+        |log: &Log, high_watermark: i64| log.prospect(Offset(high_watermark)).look(None, Timestamp(100)).unwrap();
+    assert_eq!(look(&log, 60).first_uncleanable, Offset(0), "nothing is durable");
+    sync(&mut log);
+    let all = look(&log, 60);
+    assert!(all.first_uncleanable > Offset(40) && all.first_uncleanable < Offset(60), "{all:?}");
+    assert_eq!(look(&log, all.first_uncleanable.0).first_uncleanable, all.first_uncleanable);
+    let less = look(&log, all.first_uncleanable.0 - 1);
+    assert!(less.first_uncleanable < all.first_uncleanable, "a segment that is not wholly below waits");
+    assert_eq!(look(&log, 0).cleanable_bytes, 0);
+}
+
+#[test]
+fn young_segments_wait_and_old_ones_are_overdue() {
+    let config = LogConfig { min_compaction_lag_ms: 100, min_dirty_millionths: 900_000, ..compacted() };
+    let (_memory, dir, mut log) = memory_log(config.clone());
+    for round in 0..60 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300)))], 1000 + round);
+    }
+    sync(&mut log);
+    let look =
+        |log: &Log, now: i64| log.prospect(log.end_offset()).look(dir.cleaned_to(&name()), Timestamp(now)).unwrap();
+    assert_eq!(look(&log, 1100).cleanable_bytes, 0);
+    let some = look(&log, 1130);
+    assert!(some.cleanable_bytes > 0 && some.first_uncleanable < look(&log, 1170).first_uncleanable);
+    compact_with(&dir, &mut log, 1130, ENOUGH, &Unpaced).unwrap().unwrap();
+    log.update_config(LogConfig { min_compaction_lag_ms: 0, ..config.clone() });
+    for round in 0..20 {
+        put(&mut log, &[(Some(&format!("{round}")), Some(&"v".repeat(300)))], 2000);
+    }
+    sync(&mut log);
+    dir.note_cleaned(&name(), Offset(55)).unwrap();
+    let part = look(&log, 3000);
+    assert!(part.dirty_millionths() < 1_000_000 && part.dirty_millionths() > 0, "{part:?}");
+    log.update_config(LogConfig {
+        min_compaction_lag_ms: 0,
+        min_dirty_millionths: part.dirty_millionths(),
+        ..config.clone()
+    });
+    assert!(!look(&log, 3000).is_due());
+    let hurry = LogConfig { max_compaction_lag_ms: Some(500), min_compaction_lag_ms: 0, ..config };
+    log.update_config(hurry);
+    assert!(look(&log, 3000).overdue_ms > 0 && look(&log, 3000).is_due());
+    assert_eq!(look(&log, 1400).overdue_ms, 0);
+}
+
+#[test]
+fn producers_are_known_after_their_records_are_gone() {
+    let (memory, dir, mut log) = memory_log(compacted());
+    let last = keyed_batch_from(Some((7, 5)), &[(Some("k"), Some("old"))], 1, Compression::Zstd);
+    for sequence in 0..5 {
+        let batch = keyed_batch_from(Some((7, sequence)), &[(Some("k"), Some("old"))], 1, Compression::Zstd);
+        append(&mut log, &batch, 1, 0).unwrap();
+    }
+    let place = append(&mut log, &last, 1, 0).unwrap();
+    put(&mut log, &[(Some("k"), Some("new"))], 2);
+    seal(&mut log, 3);
+    compact(&dir, &mut log, 10).unwrap();
+    assert_eq!(offsets_of(&seen(&log), "k"), [6], "no record of the producer is left");
+    // Not even a snapshot is left to know it from.
+    drop(log);
+    memory.crash(Crash::KeepAll);
+    let disk: Arc<dyn Disk> = Arc::new(memory);
+    for entry in disk.list("/data/orders-3".as_ref()).unwrap() {
+        if entry.name.ends_with(".snapshot") {
+            disk.remove_file(&entry.path).unwrap();
+        }
+    }
+    let dir = open_dir(&disk);
+    let mut log = dir.open_log(&name(), compacted()).unwrap();
+    let again = append(&mut log, &last, 1, 0).unwrap();
+    assert_eq!((again.outcome, again.base_offset), (Outcome::Duplicate, place.base_offset));
+    let next = keyed_batch_from(Some((7, 6)), &[(Some("k"), Some("next"))], 1, Compression::None);
+    assert_eq!(append(&mut log, &next, 1, 0).unwrap().outcome, Outcome::Written);
+}
+
+#[test]
+fn small_segments_become_one() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    for round in 0..200 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300)))], round);
+    }
+    sync(&mut log);
+    let segments = log.reader().segment_count();
+    compact(&dir, &mut log, 1000).unwrap();
+    let once = log.reader().segment_count();
+    assert_eq!(once, segments, "each was as large as a segment may be");
+    seal(&mut log, 300);
+    compact(&dir, &mut log, 1000).unwrap();
+    assert!(log.reader().segment_count() <= 4, "{} of {segments}", log.reader().segment_count());
+    assert_eq!(offsets_of(&seen(&log), "k"), [199]);
+    assert_eq!(read_keyed(&log.reader(), Offset(17), 100).unwrap(), seen(&log), "reads begin in the gap, too");
+}
+
+#[test]
+fn a_map_that_is_too_small_for_all_keys_takes_several_rounds() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    for round in 0..90 {
+        let key = format!("{}", round % 30);
+        put(&mut log, &[(Some(&key), Some(&"v".repeat(300)))], round);
+    }
+    seal(&mut log, 100);
+    let before = table(&seen(&log));
+    let small = MapMemory { bytes: 24 * 12, load_percent: 90 };
+    let mut ends = vec![Offset(0)];
+    while let Some((end, stats)) = compact_with(&dir, &mut log, 200, small, &Unpaced).unwrap() {
+        assert!(end > ends[ends.len() - 1] && stats.keys <= 11, "{end} {stats:?}");
+        assert_eq!(table(&seen(&log)), before);
+        ends.push(end);
+    }
+    assert!(ends.len() > 4, "{ends:?}");
+    let after = seen(&log);
+    assert!((0..30).all(|key| offsets_of(&after, &format!("{key}")).len() == 1), "{after:?}");
+
+    let many: Vec<String> = (0..20).map(|key| format!("key {key}")).collect();
+    let records: Vec<KeyValue<'_>> = many.iter().map(|key| (Some(key.as_str()), Some("v"))).collect();
+    seal(&mut log, 300);
+    compact(&dir, &mut log, 300);
+    while log.end_offset() < Offset(200) {
+        put(&mut log, &records, 300);
+    }
+    seal(&mut log, 300);
+    let end = dir.cleaned_to(&name()).unwrap();
+    loop {
+        match compact_with(&dir, &mut log, 300, small, &Unpaced) {
+            Ok(Some(_)) => {}
+            Err(CompactError::MapTooSmall { offset }) => break assert!(offset >= end),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_only_compacted_is_not_deleted_by_age_and_both_do_both() {
+    for (cleanup, left) in [(Cleanup::Compact, true), (Cleanup::CompactAndDelete, false)] {
+        let config = LogConfig { cleanup, retention_ms: Some(1000), retention_bytes: Some(1), ..compacted() };
+        let (_memory, dir, mut log) = memory_log(config);
+        put(&mut log, &[(Some("k"), Some("v"))], 1);
+        seal(&mut log, 2);
+        compact(&dir, &mut log, 10).unwrap();
+        let done = log.maintain(Timestamp(100_000), log.end_offset()).unwrap();
+        done.removal.into_iter().for_each(|removal| removal.run().unwrap());
+        assert_eq!(offsets_of(&seen(&log), "k").len(), usize::from(left), "{cleanup:?}");
+    }
+}
+
+#[test]
+fn deleted_records_and_a_cut_go_with_compaction() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    for round in 0..100 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300))), (Some(&format!("{round}")), Some("v"))], round);
+    }
+    sync(&mut log);
+    log.delete_records_before(Offset(31)).unwrap().into_iter().for_each(|removal| removal.run().unwrap());
+    compact(&dir, &mut log, 1000).unwrap();
+    assert_eq!(offsets_of(&seen(&log), "15"), [31]);
+    let cleaned_to = dir.cleaned_to(&name()).unwrap();
+    log.truncate_to(Offset(91)).unwrap();
+    assert_eq!(log.end_offset(), Offset(90));
+    let look = log.prospect(log.end_offset()).look(Some(cleaned_to), Timestamp(2000)).unwrap();
+    assert_eq!(look.first_dirty, Offset(31), "an offset that the log does not have says nothing");
+    for round in 0..30 {
+        put(&mut log, &[(Some("k"), Some(&"w".repeat(300)))], 3000 + round);
+    }
+    sync(&mut log);
+    let expected = table(&seen(&log));
+    compact(&dir, &mut log, 5000).unwrap();
+    assert_eq!(table(&seen(&log)), expected);
+}
+
+#[test]
+fn a_copy_of_segments_that_have_gone_is_not_put_in_place() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    for round in 0..60 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300)))], round);
+    }
+    sync(&mut log);
+    let cleanable = log.prospect(log.end_offset()).look(None, Timestamp(100)).unwrap();
+    let begin = |log: &Log| {
+        let mut compaction = log.begin_compaction(&cleanable, Timestamp(100));
+        compaction.map_keys(ENOUGH, &Unpaced).unwrap();
+        let group = compaction.rewrite_next(&Unpaced).unwrap().unwrap();
+        (compaction, group)
+    };
+    let (_compaction, group) = begin(&log);
+    log.delete_records_before(Offset(30)).unwrap().into_iter().for_each(|removal| removal.run().unwrap());
+    log.begin_swap(group).unwrap_err().0.discard().unwrap();
+
+    let before = seen(&log);
+    let cleanable = log.prospect(log.end_offset()).look(None, Timestamp(100)).unwrap();
+    let mut compaction = log.begin_compaction(&cleanable, Timestamp(100));
+    compaction.map_keys(ENOUGH, &Unpaced).unwrap();
+    let group = compaction.rewrite_next(&Unpaced).unwrap().unwrap();
+    let swap = log.begin_swap(group).unwrap();
+    let removal = log.delete_records_before(Offset(45)).unwrap();
+    assert!(removal.is_none(), "no segment leaves the log while files are exchanged");
+    log.truncate_to(Offset(55)).unwrap();
+    assert!(matches!(swap.run(), Err(CompactError::Gone)), "the cut came first");
+    log.end_swap();
+    assert_eq!(seen(&log), before.into_iter().filter(|record| (45..55).contains(&record.offset)).collect::<Vec<_>>());
+    assert!(matches!(compaction.rewrite_next(&Unpaced), Ok(None) | Err(CompactError::Gone)));
+    drop(dir);
+}
+
+#[test]
+fn epochs_survive_the_loss_of_all_their_batches() {
+    let (memory, dir, mut log) = memory_log(compacted());
+    for epoch in 1..=9 {
+        append(
+            &mut log,
+            &keyed_batch(&[(Some("k"), Some("v"))], epoch, Compression::None),
+            i32::try_from(epoch).unwrap(),
+            0,
+        )
+        .unwrap();
+    }
+    append(&mut log, &keyed_batch(&[(Some("k"), Some("w"))], 10, Compression::None), 10, 0).unwrap();
+    while log.reader().segment_count() < 3 {
+        append(&mut log, &keyed_batch(&[(Some("f"), Some(&"f".repeat(600)))], 10, Compression::None), 10, 0).unwrap();
+    }
+    sync(&mut log);
+    let epochs = log.epochs();
+    compact(&dir, &mut log, 1000).unwrap();
+    log.close().unwrap();
+    dir.close().unwrap();
+    let dir = open_dir(&(Arc::new(memory) as Arc<dyn Disk>));
+    let log = dir.open_log(&name(), compacted()).unwrap();
+    assert_eq!(log.epochs(), epochs);
+    assert_eq!(log.end_for_epoch(LeaderEpoch(4)).unwrap().end, Offset(4));
+}
+
+#[test]
+fn the_largest_timestamp_is_that_of_a_record_that_is_there() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    let newest = keyed_batch_from(Some((7, 0)), &[(Some("k"), Some("v"))], 900, Compression::None);
+    append(&mut log, &newest, 1, 0).unwrap();
+    put(&mut log, &[(Some("k"), Some("w"))], 5);
+    seal(&mut log, 6);
+    compact(&dir, &mut log, 1000).unwrap();
+    let largest = log.reader().max_timestamp(log.end_offset()).unwrap().unwrap();
+    assert_eq!(largest.timestamp, Timestamp(6), "{largest:?}");
+    let found = log.reader().offset_for_time(Timestamp(5), log.end_offset()).unwrap().unwrap();
+    assert_eq!((found.offset, found.timestamp), (Offset(1), Timestamp(5)));
+    assert_eq!(log.reader().offset_for_time(Timestamp(7), log.end_offset()).unwrap(), None);
+}
+
+/// Readers go round and round while the log is appended to and compacted. With room for one map all but the first read of a
+/// segment finds the file by its name.
+fn readers_are_undisturbed(disk: Arc<dyn Disk>, root: &std::path::Path) {
+    let dir = DataDir::open(disk, root, &dir_config()).unwrap();
+    let mut log = dir.create_log(&name(), topic_id(), compacted()).unwrap();
+    let done = AtomicBool::new(false);
+    let reads = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2u64)
+            .map(|number| {
+                let (reader, done) = (log.reader(), &done);
+                scope.spawn(move || {
+                    let mut reads = 0;
+                    while !done.load(Ordering::Relaxed) || reads == 0 {
+                        let seen = read_keyed(&reader, Offset(0), 500 + 3000 * number).expect("no read fails");
+                        for record in &seen {
+                            let value = record.value.as_deref().unwrap();
+                            assert!(value.starts_with(format!("{} ", record.offset).as_bytes()), "{record:?}");
+                        }
+                        reader.offset_for_time(Timestamp(50), reader.end_offset()).expect("no search fails");
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for round in 0..30 {
+            for _ in 0..40 {
+                let offset = log.end_offset().0;
+                let (key, value) = (format!("{}", offset % 17), format!("{offset} {}", "v".repeat(200)));
+                put(&mut log, &[(Some(&key), Some(&value))], round);
+            }
+            sync(&mut log);
+            compact(&dir, &mut log, round);
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().map(|reader| reader.join().expect("no reader panics")).sum::<u64>()
+    });
+    assert!(reads >= 2);
+    assert!(seen(&log).len() < 100);
+    log.close().unwrap();
+    dir.close().unwrap();
+    let verdict = inspect::verify(&PortableDisk::default(), root).unwrap();
+    assert!(verdict.is_sound(), "{verdict}");
+}
+
+#[test]
+fn readers_are_undisturbed_on_real_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = MapBudget { max_maps: 1, ..MapBudget::default() };
+    let mapped = MappedDisk::new(MappedLimits { sealed: one, ..MappedLimits::default() }).unwrap();
+    readers_are_undisturbed(Arc::new(mapped), &folder.path().join("mapped"));
+    readers_are_undisturbed(Arc::new(PortableDisk::new(one)), &folder.path().join("portable"));
+}
+
+/// A log with several groups to compact, all of it durable.
+fn prepared() -> (MemoryDisk, Vec<Keyed>) {
+    let (memory, dir, mut log) = memory_log(compacted());
+    put(&mut log, &[(Some("gone"), Some("value"))], 1);
+    put(&mut log, &[(Some("gone"), None)], 2);
+    for round in 0..70 {
+        let key = format!("{}", round % 5);
+        let batch = keyed_batch_from(Some((9, round)), &[(Some(&key), Some(&"v".repeat(250)))], 10, Compression::None);
+        append(&mut log, &batch, 1, 0).unwrap();
+    }
+    seal(&mut log, 20);
+    compact(&dir, &mut log, 50).unwrap();
+    for round in 0..70 {
+        put(&mut log, &[(Some(&format!("{}", round % 7)), Some(&"w".repeat(250)))], 30);
+    }
+    seal(&mut log, 40);
+    let records = seen(&log);
+    log.close().unwrap();
+    dir.close().unwrap();
+    (memory, records)
+}
+
+/// Opens the log, has a round fail where it was planned, crashes, opens it again, and compares. Answers whether the plan was met.
+fn one_fault(rule: Rule, crash: Crash, context: &str) -> bool {
+    let (memory, before) = prepared();
+    let faulty = FaultyDisk::new(Arc::new(memory.clone()));
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let dir = open_dir(&disk);
+    let mut log = dir.open_log(&name(), compacted()).unwrap();
+    let end = log.end_offset();
+    faulty.inject(rule);
+    let result = compact_with(&dir, &mut log, 5000, ENOUGH, &Unpaced);
+    let met = faulty.injected() > 0;
+    assert!(met != result.is_ok(), "{context}: {result:?}");
+    if matches!(result, Err(CompactError::DiskFull)) {
+        faulty.heal();
+        assert!(dir.failure().is_none(), "{context}");
+        assert_eq!(table(&seen(&log)), table(&before), "{context}");
+        put(&mut log, &[(Some("0"), Some("more"))], 60);
+        compact_with(&dir, &mut log, 5000, ENOUGH, &Unpaced).unwrap();
+        return met;
+    }
+    drop((log, dir));
+    memory.crash(crash);
+    let disk: Arc<dyn Disk> = Arc::new(memory);
+    let dir = open_dir(&disk);
+    let mut log = dir.open_log(&name(), compacted()).unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert_eq!(log.end_offset(), end, "{context}");
+    let after = seen(&log);
+    assert!(after.iter().all(|record| before.contains(record)), "{context}: nothing came back");
+    assert_eq!(table(&after), table(&before), "{context}");
+    assert_eq!(log.producers().next().map(|state| state.batches.last().unwrap().last_sequence), Some(69), "{context}");
+    let verdict = inspect::verify(&*disk, "/data".as_ref()).unwrap();
+    assert!(verdict.is_sound(), "{context}: {verdict}");
+    // What was left undone is done now, and nothing is left behind.
+    compact(&dir, &mut log, 5000);
+    assert_eq!(table(&seen(&log)), table(&before), "{context}");
+    for key in ["0", "1", "2", "3", "4", "5", "6", "gone"] {
+        let count = offsets_of(&seen(&log), key).len();
+        assert_eq!(count, usize::from(key != "gone"), "{context}: {key}");
+    }
+    let left: Vec<String> = disk.list("/data/orders-3".as_ref()).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert!(!left.iter().any(|name| name.ends_with("cleaned") || name.ends_with("swap")), "{context}: {left:?}");
+    met
+}
+
+#[test]
+fn a_crash_at_every_call_of_a_round_loses_nothing_and_is_made_good() {
+    const CALLS: [Call; 9] = [
+        Call::WriteAt,
+        Call::SyncFile,
+        Call::SyncDir,
+        Call::Rename,
+        Call::RemoveFile,
+        Call::Replace,
+        Call::OpenSealed,
+        Call::Populate,
+        Call::Slice,
+    ];
+    let random = |seed| Crash::Random { seed, unit: CrashUnit::Sector };
+    let crashes = [Crash::KeepAll, Crash::LoseUnsynced, random(1), random(2), random(3)];
+    let mut met = 0;
+    for call in CALLS {
+        for nth in 1.. {
+            // Reads are many and alike.
+            let nth = if matches!(call, Call::Slice | Call::Populate) { nth * 23 } else { nth };
+            let hit = crashes
+                .map(|crash| one_fault(Rule::nth(call, nth, Fault::Io), crash, &format!("{call:?} {nth} {crash:?}")));
+            met += hit.iter().filter(|hit| **hit).count();
+            if !hit[0] {
+                break;
+            }
+        }
+    }
+    assert!(met > 300, "only {met} faults were met");
+}
+
+#[test]
+fn a_full_disk_at_every_write_of_a_round_changes_nothing() {
+    for call in [Call::WriteAt, Call::Replace] {
+        for nth in 1.. {
+            let rule = Rule::nth(call, nth, Fault::Full);
+            if !one_fault(rule, Crash::KeepAll, &format!("{call:?} {nth} full")) {
+                break;
+            }
+        }
+    }
+}
