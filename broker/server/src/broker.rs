@@ -37,7 +37,7 @@ use crate::net::{
     RequestBudget, SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
-use crate::partitions::{Flusher, Partitions, Upkeep};
+use crate::partitions::{Cleaner, Flusher, Partitions, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
 
@@ -154,6 +154,8 @@ impl Broker {
         register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
         node.coordinator.load_all(&node.cluster);
         serve(&node, listeners, &stop, &tasks);
+        let cleaner = Cleaner::new(Arc::clone(&partitions), Arc::clone(&node.config), Arc::clone(&node.metrics), &stop);
+        tasks.spawn(cleaner.run());
         let upkeep = Arc::new(Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health });
         // From here on it is ready, unless something is wrong already.
         let first_look = Arc::clone(&upkeep);

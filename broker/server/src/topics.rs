@@ -42,11 +42,15 @@ pub(crate) fn create(name: &str, assignments: Vec<Vec<BrokerId>>, configs: Vec<(
     Command::CreateTopic(NewTopic { name: name.into(), id: new_id(), assignments, configs })
 }
 
-/// The configs of the topic that holds committed offsets: nothing in it goes away by age or size, whatever the broker's
-/// defaults are, because the last record of each key is what a group goes on from.
+/// The configs of the topic that holds committed offsets, whatever the broker's defaults are: the last record of each key is
+/// what a group goes on from.
 fn offsets_configs(segment_bytes: i32) -> Vec<(Box<str>, Box<str>)> {
     let pair = |name: &str, value: &str| (name.into(), value.into());
-    vec![pair("retention.bytes", "-1"), pair("retention.ms", "-1"), pair("segment.bytes", &segment_bytes.to_string())]
+    vec![
+        pair("cleanup.policy", "compact"),
+        pair("compression.type", "producer"),
+        pair("segment.bytes", &segment_bytes.to_string()),
+    ]
 }
 
 /// Makes a topic that somebody asked for, as the broker's configuration says. That it exists by now is no error.

@@ -13,7 +13,7 @@ mod table;
 mod value;
 
 pub use described::{BrokerConfigs, Described, Source, Synonymous, describe, describe_all};
-pub use settings::{BrokerCompression, Durability, TimestampType, TopicSettings};
+pub use settings::{BrokerCompression, Cleanup, Durability, TimestampType, TopicSettings};
 pub use table::TOPIC_CONFIGS;
 pub use value::{Allowed, ConfigKind};
 

@@ -24,6 +24,17 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
+/// How old records go away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Whole segments, by age and size.
+    Delete,
+    /// Records that a newer one of the same key supersedes.
+    Compact,
+    /// Both.
+    CompactAndDelete,
+}
+
 /// How all batches of a topic are compressed on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerCompression {
@@ -38,6 +49,10 @@ pub struct BrokerCompression {
 pub struct TopicSettings {
     /// What `compression.type` and its level have batches compressed by; none: each as it was sent.
     pub compression: Option<BrokerCompression>,
+    /// `cleanup.policy`
+    pub cleanup: Cleanup,
+    /// `delete.retention.ms`
+    pub delete_retention_ms: u64,
     /// `durability`, or `synced` where `flush.messages` is 1.
     pub durability: Durability,
     /// `file.delete.delay.ms`
@@ -48,6 +63,8 @@ pub struct TopicSettings {
     pub flush_ms: Option<u64>,
     /// `index.interval.bytes`
     pub index_interval_bytes: u32,
+    /// `max.compaction.lag.ms`
+    pub max_compaction_lag_ms: Option<u64>,
     /// `max.message.bytes`
     pub max_message_bytes: u32,
     /// `message.timestamp.after.max.ms`
@@ -56,6 +73,10 @@ pub struct TopicSettings {
     pub timestamp_before_max_ms: Option<u64>,
     /// `message.timestamp.type`
     pub timestamp_type: TimestampType,
+    /// `min.cleanable.dirty.ratio`, in millionths
+    pub min_dirty_millionths: u32,
+    /// `min.compaction.lag.ms`
+    pub min_compaction_lag_ms: u64,
     /// `min.insync.replicas`
     pub min_insync_replicas: u32,
     /// `retention.bytes`
@@ -82,13 +103,22 @@ impl TopicSettings {
         let texts = Texts { topic, broker };
         let flush_messages = texts.limit("flush.messages");
         let synced = flush_messages == Some(1) || texts.text("durability") == "synced";
+        let policy = texts.text("cleanup.policy");
+        let says = |word| policy.split(',').any(|said| said == word);
         Self {
             compression: texts.compression(),
+            cleanup: match (says("compact"), says("delete")) {
+                (true, true) => Cleanup::CompactAndDelete,
+                (true, false) => Cleanup::Compact,
+                (false, _) => Cleanup::Delete,
+            },
+            delete_retention_ms: texts.count("delete.retention.ms"),
             durability: if synced { Durability::Synced } else { Durability::Replicated },
             file_delete_delay_ms: texts.count("file.delete.delay.ms"),
             flush_messages,
             flush_ms: texts.limit("flush.ms"),
             index_interval_bytes: texts.int("index.interval.bytes"),
+            max_compaction_lag_ms: texts.limit("max.compaction.lag.ms"),
             max_message_bytes: texts.int("max.message.bytes"),
             timestamp_after_max_ms: texts.limit("message.timestamp.after.max.ms"),
             timestamp_before_max_ms: texts.limit("message.timestamp.before.max.ms"),
@@ -96,6 +126,8 @@ impl TopicSettings {
                 "LogAppendTime" => TimestampType::LogAppendTime,
                 _ => TimestampType::CreateTime,
             },
+            min_dirty_millionths: texts.millionths("min.cleanable.dirty.ratio"),
+            min_compaction_lag_ms: texts.count("min.compaction.lag.ms"),
             min_insync_replicas: texts.int("min.insync.replicas"),
             retention_bytes: texts.limit("retention.bytes"),
             retention_ms: texts.limit("retention.ms"),
@@ -141,6 +173,13 @@ impl Texts<'_> {
 
     fn count(&self, name: &str) -> u64 {
         u64::try_from(self.number(name)).expect("the table allows no negative value here")
+    }
+
+    fn millionths(&self, name: &str) -> u32 {
+        let fraction: f64 = self.text(name).parse().expect("checked values of fractional kinds are numbers");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the table allows 0 to 1 only")]
+        let millionths = (fraction * 1_000_000.0).round() as u32;
+        millionths
     }
 
     fn int(&self, name: &str) -> u32 {

@@ -34,13 +34,14 @@ macro_rules! only_default {
 
 /// Every topic config, sorted by name.
 pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
-    only_default!(
+    in_force!(
         "cleanup.policy",
         List,
         "delete",
         SomeOf(&["compact", "delete"]),
         [same("log.cleanup.policy")],
-        "How old records go away: 'delete' removes whole segments by age and size. Compaction is not accepted yet."
+        "How old records go away. 'delete' removes whole segments by age and size; 'compact' removes records that a newer \
+         one of the same key supersedes, and refuses records without a key; with both, both happen."
     ),
     in_force!(
         "compression.gzip.level",
@@ -74,13 +75,13 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         [same("compression.zstd.level")],
         "The level for zstd where compression.type is zstd."
     ),
-    only_default!(
+    in_force!(
         "delete.retention.ms",
         Long,
         "86400000",
         Range(0, LONG),
-        [],
-        "How long compaction keeps delete markers. Compaction is not accepted yet."
+        [same("log.cleaner.delete.retention.ms")],
+        "How long compaction keeps a tombstone after it has met it first, so that who reads everything learns of it."
     ),
     in_force!(
         "durability",
@@ -156,13 +157,13 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         [],
         "How long a tiered log stays local. Tiering is not accepted yet; -2 means retention.ms."
     ),
-    only_default!(
+    in_force!(
         "max.compaction.lag.ms",
         Long,
         LONG_TEXT,
         Range(1, LONG),
-        [],
-        "How long compaction may put a record off. Compaction is not accepted yet."
+        [same("log.cleaner.max.compaction.lag.ms")],
+        "How long compaction may put a record off: an older one is compacted, however little of its log is dirty."
     ),
     in_force!(
         "max.message.bytes",
@@ -196,21 +197,21 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         [same("log.message.timestamp.type")],
         "Whether a record has the time that its producer gave it, or that at which the broker appended it."
     ),
-    only_default!(
+    in_force!(
         "min.cleanable.dirty.ratio",
         Double,
         "0.5",
         Fraction(0.0, 1.0),
-        [],
-        "How much of a log must be uncompacted before it is compacted. Compaction is not accepted yet."
+        [same("log.cleaner.min.cleanable.ratio")],
+        "How much of a log must be uncompacted before it is compacted."
     ),
-    only_default!(
+    in_force!(
         "min.compaction.lag.ms",
         Long,
         "0",
         Range(0, LONG),
-        [],
-        "How long a record stays uncompacted at least. Compaction is not accepted yet."
+        [same("log.cleaner.min.compaction.lag.ms")],
+        "How long a record stays uncompacted at least."
     ),
     in_force!(
         "min.insync.replicas",

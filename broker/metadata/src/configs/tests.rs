@@ -36,6 +36,8 @@ fn values_are_checked() {
         ("durability",              "synced",            Ok("synced")),
         ("durability",              "fsync",             Err("one of replicated, synced")),
         ("cleanup.policy",          "delete",            Ok("delete")),
+        ("cleanup.policy",          "compact, delete",   Ok("compact,delete")),
+        ("cleanup.policy",          "forget",            Err("a list of compact, delete")),
         ("cleanup.policy",          "",                  Err("a list of compact, delete")),
         ("cleanup.policy",          "delete,delete",     Err("a list of compact, delete")),
         ("preallocate",             "FALSE",             Ok("false")),
@@ -62,8 +64,6 @@ fn values_are_checked() {
 #[test]
 fn what_is_not_in_force_accepts_its_default_only() {
     for (name, value) in [
-        ("cleanup.policy", "compact"),
-        ("cleanup.policy", "compact,delete"),
         ("unclean.leader.election.enable", "true"),
         ("preallocate", "true"),
         ("remote.storage.enable", "true"),
@@ -146,15 +146,20 @@ fn settings_hold_what_is_in_force() {
         defaults,
         TopicSettings {
             compression: None,
+            cleanup: Cleanup::Delete,
+            delete_retention_ms: 86_400_000,
             durability: Durability::Replicated,
             file_delete_delay_ms: 60_000,
             flush_messages: None,
             flush_ms: None,
             index_interval_bytes: 4096,
+            max_compaction_lag_ms: None,
             max_message_bytes: 1_048_588,
             timestamp_after_max_ms: Some(3_600_000),
             timestamp_before_max_ms: None,
             timestamp_type: TimestampType::CreateTime,
+            min_dirty_millionths: 500_000,
+            min_compaction_lag_ms: 0,
             min_insync_replicas: 1,
             retention_bytes: None,
             retention_ms: Some(604_800_000),
@@ -193,6 +198,24 @@ fn a_topics_compression_has_its_level() {
     );
     assert_eq!(compression(&[("compression.type", "producer")], &[("compression.type", "lz4")]), None);
     assert_eq!(compression(&[], &[("compression.type", "snappy")]), Some(("snappy", None)));
+}
+
+#[test]
+fn settings_of_compaction() {
+    for (policy, cleanup) in [
+        ("delete", Cleanup::Delete),
+        ("compact", Cleanup::Compact),
+        ("compact,delete", Cleanup::CompactAndDelete),
+        ("delete,compact", Cleanup::CompactAndDelete),
+    ] {
+        assert_eq!(TopicSettings::resolve(&map(&[("cleanup.policy", policy)]), &map(&[])).cleanup, cleanup);
+        assert_eq!(TopicSettings::resolve(&map(&[]), &map(&[("log.cleanup.policy", policy)])).cleanup, cleanup);
+    }
+    let broker = map(&[("log.cleaner.min.cleanable.ratio", "0.01"), ("log.cleaner.max.compaction.lag.ms", "7")]);
+    let topic = map(&[("min.compaction.lag.ms", "3"), ("delete.retention.ms", "5")]);
+    let settings = TopicSettings::resolve(&topic, &broker);
+    assert_eq!((settings.min_dirty_millionths, settings.max_compaction_lag_ms), (10_000, Some(7)));
+    assert_eq!((settings.min_compaction_lag_ms, settings.delete_retention_ms), (3, 5));
 }
 
 #[test]

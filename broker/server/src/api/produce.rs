@@ -6,6 +6,7 @@
 //!   answered when appended, and under `durability=synced` (or `flush.messages` reached) when on disk.
 //! - Where the topic's `compression.type` is not `producer`, a batch that came otherwise is compressed anew, outside any lock.
 //! - acks=all with fewer in-sync replicas than `min.insync.replicas`: NOT_ENOUGH_REPLICAS.
+//! - A topic with `cleanup.policy=compact` refuses a batch with a record without a key: INVALID_RECORD.
 //! - Idempotent producers: a retry of one of the last five batches is answered with where it is.
 //! - Transactions are refused with INVALID_TXN_STATE and a message; so are writes to the cluster's own topics, with
 //!   INVALID_TOPIC_EXCEPTION.
@@ -161,6 +162,7 @@ impl Produce<'_> {
         }
         let produced = batch.validate_produced(&ProduceLimits::default()).map_err(|error| Refusal::invalid(&error))?;
         check_times(&settings, &produced, self.now)?;
+        check_keys(&settings, &produced)?;
 
         let recompressed = match settings.topic.compression {
             Some(wanted) if wanted.codec != batch.compression() => Some(recompress(&batch, wanted, &settings)?),
@@ -227,6 +229,17 @@ fn check_times(settings: &Settings, produced: &Produced, now: Timestamp) -> Resu
         error: ErrorCode::InvalidTimestamp,
         message: Some("records were refused because of their timestamps".into()),
         records: outside.iter().map(message).collect(),
+    })
+}
+
+/// Refuses a record without a key where compaction would throw it away.
+fn check_keys(settings: &Settings, produced: &Produced) -> Result<(), Refusal> {
+    let Some(batch_index) = produced.first_without_key.filter(|_| settings.log.cleanup.compacts()) else { return Ok(()) };
+    let message = "a topic that is compacted takes no record without a key";
+    Err(Refusal {
+        error: ErrorCode::InvalidRecord,
+        message: Some(message.into()),
+        records: vec![BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(message.into()) }],
     })
 }
 

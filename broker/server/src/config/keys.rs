@@ -10,7 +10,7 @@ use cairn_metadata::configs::ConfigKind;
 use super::listener::{Advertised, Listener};
 use super::rules::{
     Address, AdvertisedListeners, Bytes, Flag, Folder, HostPort, Listeners, Millis, Number, NumberOr, OneOf,
-    OneOfTexts, Optional, ProtocolMap, Rule, Text,
+    OneOfTexts, Optional, Policy, ProtocolMap, Rate, Rule, Text,
 };
 use super::source::Given;
 use super::{ConfigError, Durability, TimestampType};
@@ -218,6 +218,26 @@ keys! {
     log_retention_bytes: i64 = "log.retention.bytes", "-1", "bytes", Long, ClusterWide, Bytes(-1..=i64::MAX);
     /// How often partitions are looked through for what may go.
     log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", "300000", "ms", Long, ReadOnly, Millis(1..=i64::MAX / 2_000_000);
+    /// How old records go away: delete, compact, or compact,delete.
+    log_cleanup_policy: String = "log.cleanup.policy", "delete", "", List, ClusterWide, Policy;
+    /// How many partitions are compacted at a time.
+    log_cleaner_threads: u32 = "log.cleaner.threads", "1", "", Int, ReadOnly, Number(1..=256);
+    /// Bytes that compaction reads and writes in a second, all of it together. The default is no limit.
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", "1.7976931348623157E308", "", Double, ClusterWide, Rate;
+    /// Memory for the keys of the partitions that are being compacted, all of them together, at 24 bytes a key.
+    log_cleaner_dedupe_buffer_size: u64 = "log.cleaner.dedupe.buffer.size", "134217728", "bytes", Long, ClusterWide, Bytes(1_024..=1_u64 << 40);
+    /// How much of that memory is filled.
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor", "0.9", "", Double, ClusterWide, Number(0.01..=1.0);
+    /// How long compaction rests when there is nothing to compact.
+    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms", "15000", "ms", Long, ClusterWide, Millis(0..=i64::MAX / 2_000_000);
+    /// Which part of a partition must be uncompacted before it is compacted.
+    log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio", "0.5", "", Double, ClusterWide, Number(0.0..=1.0);
+    /// How long compaction keeps a tombstone after it has met it first.
+    log_cleaner_delete_retention_ms: i64 = "log.cleaner.delete.retention.ms", "86400000", "ms", Long, ClusterWide, Millis(0..=i64::MAX);
+    /// How long a record stays uncompacted at least.
+    log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", "0", "ms", Long, ClusterWide, Millis(0..=i64::MAX);
+    /// How long a record stays uncompacted at most, however little of its partition is.
+    log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", "9223372036854775807", "ms", Long, ClusterWide, Millis(1..=i64::MAX);
     /// Bytes between two entries of an index.
     log_index_interval_bytes: i32 = "log.index.interval.bytes", "4096", "bytes", Int, ClusterWide, Bytes(0..=i32::MAX);
     /// The size at which an index ends its segment.

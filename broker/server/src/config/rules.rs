@@ -83,6 +83,43 @@ impl Rule for Millis {
     }
 }
 
+/// Bytes in a second, with a fraction as Kafka writes its default.
+pub(super) struct Rate;
+
+impl Rule for Rate {
+    type Out = f64;
+
+    fn parse(&self, text: &str) -> Option<f64> {
+        text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 1.0)
+    }
+
+    fn allowed(&self) -> String {
+        "a number from 1".to_owned()
+    }
+}
+
+/// Kafka's `log.cleanup.policy`.
+pub(super) struct Policy;
+
+impl Rule for Policy {
+    type Out = String;
+
+    fn parse(&self, text: &str) -> Option<String> {
+        let words: Vec<&str> = text.split(',').map(str::trim).collect();
+        let known = words.iter().all(|word| matches!(*word, "compact" | "delete"));
+        let twice = words.len() > 1 && words[1..].contains(&words[0]);
+        (known && !twice && words.len() <= 2).then(|| words.join(","))
+    }
+
+    fn plain(&self, text: &str) -> String {
+        self.parse(text).unwrap_or_else(|| text.to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        "compact, delete or both with a comma between them".to_owned()
+    }
+}
+
 /// `true` or `false`.
 pub(super) struct Flag;
 

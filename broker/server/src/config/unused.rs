@@ -4,7 +4,7 @@
 //! Must not know: why one of Cairn's parts needs no such knob; docs/configs.md says that.
 
 use cairn_metadata::configs::ConfigKind;
-use cairn_metadata::configs::ConfigKind::{Boolean, Double, Int, List, Long};
+use cairn_metadata::configs::ConfigKind::{Boolean, Int, List, Long};
 
 /// One such config.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,6 @@ const fn unused(name: &'static str, kind: ConfigKind) -> Unused {
 /// All of them, sorted by name.
 pub const UNUSED: &[Unused] = &[
     unused("background.threads", Int),
-    unused("log.cleaner.io.buffer.load.factor", Double),
     unused("log.cleaner.io.buffer.size", Int),
     unused("log.segment.delete.delay.ms", Long),
     unused("metric.reporters", List),

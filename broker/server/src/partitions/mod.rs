@@ -4,6 +4,7 @@
 
 mod acks;
 mod arrivals;
+mod cleaner;
 mod parallel;
 mod partition;
 mod registry;
@@ -12,6 +13,7 @@ mod upkeep;
 
 pub(crate) use acks::AckWait;
 pub(crate) use arrivals::Arrivals;
+pub(crate) use cleaner::Cleaner;
 pub(crate) use partition::{AppendRefused, Appended, DeleteRecordsRefused, Partition, Required};
 pub(crate) use registry::{NotHere, Partitions};
 pub(crate) use settings::Settings;

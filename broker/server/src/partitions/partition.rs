@@ -15,8 +15,8 @@ use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicI
 use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampType};
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
-    AppendAs, AppendError, DeleteRecordsError, Log, LogReader, Mending, Outcome, ProducerState, Removal, SyncJob,
-    Synced,
+    AppendAs, AppendError, Cleanable, Compaction, DeleteRecordsError, Log, LogReader, Mending, Outcome, ProducerState,
+    Prospect, Removal, Rewritten, Stale, SwapJob, SyncJob, Synced,
 };
 use parking_lot::Mutex;
 
@@ -384,6 +384,29 @@ impl Partition {
         let mut writer = self.writer.lock();
         let log = writer.log.as_mut().ok_or(DeleteRecordsRefused::Closed)?;
         Ok(log.delete_records_before(offset)?)
+    }
+
+    /// What there may be to compact.
+    pub(super) fn prospect(&self) -> Option<Prospect> {
+        Some(self.writer.lock().log.as_ref()?.prospect(self.high_watermark()))
+    }
+
+    pub(super) fn begin_compaction(&self, cleanable: &Cleanable, now: Timestamp) -> Option<Compaction> {
+        Some(self.writer.lock().log.as_ref()?.begin_compaction(cleanable, now))
+    }
+
+    /// The exchange that puts a compacted copy in place; it runs without the lock, and [`Self::end_swap`] has to follow.
+    pub(super) fn begin_swap(&self, rewritten: Rewritten) -> Result<SwapJob, Stale> {
+        match &mut self.writer.lock().log {
+            Some(log) => log.begin_swap(rewritten),
+            None => Err(Stale(Box::new(rewritten))),
+        }
+    }
+
+    pub(super) fn end_swap(&self) {
+        if let Some(log) = &mut self.writer.lock().log {
+            log.end_swap();
+        }
     }
 
     /// Ends all work here and gives the log away: to be deleted, or closed.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use cairn_metadata::{Change, ConfigResource, Delta, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::{PartitionIndex, TopicId};
+use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
 use cairn_storage::DataDir;
 use cairn_storage::dir::{Closed, DirOffline, ReplaceError, SpaceState};
 use cairn_storage::log::LogName;
@@ -159,6 +159,18 @@ impl Partitions {
     /// The same, for who has to know. Blocks.
     pub(crate) fn checkpoint(&self) -> Result<(), ReplaceError> {
         self.with_dir(DataDir::write_checkpoint)
+    }
+
+    /// Up to where a partition was compacted.
+    pub(super) fn cleaned_to(&self, partition: &Partition) -> Option<Offset> {
+        let name = LogName::new(&partition.topic, partition.index).ok()?;
+        self.dir.read().as_ref()?.cleaned_to(&name)
+    }
+
+    /// Notes, durably, up to where a partition was compacted. Blocks.
+    pub(super) fn note_cleaned(&self, partition: &Partition, end: Offset) -> Result<(), ReplaceError> {
+        let Ok(name) = LogName::new(&partition.topic, partition.index) else { return Ok(()) };
+        self.with_dir(|dir| dir.note_cleaned(&name, end))
     }
 
     fn with_dir<T, E: From<DirOffline>>(&self, work: impl FnOnce(&DataDir) -> Result<T, E>) -> Result<T, E> {

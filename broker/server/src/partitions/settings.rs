@@ -2,9 +2,9 @@
 //!
 //! Must not know: where configs come from.
 
-use cairn_metadata::configs::{ConfigMap, Durability, TimestampType, TopicSettings};
+use cairn_metadata::configs::{Cleanup, ConfigMap, Durability, TimestampType, TopicSettings};
 use cairn_protocol::records;
-use cairn_storage::log::{Durability as LogDurability, LogConfig};
+use cairn_storage::log::{self, Durability as LogDurability, LogConfig};
 
 use crate::config::BrokerConfig;
 
@@ -30,6 +30,15 @@ impl Settings {
             index_interval_bytes: topic.index_interval_bytes.into(),
             retention_ms: topic.retention_ms,
             retention_bytes: topic.retention_bytes,
+            cleanup: match topic.cleanup {
+                Cleanup::Delete => log::Cleanup::Delete,
+                Cleanup::Compact => log::Cleanup::Compact,
+                Cleanup::CompactAndDelete => log::Cleanup::CompactAndDelete,
+            },
+            delete_retention_ms: topic.delete_retention_ms,
+            min_compaction_lag_ms: topic.min_compaction_lag_ms,
+            max_compaction_lag_ms: topic.max_compaction_lag_ms,
+            min_dirty_millionths: topic.min_dirty_millionths,
             max_message_bytes: topic.max_message_bytes.into(),
             timestamp_type: match topic.timestamp_type {
                 TimestampType::CreateTime => records::TimestampType::CreateTime,

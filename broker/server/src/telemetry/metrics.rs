@@ -2,6 +2,7 @@
 //!
 //! Must not know: where the numbers come from.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use cairn_groups::{Event, Happened};
@@ -39,6 +40,19 @@ pub(crate) struct Metrics {
     rebalances: Family<OfCause, Counter>,
     generations: Counter,
     members_removed: Family<OfCause, Counter>,
+    pub(crate) cleaner: CleanerMetrics,
+}
+
+/// What compaction does.
+#[derive(Debug)]
+pub(crate) struct CleanerMetrics {
+    pub(crate) rounds: Histogram,
+    pub(crate) read: Counter,
+    pub(crate) removed: Counter,
+    pub(crate) records_removed: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) uncleanable: Gauge,
+    pub(crate) max_dirty_ratio: Gauge<f64, AtomicU64>,
 }
 
 /// What is counted for one API.
@@ -120,6 +134,7 @@ impl Metrics {
             rebalances: Family::default(),
             generations: Counter::default(),
             members_removed: Family::default(),
+            cleaner: CleanerMetrics::new(),
             registry: Registry::default(),
         };
         metrics.register_in(&mut registry);
@@ -182,6 +197,7 @@ impl Metrics {
             self.generations.clone(),
         );
         registry.register("group_members_removed", "Members gone, by cause", self.members_removed.clone());
+        self.cleaner.register_in(registry);
     }
 
     /// Something has happened to a group.
@@ -237,6 +253,36 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("a string takes whatever is written");
         text
+    }
+}
+
+impl CleanerMetrics {
+    fn new() -> Self {
+        Self {
+            rounds: seconds(),
+            read: Counter::default(),
+            removed: Counter::default(),
+            records_removed: Counter::default(),
+            failures: Counter::default(),
+            uncleanable: Gauge::default(),
+            max_dirty_ratio: Gauge::default(),
+        }
+    }
+
+    fn register_in(&self, registry: &mut Registry) {
+        let time = "Time of one round of compaction of one partition";
+        registry.register_with_unit("cleaner_round_time", time, Unit::Seconds, self.rounds.clone());
+        let read = "Bytes of segments that compaction has looked through";
+        registry.register_with_unit("cleaner_read", read, Unit::Bytes, self.read.clone());
+        let removed = "Bytes of segments that compaction has freed";
+        registry.register_with_unit("cleaner_removed", removed, Unit::Bytes, self.removed.clone());
+        let records = "Records that compaction has removed";
+        registry.register("cleaner_records_removed", records, self.records_removed.clone());
+        registry.register("cleaner_failures", "Rounds of compaction that failed", self.failures.clone());
+        let uncleanable = "Partitions that are not compacted any more because a round has failed for good";
+        registry.register("cleaner_uncleanable_partitions", uncleanable, self.uncleanable.clone());
+        let ratio = "The largest part of any compacted partition that is not compacted yet, when last looked at";
+        registry.register_with_unit("cleaner_max_dirty", ratio, Unit::Ratios, self.max_dirty_ratio.clone());
     }
 }
 

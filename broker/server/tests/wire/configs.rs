@@ -146,7 +146,7 @@ async fn operations_are_checked() {
     #[rustfmt::skip]
     let table = [
         (alter(TOPIC, "t", &[("cleanup.policy", APPEND, Some("delete"))]),        0),
-        (alter(TOPIC, "t", &[("cleanup.policy", APPEND, Some("compact"))]),       invalid_config),
+        (alter(TOPIC, "t", &[("cleanup.policy", APPEND, Some("compact"))]),       0),
         (alter(TOPIC, "t", &[("cleanup.policy", SUBTRACT, Some("compact"))]),     0),
         (alter(TOPIC, "t", &[("cleanup.policy", SUBTRACT, Some("delete"))]),      invalid_config),
         (alter(TOPIC, "t", &[("retention.ms", APPEND, Some("1"))]),               invalid_config),
@@ -232,6 +232,9 @@ async fn every_key_of_a_broker_is_told() {
         let set = alter(BROKER, "1", &[(key.name, SET, Some("1048576"))]);
         let refused = altered(&mut client, set, true).await == ErrorCode::InvalidRequest.code();
         let of_another_kind = ["log.durability", "log.message.timestamp.type", "compression.type"].contains(&key.name);
+        let of_another_kind = of_another_kind
+            || ["log.cleanup.policy", "log.cleaner.io.buffer.load.factor", "log.cleaner.min.cleanable.ratio"]
+                .contains(&key.name);
         if !of_another_kind && !key.name.starts_with("max.connections") && !key.name.ends_with(".level") {
             assert_eq!(refused, config.read_only, "{}", key.name);
         }

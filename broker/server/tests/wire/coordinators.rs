@@ -46,7 +46,7 @@ async fn committed_offsets_do_not_go_away_by_age_or_size() {
     };
     let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
     let configs = client.call(1, &request).await.results.remove(0).configs;
-    for (name, expected) in [("retention.ms", "-1"), ("retention.bytes", "-1"), ("segment.bytes", "104857600")] {
+    for (name, expected) in [("cleanup.policy", "compact"), ("segment.bytes", "104857600")] {
         let config = configs.iter().find(|config| &*config.name == name).unwrap();
         assert_eq!(config.value.as_deref(), Some(expected), "{name}");
     }

@@ -5,6 +5,7 @@ mod records;
 
 mod acked;
 mod api_versions;
+mod compaction;
 mod compression;
 mod configs;
 mod coordinators;

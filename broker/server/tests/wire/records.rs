@@ -26,6 +26,16 @@ pub(crate) fn compressed(codec: Compression, values: &[&str]) -> Bytes {
     built(BatchBuilder::new().with_compression(codec, None).unwrap(), now(), values, None)
 }
 
+/// A batch of records with keys, now.
+pub(crate) fn keyed(records: &[(&str, &str)]) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for (key, value) in records {
+        let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+        builder.append(&NewRecord { timestamp: Timestamp(now()), key, value, headers: &[] }).unwrap();
+    }
+    builder.finish(None).unwrap()
+}
+
 /// A batch of an idempotent producer.
 pub(crate) fn idempotent(id: i64, epoch: i16, base_sequence: i32, values: &[&str]) -> Bytes {
     let producer = BatchProducer { id: ProducerId(id), epoch: ProducerEpoch(epoch), base_sequence };
