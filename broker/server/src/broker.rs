@@ -37,7 +37,7 @@ use crate::net::{
     RequestBudget, SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
-use crate::partitions::{Cleaner, Flusher, Partitions, Upkeep};
+use crate::partitions::{Cleaner, Flusher, Partitions, Scrubber, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
 
@@ -156,6 +156,8 @@ impl Broker {
         serve(&node, listeners, &stop, &tasks);
         let cleaner = Cleaner::new(Arc::clone(&partitions), Arc::clone(&node.config), Arc::clone(&node.metrics), &stop);
         tasks.spawn(cleaner.run());
+        let scrubber = Scrubber::new(Arc::clone(&partitions), Arc::clone(&node.metrics), node.config.start());
+        tasks.spawn(scrubber.run(stop.clone()));
         let upkeep = Arc::new(Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health });
         // From here on it is ready, unless something is wrong already.
         let first_look = Arc::clone(&upkeep);

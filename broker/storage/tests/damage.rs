@@ -66,6 +66,37 @@ fn disk_with(files: &Files, changed: &Path, content: Option<&[u8]>) -> Arc<dyn D
     Arc::new(disk)
 }
 
+#[test]
+fn scrubbing_finds_each_damaged_byte_of_a_sealed_segment() {
+    let (files, _) = written();
+    let sealed = |path: &Path| path.ends_with("orders-3/00000000000000000000.log");
+    let (path, content) = files.iter().find(|(path, _)| sealed(path)).unwrap();
+    let scrub = |content: &[u8]| {
+        let disk = disk_with(&files, path, Some(content));
+        let dir = open_dir(&disk);
+        let Ok(log) = dir.open_log(&name(), small()) else { return None };
+        let reader = log.reader();
+        let (mut offset, mut bytes) = (reader.start_offset(), 0);
+        loop {
+            match reader.scrub(offset, 1500) {
+                Ok(Some(step)) => {
+                    assert!(step.next_offset > offset, "scrubbing gets on");
+                    (offset, bytes) = (step.next_offset, bytes + step.bytes);
+                }
+                Ok(None) => return Some((offset, bytes)),
+                Err(_) => return None,
+            }
+        }
+    };
+    let (end, bytes) = scrub(content).unwrap();
+    assert!(end > Offset(20) && bytes > 8000, "all but the last segment: {end:?}, {bytes} bytes");
+    for at in 0..content.len() {
+        let mut damaged = content.clone();
+        damaged[at] ^= 0x10;
+        assert_eq!(scrub(&damaged), None, "byte {at}");
+    }
+}
+
 /// Reads until the end or the first refusal. What is read has to be what was written.
 fn read_what_is_sound(reader: &LogReader, seen: &[Seen], context: &str) -> usize {
     let mut offset = reader.start_offset();

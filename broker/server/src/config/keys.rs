@@ -238,6 +238,10 @@ keys! {
     log_cleaner_min_compaction_lag_ms: i64 = "log.cleaner.min.compaction.lag.ms", "0", "ms", Long, ClusterWide, Millis(0..=i64::MAX);
     /// How long a record stays uncompacted at most, however little of its partition is.
     log_cleaner_max_compaction_lag_ms: i64 = "log.cleaner.max.compaction.lag.ms", "9223372036854775807", "ms", Long, ClusterWide, Millis(1..=i64::MAX);
+    /// How long scrubbing, which reads and checks all sealed segments, rests after each pass.
+    log_scrub_interval_ms: i64 = "log.scrub.interval.ms", "604800000", "ms", Long, ReadOnly, Millis(1..=i64::MAX / 2_000_000);
+    /// Bytes that scrubbing reads in a second.
+    log_scrub_max_bytes_per_second: f64 = "log.scrub.max.bytes.per.second", "4194304", "", Double, ReadOnly, Rate;
     /// Bytes between two entries of an index.
     log_index_interval_bytes: i32 = "log.index.interval.bytes", "4096", "bytes", Int, ClusterWide, Bytes(0..=i32::MAX);
     /// The size at which an index ends its segment.

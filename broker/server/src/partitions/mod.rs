@@ -8,6 +8,7 @@ mod cleaner;
 mod parallel;
 mod partition;
 mod registry;
+mod scrubber;
 mod settings;
 mod upkeep;
 
@@ -16,5 +17,6 @@ pub(crate) use arrivals::Arrivals;
 pub(crate) use cleaner::Cleaner;
 pub(crate) use partition::{AppendRefused, Appended, DeleteRecordsRefused, Partition, Required};
 pub(crate) use registry::{NotHere, Partitions};
+pub(crate) use scrubber::Scrubber;
 pub(crate) use settings::Settings;
 pub(crate) use upkeep::{Flusher, Upkeep};

@@ -41,6 +41,9 @@ pub(crate) struct Metrics {
     generations: Counter,
     members_removed: Family<OfCause, Counter>,
     pub(crate) cleaner: CleanerMetrics,
+    pub(crate) scrubbed_bytes: Counter,
+    pub(crate) scrub_passes: Counter,
+    pub(crate) scrub_damaged: Gauge,
 }
 
 /// What compaction does.
@@ -135,6 +138,9 @@ impl Metrics {
             generations: Counter::default(),
             members_removed: Family::default(),
             cleaner: CleanerMetrics::new(),
+            scrubbed_bytes: Counter::default(),
+            scrub_passes: Counter::default(),
+            scrub_damaged: Gauge::default(),
             registry: Registry::default(),
         };
         metrics.register_in(&mut registry);
@@ -198,6 +204,14 @@ impl Metrics {
         );
         registry.register("group_members_removed", "Members gone, by cause", self.members_removed.clone());
         self.cleaner.register_in(registry);
+        let (name, unit) = bytes("scrubbed");
+        registry.register_with_unit(name, "Bytes read and checked by scrubbing", unit, self.scrubbed_bytes.clone());
+        registry.register("scrub_passes", "Times that scrubbing has gone through all", self.scrub_passes.clone());
+        registry.register(
+            "scrub_damaged_partitions",
+            "Partitions in which the last pass of scrubbing found damage",
+            self.scrub_damaged.clone(),
+        );
     }
 
     /// Something has happened to a group.

@@ -22,6 +22,7 @@ mod metadata;
 mod no_space;
 mod offsets;
 mod produce;
+mod scrubbing;
 mod start;
 mod strays;
 mod topics;

@@ -72,7 +72,7 @@ pub use self::mend::{Mended, Mending};
 use self::producers::Producers;
 pub use self::producers::{ProducedBatch, ProducerError, ProducerState};
 use self::reader::Shared;
-pub use self::reader::{Batches, FirstBatch, HotRead, Limits, LogReader, ReadError};
+pub use self::reader::{Batches, FirstBatch, HotRead, Limits, LogReader, ReadError, Scrubbed};
 pub(crate) use self::recover::open;
 pub use self::snapshot::SnapshotError;
 pub(crate) use self::snapshot::decode as decode_snapshot;

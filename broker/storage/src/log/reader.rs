@@ -18,6 +18,10 @@ use crate::dir::checkpoint::{OffsetOrder, OrderCell};
 use crate::dir::state::DirState;
 use crate::num::{as_u64, as_usize};
 
+mod scrub;
+
+pub use scrub::Scrubbed;
+
 /// What readers and the writer of one log share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -347,7 +351,13 @@ fn locate(segment: &Segment, offset: Offset, limits: Limits) -> Result<Option<Ra
     let end_position = segment.end_position();
     let end_offset = segment.end_offset();
     let Some(first) = segment.find(offset)? else { return Ok(None) };
-    if first.batch.end_offset() > limits.end {
+    let found = first.batch.end_offset();
+    if found > end_offset {
+        // Otherwise a reader would wait for it for ever.
+        let source = BadBatch::Offset { found, expected: end_offset };
+        return Err(Fault::Damaged { base: segment.base, position: first.position, source });
+    }
+    if found > limits.end {
         return Ok(Some(nothing(&first, offset)));
     }
     let stop = if limits.end >= end_offset {
