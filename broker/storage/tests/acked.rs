@@ -248,3 +248,26 @@ fn the_largest_timestamp_is_looked_for_below_an_end() {
         assert_eq!((found.timestamp.0, found.offset.0), (*largest, i64::try_from(first).unwrap()), "below {end}");
     }
 }
+
+/// The process is killed after a segment was begun and before a sync has made its name durable; the next process syncs, and
+/// the machine stops.
+#[test]
+fn a_segment_begun_before_a_kill_has_its_name_after_the_next_sync() {
+    let (memory, disk) = memory();
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    fill(&mut log, 10);
+    sync(&mut log);
+    while log.reader().segment_count() < 3 {
+        fill(&mut log, 1);
+    }
+    drop((log, dir));
+    let dir = open_dir(&disk);
+    let mut log = dir.open_log(&name(), small()).unwrap();
+    sync(&mut log);
+    let end = log.durable_end();
+    assert_eq!(end, log.end_offset());
+    drop((log, dir));
+    memory.crash(Crash::LoseUnsynced);
+    assert_filled(&open_dir(&disk).open_log(&name(), small()).unwrap(), 0, end.0);
+}

@@ -294,6 +294,18 @@ fn any_of_the_last_five_batches_may_be_sent_again_after_a_stop() {
 }
 
 #[test]
+fn a_reset_log_knows_no_producer() {
+    let (_disk, dir, mut log) = new_log();
+    append(&mut log, &batch_from(7, 0, 0, &[b"a"], 1), 1, 1).unwrap();
+    // Leaves a snapshot at the log's end.
+    log.close().unwrap();
+    let mut log = dir.open_log(&name(), small()).unwrap();
+    log.reset_to(Offset(1)).unwrap();
+    let appended = append(&mut log, &batch_from(7, 0, 0, &[b"b"], 1), 1, 1).unwrap();
+    assert_eq!((appended.outcome, appended.base_offset), (Outcome::Written, Offset(1)));
+}
+
+#[test]
 fn epochs_follow_the_batches_and_cuts() {
     let (_disk, dir, mut log) = new_log();
     for (epoch, count) in [(1, 10), (4, 10), (9, 10)] {

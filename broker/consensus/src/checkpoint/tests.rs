@@ -21,17 +21,23 @@ fn checkpoint(number: u128) -> Checkpoint {
 
 #[test]
 fn golden_bytes_of_version_1() {
+    let with_image = |image_length_version_index: [u8; 3], counts: &[u8]| {
+        let mut expected = b"cairnckp\0\x01".to_vec();
+        expected.extend([1, 3, 9]); // the last entry
+        expected.extend([1, 1, 0]); // the entry of the voters
+        expected.extend([1, 1, 1, 1, 1, 1, b'h', 9]); // one set of one, one voter
+        expected.extend(image_length_version_index);
+        expected.extend([1, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]); // the cluster's id
+        expected.extend(counts);
+        expected.extend(crc32c::crc32c(&expected).to_be_bytes());
+        expected
+    };
+    // Next producer id, features, brokers, topics, configs, quotas.
     let bytes = checkpoint(1).encode();
-    let mut expected = b"cairnckp\0\x01".to_vec();
-    expected.extend([1, 3, 9]); // the last entry
-    expected.extend([1, 1, 0]); // the entry of the voters
-    expected.extend([1, 1, 1, 1, 1, 1, b'h', 9]); // one set of one, one voter
-    expected.extend([24, 1, 5]); // the image's length, its version, the index of its last command
-    expected.extend([1, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]); // the cluster's id
-    expected.extend([0, 0, 0, 0]); // next producer id, features, brokers, topics
-    expected.extend(crc32c::crc32c(&expected).to_be_bytes());
-    assert_eq!(bytes, expected);
+    assert_eq!(bytes, with_image([26, 2, 5], &[0; 6]));
     assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint(1)));
+    // An image of version 1 has neither of the last two.
+    assert_eq!(Checkpoint::decode(&with_image([24, 1, 5], &[0; 4])), Ok(checkpoint(1)));
     let empty = Checkpoint { meta: SnapshotMeta::default(), image: Arc::default() };
     assert_eq!(Checkpoint::decode(&empty.encode()), Ok(empty));
 }

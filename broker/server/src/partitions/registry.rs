@@ -170,6 +170,10 @@ impl Partitions {
     /// Notes, durably, up to where a partition was compacted. Blocks.
     pub(super) fn note_cleaned(&self, partition: &Partition, end: Offset) -> Result<(), ReplaceError> {
         let Ok(name) = LogName::new(&partition.topic, partition.index) else { return Ok(()) };
+        // Deleted meanwhile: the name is that of nobody, or of another topic's log.
+        if self.by_id(partition.topic_id, partition.index).is_err() {
+            return Ok(());
+        }
         self.with_dir(|dir| dir.note_cleaned(&name, end))
     }
 

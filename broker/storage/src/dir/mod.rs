@@ -101,6 +101,8 @@ impl DataDir {
     /// When it is there already, or the disk fails or is full.
     pub fn create_log(&self, name: &LogName, topic_id: TopicId, config: LogConfig) -> Result<Log, CreateLogError> {
         self.state.check()?;
+        // What was noted of a log of this name, which is no more, must not hold for the new one.
+        self.forget_cleaned(name)?;
         log::create(Foundation::new(Arc::clone(&self.state), name.clone(), topic_id, config))
     }
 

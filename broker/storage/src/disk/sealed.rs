@@ -111,11 +111,17 @@ impl Sealed {
         io::Error::new(io::ErrorKind::UnexpectedEof, text)
     }
 
+    /// The file's map if it has one already. Opens nothing, so it waits for nothing.
+    fn mapped(&self) -> Option<Arc<Map>> {
+        let map = self.slot.map.lock().clone()?;
+        self.slot.used.store(true, Ordering::Relaxed);
+        Some(map)
+    }
+
     /// The file's map, or nothing when the budget has no room for it.
     fn map(&self) -> io::Result<Option<Arc<Map>>> {
-        if let Some(map) = &*self.slot.map.lock() {
-            self.slot.used.store(true, Ordering::Relaxed);
-            return Ok(Some(Arc::clone(map)));
+        if let Some(map) = self.mapped() {
+            return Ok(Some(map));
         }
         let file = self.reopen()?;
         let mut ring = self.maps.ring.lock();
@@ -189,8 +195,8 @@ impl Readable for Sealed {
         if range.is_empty() {
             return true;
         }
-        match (self.map(), as_usizes(range)) {
-            (Ok(Some(map)), Ok(range)) => map.is_resident(range),
+        match (self.mapped(), as_usizes(range)) {
+            (Some(map), Ok(range)) => map.is_resident(range),
             _ => false,
         }
     }

@@ -95,8 +95,19 @@ impl Log {
         self.move_marks(offset, offset)?;
         self.remove_from_end(&segments)?;
         self.set_epochs(EpochHistory::default());
+        // No producer of before is known any more, also not one that was when the log ended here.
+        let forgotten = std::mem::take(&mut self.unsynced.snapshots);
+        self.remove_snapshots(&forgotten)?;
         let new = self.start_at(offset).map_err(|error| self.no_way_back(error))?;
         self.continue_with(new, Vec::new())
+    }
+
+    fn remove_snapshots(&self, offsets: &[Offset]) -> Result<(), DirOffline> {
+        for at in offsets {
+            let removed = super::delete::remove_if_there(&self.dir, &self.folder.snapshot(*at));
+            self.dir.heed("remove a producer snapshot", removed)?;
+        }
+        Ok(())
     }
 
     /// Moves start and durable end, first on disk.
@@ -158,10 +169,7 @@ impl Log {
         unsynced.sealed.clear();
         let (stale, current): (Vec<Offset>, Vec<Offset>) = unsynced.snapshots.iter().partition(|at| **at > cut);
         unsynced.snapshots = current;
-        for at in stale {
-            let removed = super::delete::remove_if_there(&self.dir, &self.folder.snapshot(at));
-            self.dir.heed("remove a producer snapshot", removed)?;
-        }
+        self.remove_snapshots(&stale)?;
         self.keep_unsynced();
         let mut epochs = EpochHistory::clone(&self.shared.epochs.load());
         if epochs.truncate_to(cut) == Trimmed::Some {

@@ -207,7 +207,10 @@ impl<'a> Writer<'a> {
         if !self.place.is_current() {
             return Err(CompactError::Gone);
         }
-        self.place.dir.spend(bytes)?;
+        // The reserve is for others; what is compacted frees space only when it is through.
+        if self.place.dir.spend(bytes)?.is_below_reserve() {
+            return Err(CompactError::DiskFull);
+        }
         let disk = &self.place.dir.disk;
         self.place.written("write a copy of a segment", disk.write_at(self.path, self.written, &self.buffer))?;
         self.written += bytes;

@@ -86,6 +86,12 @@ impl Recovery<'_> {
             durable if durable > active.segment.base => scanned_from,
             _ => 0,
         };
+        // A segment that has nothing durable may have been begun since the folder was synced, and its name may be lost. The
+        // first one of a log is made together with its folder.
+        let named = segments.len() == 1 || durable > active.segment.base;
+        if durable < end || !named {
+            unsynced.folder_version += 1;
+        }
         let sealed = segments.iter().take(segments.len() - 1).filter(|segment| segment.end_offset() > durable);
         unsynced.sealed = sealed.map(|segment| Sealed::file(folder, segment)).collect();
 
