@@ -11,6 +11,9 @@ use crate::effects::{Cause, Happened, Next, SyncReply};
 use crate::group::{GroupState, JoinPhase};
 use crate::turn::Turn;
 
+/// Static members that are waited for are looked at again after this time at least, whatever they allow.
+const REJOIN_WAIT_MIN_MS: i32 = 100;
+
 impl Turn<'_> {
     /// Begins a rebalance, or goes on with the one that is under way.
     pub(crate) fn rebalance_or_go_on(&mut self, cause: Cause, detail: &str) {
@@ -81,7 +84,8 @@ impl Turn<'_> {
         }
         if !self.group.elect_leader() && self.group.size() > 0 {
             // Only static members are left, and none of them has come: they have until their sessions end.
-            self.set_join_timer(self.group.rebalance_timeout_ms(), JoinPhase::Rejoining);
+            let again = self.group.rebalance_timeout_ms().max(REJOIN_WAIT_MIN_MS);
+            self.set_join_timer(again, JoinPhase::Rejoining);
             return;
         }
         self.group.new_member_added = false;

@@ -395,6 +395,28 @@ fn a_static_member_is_awaited_as_long_as_its_session() {
 }
 
 #[test]
+fn a_static_member_that_allows_no_time_is_awaited_all_the_same() {
+    let mut bench = Bench::new();
+    let silent = bench.ask_to_join(|join| (join.instance, join.rebalance_timeout_ms) = (Some("i"), 0));
+    bench.add();
+    bench.pass(DELAY_MS);
+    bench.pass(DELAY_MS);
+    assert_eq!(bench.joined(silent).map(|reply| (reply.generation, &*reply.member)), Some((1, "i-1")));
+    bench.sync("c-2", 1, &[]);
+    bench.sync("i-1", 1, &[("i-1", "one"), ("c-2", "two")]);
+    assert_eq!(bench.state(), GroupState::Stable);
+    let leaver = Leaver { member: "c-2", instance: None, reason: None };
+    let (results, effects) = bench.shard.leave("g", &[leaver], bench.now);
+    assert_eq!(results, [Ok(())]);
+    bench.carry_out(effects);
+    // Its timer is due again and again, and still the time it is due at passes.
+    bench.pass(1);
+    assert_eq!(bench.state(), GroupState::PreparingRebalance);
+    bench.pass(SESSION_MS);
+    assert_eq!(bench.state(), GroupState::Empty);
+}
+
+#[test]
 fn a_static_member_whose_new_id_is_not_written_keeps_its_old_one() {
     let mut bench = Bench::new();
     bench.ask_to_join(|join| join.instance = Some("i"));

@@ -2,10 +2,12 @@
 //!
 //! - Offset -1 means the high watermark: all that may be read. An offset beyond it is OFFSET_OUT_OF_RANGE; one before the
 //!   start changes nothing.
+//! - Not on internal topics (INVALID_TOPIC_EXCEPTION), nor where `cleanup.policy` does not delete (POLICY_VIOLATION).
 //! - Answered with the new start when that is durable. Whole segments below it are removed afterwards.
 
 use std::sync::Arc;
 
+use cairn_metadata::names;
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{Offset, PartitionIndex};
@@ -61,7 +63,13 @@ fn not_durable(node: &Node, partition: &mut DeleteRecordsPartitionResult) {
 
 /// Gives the new start of the log. Blocks.
 fn delete(node: &Node, topic: &str, index: PartitionIndex, offset: i64) -> Result<Offset, ErrorCode> {
+    if names::is_internal(topic) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
     let partition = node.partitions.by_name(topic, index).map_err(|not_here| not_here.error_code())?;
+    if !partition.settings().log.cleanup.deletes() {
+        return Err(ErrorCode::PolicyViolation);
+    }
     let readable = partition.high_watermark();
     let to = match offset {
         HIGH_WATERMARK => readable,

@@ -51,7 +51,8 @@ struct Details {
 
 fn describe(node: &Node, wanted: &DescribeConfigsResource) -> Result<Vec<Told>, Refusal> {
     let mut all = Resource::parse(node, wanted.resource_type, &wanted.resource_name)?.describe(node)?;
-    if let Some(keys) = &wanted.configuration_keys {
+    // Also an empty list means all.
+    if let Some(keys) = wanted.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
         all.retain(|told| keys.contains(&told.name));
     }
     Ok(all)

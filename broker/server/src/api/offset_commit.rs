@@ -17,6 +17,7 @@ use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
 use cairn_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use cairn_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use cairn_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use cairn_storage::log::AppendError;
 
 use crate::coordinator::CommitFailed;
 use crate::dispatch::{Call, Outcome};
@@ -119,7 +120,9 @@ async fn commit(
 pub(super) fn failure(failed: &CommitFailed) -> ErrorCode {
     tracing::debug!(%failed, "offsets were not committed");
     match failed {
-        CommitFailed::TooLarge => ErrorCode::InvalidCommitOffsetSize,
+        CommitFailed::TooLarge | CommitFailed::Append(AppendRefused::Log(AppendError::TooLarge { .. })) => {
+            ErrorCode::InvalidCommitOffsetSize
+        }
         CommitFailed::Append(AppendRefused::Closed) => ErrorCode::NotCoordinator,
         CommitFailed::Append(AppendRefused::Log(_)) | CommitFailed::NotDurable => ErrorCode::CoordinatorNotAvailable,
     }

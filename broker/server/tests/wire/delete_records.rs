@@ -30,6 +30,7 @@ async fn the_start_moves_and_stays_moved() {
         (2, asked("t", 0, -2), (out_of_range, -1)),
         (2, asked("t", 1, 0),  (unknown, -1)),
         (2, asked("x", 0, 0),  (unknown, -1)),
+        (2, asked("__consumer_offsets", 0, -1), (ErrorCode::InvalidTopicException.code(), -1)),
         (2, asked("t", 0, 11), (0, 11)),
     ];
     for (version, request, expected) in table {
