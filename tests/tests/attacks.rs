@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -144,8 +145,15 @@ impl Attack {
     }
 }
 
+/// One attack at a time: thousands of connections take the ports that the broker of another test is given.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn attackers_lose_their_own_connections_and_nothing_else() -> anyhow::Result<()> {
+    let _alone = alone();
     let (idle, slow) = (parameter("CAIRN_ATTACK_IDLE", 1_000)?, parameter("CAIRN_ATTACK_SLOW", 100)?);
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
@@ -218,6 +226,7 @@ fn first_free_descriptor(pid: u32) -> anyhow::Result<u64> {
 
 #[test]
 fn without_descriptors_open_connections_are_served_and_others_later() -> anyhow::Result<()> {
+    let _alone = alone();
     const LIMIT: u32 = 256;
     let broker = Broker::start_within(Kind::from_environment()?, &[], Some(LIMIT))?;
     let (pid, bootstrap) = (broker.pid()?, broker.bootstrap());
