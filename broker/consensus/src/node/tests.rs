@@ -179,7 +179,7 @@ async fn what_was_answered_survives_any_crash() {
         let mut answered: BTreeSet<u128> = BTreeSet::new();
         let mut proposed: BTreeSet<u128> = BTreeSet::new();
         for round in 0..5u64 {
-            let (_dir, node) = start_with(Arc::new(disk.clone()), config.clone()).await;
+            let (_dir, node) = start_with(Arc::new(disk.until_crash()), config.clone()).await;
             let image = node.image();
             let found: BTreeSet<u128> = image.topics().map(|topic| topic.id.0.as_u128()).collect();
             assert!(answered.is_subset(&found), "seed {seed}, round {round}: lost {:?}", answered.difference(&found));
@@ -210,7 +210,7 @@ async fn what_was_answered_survives_any_crash() {
                 1 => Crash::KeepAll,
                 _ => Crash::Random { seed: seed * 10 + round, unit },
             });
-            // What the old process still does reaches its own bytes only.
+            // What the old process still does reaches nothing of the next one.
             node.shutdown().await;
         }
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{AppendFile, Disk, Entry, EntryKind, Growth, Lock, SealedFile, Space};
 
@@ -63,6 +63,8 @@ impl CrashUnit {
 #[derive(Clone, Debug)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
+    /// The crash count with which the calls end that go through this handle; without one, they go on over crashes.
+    until_crash: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ struct State {
     folders: Folders,
     usage: Arc<Usage>,
     locks: Arc<Mutex<HashSet<PathBuf>>>,
+    crashes: u64,
 }
 
 impl Default for MemoryDisk {
@@ -83,8 +86,24 @@ impl MemoryDisk {
     #[must_use]
     pub fn new() -> Self {
         let usage = Arc::new(Usage::new(DEFAULT_CAPACITY_BYTES));
-        let state = State { folders: Folders::new(), usage, locks: Arc::default() };
-        Self { state: Arc::new(Mutex::new(state)) }
+        let state = State { folders: Folders::new(), usage, locks: Arc::default(), crashes: 0 };
+        Self { state: Arc::new(Mutex::new(state)), until_crash: None }
+    }
+
+    /// The same disk, as a process has it that runs now: after the next crash each call fails, so that what is left of the
+    /// process in a test does not write by name into the files of the one that comes after it.
+    #[must_use]
+    pub fn until_crash(&self) -> Self {
+        let crashes = self.state.lock().crashes;
+        Self { state: Arc::clone(&self.state), until_crash: Some(crashes) }
+    }
+
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        if self.until_crash.is_some_and(|crashes| crashes != state.crashes) {
+            return Err(io::Error::other("the machine of this process has crashed"));
+        }
+        Ok(state)
     }
 
     /// Sets how many bytes the disk holds. Less than is used makes it full; nothing is lost.
@@ -98,7 +117,7 @@ impl MemoryDisk {
         let mut survival = Survival::new(crash);
         let usage = Arc::new(Usage::new(state.usage.capacity()));
         let folders = state.folders.survive(&mut survival, &usage);
-        *state = State { folders, usage, locks: Arc::default() };
+        *state = State { folders, usage, locks: Arc::default(), crashes: state.crashes + 1 };
     }
 }
 
@@ -258,12 +277,12 @@ impl Drop for HeldLock {
 
 impl Disk for MemoryDisk {
     fn create_append(&self, path: &Path, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let inode = self.state.lock().create_file(path)?;
+        let inode = self.state()?.create_file(path)?;
         Ok(Box::new(MemoryAppend::open(inode, 0, growth)))
     }
 
     fn open_append(&self, path: &Path, len: u64, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let inode = self.state.lock().file(path)?;
+        let inode = self.state()?.file(path)?;
         if inode.len() < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -273,12 +292,12 @@ impl Disk for MemoryDisk {
     }
 
     fn open_sealed(&self, path: &Path) -> io::Result<Arc<dyn SealedFile>> {
-        let inode = self.state.lock().file(path)?;
+        let inode = self.state()?.file(path)?;
         Ok(Arc::new(MemorySealed::open(inode)))
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let inode = self.state.lock().file(path)?;
+        let inode = self.state()?.file(path)?;
         if inode.len() > limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -286,7 +305,7 @@ impl Disk for MemoryDisk {
     }
 
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         let (folder, name) = state.parent(path)?;
         let inode = Arc::new(Inode::new(Arc::clone(&state.usage)));
         let node = Node::File(Arc::clone(&inode));
@@ -307,17 +326,17 @@ impl Disk for MemoryDisk {
     }
 
     fn write_at(&self, path: &Path, position: u64, content: &[u8]) -> io::Result<()> {
-        let inode = self.state.lock().file_or_new(path)?;
+        let inode = self.state()?.file_or_new(path)?;
         inode.write_at(position, content)
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.state.lock().file(path)?.sync_all();
+        self.state()?.file(path)?.sync_all();
         Ok(())
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        let inode = self.state.lock().file(path)?;
+        let inode = self.state()?.file(path)?;
         if inode.len() < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -325,7 +344,7 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         let (from_folder, from_name) = state.parent(from)?;
         let node = state.folders.get(from_folder).live.get(from_name).cloned().ok_or(io::ErrorKind::NotFound)?;
         if names(to)? == names(from)? {
@@ -345,7 +364,7 @@ impl Disk for MemoryDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         let inode = state.file(path)?;
         let (folder, name) = state.parent(path)?;
         state.folders.get_mut(folder).change(Change::remove(name));
@@ -354,7 +373,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         let mut folder = Folders::ROOT;
         for name in names(path)? {
             folder = match state.folders.get(folder).live.get(name) {
@@ -371,7 +390,7 @@ impl Disk for MemoryDisk {
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         let removed = state.folder(path)?;
         let (folder, name) = state.parent(path)?;
         state.folders.get_mut(folder).change(Change::remove(name));
@@ -380,14 +399,14 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         let folder = state.folder(path)?;
         state.folders.get_mut(folder).sync();
         Ok(())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        let state = self.state.lock();
+        let state = self.state()?;
         let folder = state.folder(path)?;
         let entry = |(name, node): (&String, &Node)| {
             let (kind, len) = match node {
@@ -400,13 +419,13 @@ impl Disk for MemoryDisk {
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
-        let state = self.state.lock();
+        let state = self.state()?;
         state.folder(path)?;
         Ok(state.usage.space())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         state.file_or_new(path)?;
         let locks = Arc::clone(&state.locks);
         if !locks.lock().insert(path.to_owned()) {

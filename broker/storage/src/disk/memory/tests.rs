@@ -54,6 +54,19 @@ fn kill_keeps_everything_but_locks() {
 }
 
 #[test]
+fn a_process_of_before_the_crash_reaches_nothing_by_name() {
+    let (disk, root) = disk();
+    let path = durable_file(&disk, &root, b"kept");
+    let process = disk.until_crash();
+    process.write_at(&path, 0, b"KE").expect("writes");
+    disk.crash(Crash::KeepAll);
+    process.write_at(&path, 2, b"PT").expect_err("the process is dead");
+    process.replace(&path, b"other").expect_err("the process is dead");
+    process.remove_file(&path).expect_err("the process is dead");
+    assert_eq!(disk.until_crash().read(&path, 100).expect("reads"), b"KEpt");
+}
+
+#[test]
 fn a_removal_and_a_rename_revert_unless_synced() {
     let (disk, root) = disk();
     let path = durable_file(&disk, &root, b"abc");
