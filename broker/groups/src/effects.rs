@@ -166,12 +166,24 @@ pub enum Happened {
         /// Whose doing it was, and what its client gave as a reason.
         detail: Box<str>,
     },
+    /// A member takes part in the rebalance: it has joined, and waits for the others.
+    MemberJoined {
+        /// Its id.
+        member: Arc<str>,
+        /// The client's name for itself.
+        client_id: Box<str>,
+    },
     /// All who are there have joined a new generation.
     GenerationBegun {
         /// How many.
         members: usize,
         /// The chosen protocol.
         protocol: Arc<str>,
+    },
+    /// A member has asked for its assignment.
+    MemberSynced {
+        /// Its id.
+        member: Arc<str>,
     },
     /// Everybody can have its assignment.
     Stabilized,

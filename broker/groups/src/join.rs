@@ -140,7 +140,7 @@ impl Turn<'_> {
         };
         self.group.update(&id, &protocols, join.session_timeout_ms, join.rebalance_timeout_ms);
         self.await_join(&id, waiter);
-        self.rebalance_or_go_on(cause, &join.because(&format!("{what}: {id}")));
+        self.rebalance_or_go_on(cause, &join.because(&format!("{what}: {id}")), &id);
     }
 
     fn add_member(&mut self, join: &Join<'_>, id: &Arc<str>, waiter: Waiter) {
@@ -162,7 +162,7 @@ impl Turn<'_> {
         }
         self.group.add(Arc::clone(id), join.protocol_type, member);
         self.set_session(id, NEW_MEMBER_JOIN_TIMEOUT_MS);
-        self.rebalance_or_go_on(Cause::Joined, &join.because(&format!("new member: {id}")));
+        self.rebalance_or_go_on(Cause::Joined, &join.because(&format!("new member: {id}")), id);
     }
 
     /// A static member has come back without its id: it takes over from the one that it was.
@@ -191,10 +191,7 @@ impl Turn<'_> {
             GroupState::Stable if self.group.vote() == self.group.protocol => {
                 self.write(None, Next::Replaced(Box::new(replacement)));
             }
-            GroupState::Stable | GroupState::CompletingRebalance => {
-                self.begin_rebalance(Cause::StaticMemberReplaced, &detail);
-            }
-            GroupState::PreparingRebalance | GroupState::Empty => self.go_on_if_all_joined(),
+            _ => self.rebalance_or_go_on(Cause::StaticMemberReplaced, &detail, new_id),
         }
     }
 

@@ -15,17 +15,23 @@ use crate::turn::Turn;
 const REJOIN_WAIT_MIN_MS: i32 = 100;
 
 impl Turn<'_> {
-    /// Begins a rebalance, or goes on with the one that is under way.
-    pub(crate) fn rebalance_or_go_on(&mut self, cause: Cause, detail: &str) {
+    /// A member has joined: that begins a rebalance, or the one that is under way goes on.
+    pub(crate) fn rebalance_or_go_on(&mut self, cause: Cause, detail: &str, joined: &Arc<str>) {
         if self.group.state() == GroupState::PreparingRebalance {
+            self.tell_joined(joined);
             self.go_on_if_all_joined();
         } else {
-            self.begin_rebalance(cause, detail);
+            self.begin_rebalance_with(cause, detail, Some(joined));
         }
     }
 
     /// All members have to join again.
     pub(crate) fn begin_rebalance(&mut self, cause: Cause, detail: &str) {
+        self.begin_rebalance_with(cause, detail, None);
+    }
+
+    /// All members have to join again, but for the one whose joining is the reason.
+    pub(crate) fn begin_rebalance_with(&mut self, cause: Cause, detail: &str, joined: Option<&Arc<str>>) {
         if self.group.state() == GroupState::CompletingRebalance {
             self.withdraw_assignments(ErrorCode::RebalanceInProgress);
         }
@@ -34,6 +40,9 @@ impl Turn<'_> {
         let was_empty = self.group.state() == GroupState::Empty;
         self.group.enter(GroupState::PreparingRebalance, self.now.wall);
         self.tell(Happened::RebalanceBegun { cause, detail: detail.into() });
+        if let Some(joined) = joined {
+            self.tell_joined(joined);
+        }
         if was_empty {
             // Members of a group that starts come one after the other: a pause saves a rebalance for each.
             let delay_ms = self.settings.initial_rebalance_delay_ms;
@@ -44,6 +53,11 @@ impl Turn<'_> {
         } else {
             self.set_join_timer(self.group.rebalance_timeout_ms(), JoinPhase::Rejoining);
         }
+    }
+
+    fn tell_joined(&mut self, id: &Arc<str>) {
+        let client_id = self.group.member(id).map_or_else(Box::default, |member| member.client_id.clone());
+        self.tell(Happened::MemberJoined { member: Arc::clone(id), client_id });
     }
 
     /// Ends the waiting when all are there; a group that was empty waits for its timer.

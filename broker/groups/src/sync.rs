@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, Next, SyncReply, Waiter};
+use crate::effects::{Cause, Happened, Next, SyncReply, Waiter};
 use crate::group::GroupState;
 use crate::turn::Turn;
 
@@ -99,7 +99,9 @@ impl Turn<'_> {
 
     /// The member need not be waited for any longer.
     fn on_asked(&mut self, id: &str) {
-        self.group.pending_syncs.remove(id);
+        if let Some(member) = self.group.pending_syncs.take(id) {
+            self.tell(Happened::MemberSynced { member });
+        }
         if self.group.pending_syncs.is_empty() {
             self.group.sync_timer.stop();
         }

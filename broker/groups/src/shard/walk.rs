@@ -156,7 +156,7 @@ impl World {
                     self.gone.insert((**member).to_owned());
                 }
                 Happened::RebalanceBegun { .. } => self.rebalances += 1,
-                Happened::Stabilized => {}
+                Happened::MemberJoined { .. } | Happened::MemberSynced { .. } | Happened::Stabilized => {}
             }
         }
         for (waiter, reply) in effects.replies {

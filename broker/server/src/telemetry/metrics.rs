@@ -225,6 +225,8 @@ impl Metrics {
             Happened::GenerationBegun { members, protocol } => {
                 tracing::debug!(group, generation, members, %protocol, "generation begun");
             }
+            Happened::MemberJoined { member, .. } => tracing::debug!(group, generation, %member, "member joined"),
+            Happened::MemberSynced { member } => tracing::debug!(group, generation, %member, "member synced"),
             Happened::Stabilized => {
                 tracing::info!(group, generation, "group is stable");
                 self.generations.inc();
