@@ -3,10 +3,12 @@ when their input does.
 
 confluent    BOOTSTRAP TOPIC GROUP ASSIGNOR     librdkafka
 kafka-python BOOTSTRAP TOPIC GROUP ASSIGNOR
+aiokafka     BOOTSTRAP TOPIC GROUP ASSIGNOR
 
 ASSIGNOR is range, or where the client has it cooperative-sticky.
 """
 
+import asyncio
 import sys
 
 import streaming
@@ -64,6 +66,32 @@ def kafka_python(bootstrap, topic, group, assignor):
                 print(error, file=sys.stderr)
 
 
+def aiokafka(bootstrap, topic, group, assignor):
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+    from aiokafka.errors import KafkaError
+
+    assert assignor == "range"
+
+    async def follow():
+        client = AIOKafkaConsumer(
+            topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
+            partition_assignment_strategy=[RangePartitionAssignor], session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS, fetch_max_wait_ms=100)
+        await client.start()
+        while not streaming.ended():
+            for records in (await client.getmany(timeout_ms=200)).values():
+                for record in records:
+                    told(record.partition, record.offset, record.value)
+            try:
+                await client.commit()
+            except KafkaError as error:
+                print(error, file=sys.stderr)
+        await client.stop()
+
+    asyncio.run(follow())
+
+
 if __name__ == "__main__":
     streaming.until_input_ends()
-    {"confluent": confluent, "kafka-python": kafka_python}[sys.argv[1]](*sys.argv[2:])
+    {"confluent": confluent, "kafka-python": kafka_python, "aiokafka": aiokafka}[sys.argv[1]](*sys.argv[2:])

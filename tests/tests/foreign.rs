@@ -37,7 +37,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
 
-    let started = Broker::start(kind.clone(), &["num.partitions=1", "auto.create.topics.enable=true"]);
+    let started = Broker::start(
+        kind.clone(),
+        &["num.partitions=1", "auto.create.topics.enable=true", "group.initial.rebalance.delay.ms=0"],
+    );
     let mut broker = match started {
         Ok(broker) => broker,
         Err(error) => {

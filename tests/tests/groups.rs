@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         share(&mut suite, &mut broker, kind, kind);
     }
     share(&mut suite, &mut broker, MemberKind::Confluent, MemberKind::KafkaPython);
+    share(&mut suite, &mut broker, MemberKind::Aiokafka, MemberKind::Confluent);
     share(&mut suite, &mut broker, MemberKind::Console, MemberKind::Kcat);
     tools(&mut suite, &mut broker);
     suite.close()

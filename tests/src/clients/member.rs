@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::{Client, Console, Kcat, Python, tools};
+use super::{Client, Console, Kafkajs, Kcat, Python, tools};
 use crate::broker::{kafka_script, repository};
 
 /// The longest that members may take to get hold of what is written, rebalances and ended sessions included.
@@ -32,17 +32,23 @@ pub enum MemberKind {
     ConfluentCooperative,
     /// kafka-python.
     KafkaPython,
+    /// aiokafka.
+    Aiokafka,
+    /// kafkajs, with its own round robin.
+    Kafkajs,
     /// Kafka's console consumer.
     Console,
 }
 
 impl MemberKind {
     /// All of them.
-    pub const ALL: [MemberKind; 5] = [
+    pub const ALL: [MemberKind; 7] = [
         MemberKind::Kcat,
         MemberKind::Confluent,
         MemberKind::ConfluentCooperative,
         MemberKind::KafkaPython,
+        MemberKind::Aiokafka,
+        MemberKind::Kafkajs,
         MemberKind::Console,
     ];
 
@@ -53,6 +59,8 @@ impl MemberKind {
             MemberKind::Confluent => "confluent-kafka",
             MemberKind::ConfluentCooperative => "confluent-kafka-cooperative",
             MemberKind::KafkaPython => "kafka-python",
+            MemberKind::Aiokafka => "aiokafka",
+            MemberKind::Kafkajs => "kafkajs",
             MemberKind::Console => "kafka-console",
         }
     }
@@ -63,6 +71,8 @@ impl MemberKind {
             MemberKind::Kcat => Kcat.missing(),
             MemberKind::Confluent | MemberKind::ConfluentCooperative => Python::confluent().missing(),
             MemberKind::KafkaPython => Python::kafka_python().missing(),
+            MemberKind::Aiokafka => Python::aiokafka().missing(),
+            MemberKind::Kafkajs => Kafkajs.missing(),
             MemberKind::Console => Console.missing(),
         }
     }
@@ -88,6 +98,12 @@ impl MemberKind {
             MemberKind::Confluent => python("confluent", "range"),
             MemberKind::ConfluentCooperative => python("confluent", "cooperative-sticky"),
             MemberKind::KafkaPython => python("kafka-python", "range"),
+            MemberKind::Aiokafka => python("aiokafka", "range"),
+            MemberKind::Kafkajs => {
+                let mut command = Kafkajs::command();
+                command.args(["member", bootstrap, topic, group]);
+                command
+            }
             MemberKind::Console => {
                 let mut command = kafka_script();
                 command.args(["tool", "org.apache.kafka.tools.consumer.ConsoleConsumer"]);

@@ -5,6 +5,7 @@
 mod java;
 mod kcat;
 pub mod member;
+mod node;
 mod python;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 pub use java::{Console, consumer_groups, dump_groups, dump_log, tool};
 pub use kcat::Kcat;
+pub use node::Kafkajs;
 pub use python::Python;
 
 use crate::record::{Outgoing, Record};
@@ -102,13 +104,21 @@ pub trait Client {
     /// Reads `count` records.
     fn consume(&self, place: &Place, from: From, count: usize) -> anyhow::Result<Vec<Record>>;
 
-    /// As `group`, by assignment: goes on at the committed offset (else at the beginning), reads `count` records, commits behind them.
+    /// As `group`, by assignment or as its only member: goes on at the committed offset (else at the beginning), reads `count` records,
+    /// commits behind them.
     fn resume(&self, place: &Place, group: &str, count: usize) -> anyhow::Result<Vec<Record>>;
 }
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Client>> {
-    vec![Box::new(Kcat), Box::new(Python::confluent()), Box::new(Python::kafka_python()), Box::new(Console)]
+    vec![
+        Box::new(Kcat),
+        Box::new(Python::confluent()),
+        Box::new(Python::kafka_python()),
+        Box::new(Python::aiokafka()),
+        Box::new(Kafkajs),
+        Box::new(Console),
+    ]
 }
 
 /// The folder for what the suites install beside the repository: `CAIRN_TEST_TOOLS`, or one in the user's cache.

@@ -1,4 +1,4 @@
-//! confluent-kafka and kafka-python, each behind a script of `tests/foreign` that speaks lines of JSON.
+//! confluent-kafka, kafka-python and aiokafka, each behind a script of `tests/foreign` that speaks lines of JSON.
 //!
 //! It must not know what a suite writes.
 
@@ -26,6 +26,11 @@ impl Python {
     /// kafka-python: written in Python from the wire up.
     pub fn kafka_python() -> Self {
         Python { name: "kafka-python", script: "kafka_python.py", module: "kafka" }
+    }
+
+    /// aiokafka: kafka-python's protocol grown on its own, over asyncio.
+    pub fn aiokafka() -> Self {
+        Python { name: "aiokafka", script: "aio.py", module: "aiokafka" }
     }
 
     /// The script in the suites' own environment, ready for arguments.
