@@ -37,6 +37,7 @@ use crate::net::{
     RequestBudget, SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
+use crate::observer::Observer;
 use crate::partitions::{Cleaner, Flusher, Partitions, Scrubber, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
@@ -115,11 +116,12 @@ impl Broker {
         Self::start_whole(disk, config, Loggers::fixed()).await
     }
 
-    async fn start_whole(disk: Arc<dyn Disk>, config: BrokerConfig, loggers: Loggers) -> Result<Self, StartError> {
+    async fn start_whole(disk: Arc<dyn Disk>, mut config: BrokerConfig, loggers: Loggers) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::new(api::SERVED.iter().copied()));
         let health = Health::starting();
         let http = HttpServer::bind(&config.metrics_listener).await?;
+        config.set_metrics_address(http.address);
         let listeners = bind_all(&config).await?;
         let addresses = Addresses {
             kafka: listeners.iter().map(|bound| (bound.info.name.clone(), bound.info.bound)).collect(),
@@ -153,6 +155,7 @@ impl Broker {
         let following = tokio::spawn(Arc::clone(&cluster).follow(cluster.updates(), Arc::clone(&partitions)));
         register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
         node.coordinator.load_all(&node.cluster);
+        node.metrics.observatory.open(Arc::new(Observer::new(&node)));
         serve(&node, listeners, &stop, &tasks);
         let cleaner = Cleaner::new(Arc::clone(&partitions), Arc::clone(&node.config), Arc::clone(&node.metrics), &stop);
         tasks.spawn(cleaner.run());

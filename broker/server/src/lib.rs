@@ -7,6 +7,7 @@ pub mod config;
 
 mod broker;
 mod node;
+mod observer;
 
 mod loggers;
 

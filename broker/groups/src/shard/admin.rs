@@ -22,6 +22,8 @@ pub struct ListedGroup {
     pub protocol_type: Box<str>,
     /// What it is doing.
     pub state: GroupState,
+    /// How many members it has.
+    pub members: usize,
 }
 
 /// A group with its members.
@@ -102,12 +104,14 @@ impl Shard {
             name: (*group.name).into(),
             protocol_type: group.protocol_type.as_deref().unwrap_or_default().into(),
             state: group.state(),
+            members: group.size(),
         });
         let without = self.offsets.groups().filter(|(name, _)| !self.groups.contains_key(*name));
         with_members.chain(without.map(|(name, _)| ListedGroup {
             name: name.into(),
             protocol_type: Box::default(),
             state: GroupState::Empty,
+            members: 0,
         }))
     }
 

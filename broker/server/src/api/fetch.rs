@@ -82,6 +82,8 @@ struct Fetch {
 /// What one look at all partitions has found.
 struct Found {
     partitions: Vec<PartitionData>,
+    /// How many offsets each partition's records go on.
+    offsets: Vec<u64>,
     bytes: u64,
     has_error: bool,
 }
@@ -105,15 +107,16 @@ impl Fetch {
     /// Reads what there is; nothing when that would wait for the disk.
     fn look(&self, disk: Disk) -> Option<Found> {
         let mut found =
-            Found { partitions: Vec::with_capacity(self.held.len()), bytes: 0, has_error: false };
+            Found { partitions: Vec::with_capacity(self.held.len()), offsets: Vec::new(), bytes: 0, has_error: false };
         for (wanted, held) in self.fetching.wanted.iter().zip(&self.held) {
             let left = self.bounds.max_bytes.saturating_sub(found.bytes);
             let first_batch = if found.bytes == 0 { FirstBatch::AtLeastOne } else { FirstBatch::WithinLimit };
             let data = match held {
                 Ok(partition) => read(partition, wanted, left, first_batch, disk),
-                Err(error) => Ok(failed(wanted.partition, *error)),
+                Err(error) => Ok((failed(wanted.partition, *error), 0)),
             };
-            let Ok(data) = data else { return None };
+            let Ok((data, offsets)) = data else { return None };
+            found.offsets.push(offsets);
             found.bytes += data.records.as_ref().map_or(0, |records| records.len() as u64);
             found.has_error |= data.error_code != ErrorCode::None.code();
             found.partitions.push(data);
@@ -168,6 +171,11 @@ impl Fetch {
             let error = ErrorCode::from_code(data.error_code).unwrap_or(ErrorCode::UnknownServerError);
             self.node.metrics.error(ApiKey::Fetch, error);
         }
+        for ((held, data), offsets) in self.held.iter().zip(&found.partitions).zip(&found.offsets) {
+            if let (Ok(partition), Some(records), 1..) = (held, &data.records, *offsets) {
+                partition.traffic.on_fetched(records.len(), *offsets);
+            }
+        }
         let topics = self.fetching.wanted.iter().map(|wanted| wanted.topic.clone());
         let mut answers: Vec<(TopicKey, PartitionData)> = topics.zip(found.partitions).collect();
         self.fetching.keep_new(&mut answers);
@@ -205,9 +213,9 @@ fn read(
     left: u64,
     first_batch: FirstBatch,
     disk: Disk,
-) -> Result<PartitionData, Cold> {
+) -> Result<(PartitionData, u64), Cold> {
     if partition.is_closed() {
-        return Ok(failed(wanted.partition, ErrorCode::UnknownTopicOrPartition));
+        return Ok((failed(wanted.partition, ErrorCode::UnknownTopicOrPartition), 0));
     }
     let end = partition.high_watermark();
     let reader = &partition.reader;
@@ -223,18 +231,21 @@ fn read(
         Disk::May => reader.read(offset, limits),
     };
     match read {
-        Ok(Batches { bytes, .. }) => Ok(data(partition, wanted.partition, end, bytes)),
-        Err(ReadError::OutOfRange { .. }) => Ok(PartitionData {
-            error_code: ErrorCode::OffsetOutOfRange.code(),
-            ..data(partition, wanted.partition, end, Bytes::new())
-        }),
+        Ok(Batches { bytes, next_offset, .. }) => {
+            let offsets = u64::try_from(next_offset.0.saturating_sub(offset.0)).unwrap_or(0);
+            Ok((data(partition, wanted.partition, end, bytes), offsets))
+        }
+        Err(ReadError::OutOfRange { .. }) => {
+            let error_code = ErrorCode::OffsetOutOfRange.code();
+            Ok((PartitionData { error_code, ..data(partition, wanted.partition, end, Bytes::new()) }, 0))
+        }
         Err(error) => {
             tracing::warn!(topic = &*partition.topic, partition = partition.index.0, %error, "cannot read");
             let code = match error {
                 ReadError::Io { .. } => ErrorCode::KafkaStorageError,
                 _ => ErrorCode::CorruptMessage,
             };
-            Ok(failed(wanted.partition, code))
+            Ok((failed(wanted.partition, code), 0))
         }
     }
 }

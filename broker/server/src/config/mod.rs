@@ -9,6 +9,7 @@ mod rules;
 mod source;
 mod unused;
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
@@ -110,6 +111,12 @@ impl BrokerConfig {
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// The listener of metrics has this address, where the one that was given left something open.
+    pub(crate) fn set_metrics_address(&mut self, address: SocketAddr) {
+        self.values.metrics_listener = HostPort { host: address.ip().to_string(), port: address.port() };
+        self.values.given.insert("metrics.listener", address.to_string());
     }
 
     /// The folder that holds all data.

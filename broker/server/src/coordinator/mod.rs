@@ -79,6 +79,14 @@ impl Coordinator {
         shards.iter().map(Shard::get).collect()
     }
 
+    /// The groups that are there, and whether some are still being read.
+    pub(crate) fn loaded(&self, cluster: &Cluster) -> (Vec<LoadedShard>, bool) {
+        let shards = self.shards_here(cluster);
+        let loaded: Vec<LoadedShard> = shards.iter().filter_map(|shard| shard.get().ok()).collect();
+        let is_loading = loaded.len() < shards.len();
+        (loaded, is_loading)
+    }
+
     /// Begins to read the groups of all partitions that there are.
     pub(crate) fn load_all(&self, cluster: &Cluster) {
         for shard in self.shards_here(cluster) {

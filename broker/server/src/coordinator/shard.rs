@@ -165,7 +165,10 @@ impl Drop for Groups {
 impl Groups {
     /// What is known, to be looked at for a moment.
     pub(crate) fn look<T>(&self, at: impl FnOnce(&cairn_groups::Shard) -> T) -> T {
-        at(&self.state.lock().groups)
+        let mut state = self.state.lock();
+        // A commit whose client has not waited for its answer is seen as soon as it is durable, too.
+        state.groups.on_committed(self.partition.high_watermark());
+        at(&state.groups)
     }
 
     /// A member wants to be in the next generation. The reply comes when that begins; never, when the broker stops.
@@ -256,7 +259,7 @@ impl Groups {
                 }
             }
             for event in &effects.events {
-                self.shared.metrics.group_event(event);
+                self.shared.metrics.group_event(event, clock::for_groups());
             }
             for write in effects.writes {
                 let now = clock::for_groups();

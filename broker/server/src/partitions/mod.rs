@@ -10,6 +10,7 @@ mod partition;
 mod registry;
 mod scrubber;
 mod settings;
+mod traffic;
 mod upkeep;
 
 pub(crate) use acks::AckWait;

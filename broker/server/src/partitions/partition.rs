@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use super::Settings;
 use super::acks::{AckQueue, Ticket};
 use super::arrivals::Waiting;
+use super::traffic::Traffic;
 use super::upkeep::Flusher;
 
 /// A partition whose log is open here.
@@ -38,6 +39,7 @@ pub(crate) struct Partition {
     high_watermark: AtomicI64,
     leader_epoch: AtomicI32,
     waiting: Waiting,
+    pub(crate) traffic: Traffic,
     flusher: Arc<Flusher>,
     /// It is being deleted: whoever still holds it finds nothing to do here.
     closed: AtomicBool,
@@ -113,6 +115,7 @@ impl Partition {
             leader_epoch: AtomicI32::new(leader_epoch.0),
             settings: ArcSwap::from_pointee(settings),
             waiting: Waiting::default(),
+            traffic: Traffic::default(),
             closed: AtomicBool::new(false),
             writer: Mutex::new(Writer {
                 log: Some(log),
@@ -235,7 +238,10 @@ impl Partition {
         let end = appended.last_offset.plus(1);
         let synced = settings.is_synced();
         writer.unread_bytes += if synced { batch.as_bytes().len() } else { 0 };
-        writer.unsynced_records += if appended.outcome == Outcome::Written { records } else { 0 };
+        if appended.outcome == Outcome::Written {
+            writer.unsynced_records += records;
+            self.traffic.on_appended(batch.as_bytes().len(), records);
+        }
         let due = synced || writer.unsynced_records >= settings.log.flush_messages;
         let waits = due && required != Required::Nothing && log.durable_end() < end;
         if waits {

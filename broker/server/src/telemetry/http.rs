@@ -1,4 +1,4 @@
-//! The HTTP listener: `/metrics`, `/healthz`, `/readyz`.
+//! The HTTP listener: `/metrics`, `/healthz`, `/readyz`, and what groups do as JSON under `/groups`.
 //!
 //! Must not know: how what it shows came about.
 
@@ -6,15 +6,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use parking_lot::RwLock;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
+use super::flight::Rebalance;
+use super::observed::{GroupDetail, Loading, ObservedGroup};
 use crate::config::HostPort;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -73,6 +76,8 @@ impl HttpServer {
             .route("/metrics", get(show_metrics))
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(show_readiness))
+            .route("/groups", get(list_groups))
+            .route("/groups/{*name}", get(show_group))
             .with_state(Shown { metrics, health });
         let served = axum::serve(self.listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
         if let Err(error) = served {
@@ -81,7 +86,73 @@ impl HttpServer {
     }
 }
 
+/// All groups.
+#[derive(Serialize)]
+struct GroupList<'a> {
+    /// Some groups are still being read, and missing.
+    loading: bool,
+    groups: Vec<GroupLine<'a>>,
+}
+
+/// A group, in short.
+#[derive(Serialize)]
+struct GroupLine<'a> {
+    #[serde(flatten)]
+    group: &'a ObservedGroup,
+    lag_records: i64,
+    lag_seconds: Option<f64>,
+}
+
+/// A group, with all that is remembered of it.
+#[derive(Serialize)]
+struct GroupStory {
+    name: String,
+    /// None: it is gone, and only its rebalances are remembered.
+    now: Option<GroupDetail>,
+    /// The oldest first.
+    rebalances: Vec<Rebalance>,
+}
+
+async fn list_groups(State(shown): State<Shown>) -> Response {
+    shown.metrics.observatory.refresh().await;
+    let observed = shown.metrics.observatory.latest();
+    let line = |group| {
+        let (lag_records, lag_seconds) = ObservedGroup::lag(group);
+        GroupLine { group, lag_records, lag_seconds }
+    };
+    json(
+        StatusCode::OK,
+        &GroupList { loading: observed.is_loading, groups: observed.groups.iter().map(line).collect() },
+    )
+}
+
+async fn show_group(State(shown): State<Shown>, Path(name): Path<String>) -> Response {
+    let now = match shown.metrics.observatory.group(name.clone()).await {
+        Ok(now) => now,
+        Err(Loading) => {
+            return json(StatusCode::SERVICE_UNAVAILABLE, &Trouble { error: "the group is still being read" });
+        }
+    };
+    let rebalances = shown.metrics.recorder.rebalances(&name);
+    if now.is_none() && rebalances.is_empty() {
+        return json(StatusCode::NOT_FOUND, &Trouble { error: "there is no such group" });
+    }
+    json(StatusCode::OK, &GroupStory { name, now, rebalances })
+}
+
+/// Why there is no answer.
+#[derive(Serialize)]
+struct Trouble {
+    error: &'static str,
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let text = serde_json::to_string(body).expect("what is told has names and numbers only");
+    (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response()
+}
+
 async fn show_metrics(State(shown): State<Shown>) -> impl IntoResponse {
+    shown.metrics.observatory.refresh().await;
     ([(header::CONTENT_TYPE, OPEN_METRICS)], shown.metrics.encode())
 }
 

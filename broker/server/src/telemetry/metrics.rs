@@ -2,10 +2,11 @@
 //!
 //! Must not know: where the numbers come from.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use cairn_groups::{Event, Happened};
+use cairn_groups::{Event, Happened, Now};
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -14,6 +15,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use super::flight::FlightRecorder;
+use super::observed::{Observatory, Series};
 
 /// All metrics. The hot ones are found by index, not by label.
 #[derive(Debug)]
@@ -40,6 +44,9 @@ pub(crate) struct Metrics {
     rebalances: Family<OfCause, Counter>,
     generations: Counter,
     members_removed: Family<OfCause, Counter>,
+    pub(super) recorder: Arc<FlightRecorder>,
+    /// What is looked up when somebody asks.
+    pub(crate) observatory: Arc<Observatory>,
     pub(crate) cleaner: CleanerMetrics,
     pub(crate) scrubbed_bytes: Counter,
     pub(crate) scrub_passes: Counter,
@@ -137,6 +144,8 @@ impl Metrics {
             rebalances: Family::default(),
             generations: Counter::default(),
             members_removed: Family::default(),
+            recorder: Arc::default(),
+            observatory: Arc::default(),
             cleaner: CleanerMetrics::new(),
             scrubbed_bytes: Counter::default(),
             scrub_passes: Counter::default(),
@@ -203,6 +212,8 @@ impl Metrics {
             self.generations.clone(),
         );
         registry.register("group_members_removed", "Members gone, by cause", self.members_removed.clone());
+        let (observatory, recorder) = (Arc::clone(&self.observatory), Arc::clone(&self.recorder));
+        registry.register_collector(Box::new(Series { observatory, recorder }));
         self.cleaner.register_in(registry);
         let (name, unit) = bytes("scrubbed");
         registry.register_with_unit(name, "Bytes read and checked by scrubbing", unit, self.scrubbed_bytes.clone());
@@ -215,7 +226,8 @@ impl Metrics {
     }
 
     /// Something has happened to a group.
-    pub(crate) fn group_event(&self, event: &Event) {
+    pub(crate) fn group_event(&self, event: &Event, now: Now) {
+        self.recorder.record(event, now);
         let (group, generation) = (&*event.group, event.generation);
         match &event.what {
             Happened::RebalanceBegun { cause, detail } => {

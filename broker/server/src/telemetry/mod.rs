@@ -2,9 +2,12 @@
 //!
 //! Must not know: what requests mean.
 
+mod flight;
 mod http;
 mod metrics;
+mod observed;
 
 pub use http::HttpError;
 pub(crate) use http::{Health, HttpServer};
 pub(crate) use metrics::Metrics;
+pub(crate) use observed::{GroupDetail, Lag, Loading, Observe, Observed, ObservedGroup, ObservedMember, Traffic};

@@ -23,7 +23,7 @@ const AT_ONCE: &[(&str, &str)] = &[("group.initial.rebalance.delay.ms", "0")];
 
 const NONE: i16 = 0;
 
-async fn find_coordinator(client: &mut Client) {
+pub(crate) async fn find_coordinator(client: &mut Client) {
     let topic = MetadataRequestTopic { name: Some("t".into()), ..MetadataRequestTopic::default() };
     let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
     assert_eq!(client.call(8, &request).await.topics[0].error_code, NONE);
@@ -53,7 +53,7 @@ fn of_instance(instance: &str, member: &str) -> JoinGroupRequest {
     JoinGroupRequest { group_instance_id: Some(instance.into()), ..join(member) }
 }
 
-fn sync(joined: &JoinGroupResponse, given: &[(&str, &str)]) -> SyncGroupRequest {
+pub(crate) fn sync(joined: &JoinGroupResponse, given: &[(&str, &str)]) -> SyncGroupRequest {
     let assignment = |(member, assignment): &(&str, &str)| SyncGroupRequestAssignment {
         member_id: (*member).into(),
         assignment: Bytes::copy_from_slice(assignment.as_bytes()),
@@ -76,7 +76,7 @@ fn heartbeat(joined: &JoinGroupResponse) -> HeartbeatRequest {
     }
 }
 
-fn commit(generation: i32, member: &str) -> OffsetCommitRequest {
+pub(crate) fn commit(generation: i32, member: &str) -> OffsetCommitRequest {
     let partition = OffsetCommitRequestPartition { committed_offset: 5, ..OffsetCommitRequestPartition::default() };
     OffsetCommitRequest {
         group_id: "g".into(),
@@ -96,7 +96,7 @@ async fn committed(client: &mut Client, generation: i32, member: &str) -> i16 {
 }
 
 /// Joins a group with one member, by the way of this version, and leads it.
-async fn join_alone(client: &mut Client, version: i16) -> JoinGroupResponse {
+pub(crate) async fn join_alone(client: &mut Client, version: i16) -> JoinGroupResponse {
     let mut joined = client.call(version, &join("")).await;
     if version >= 4 {
         assert_eq!(joined.error_code, ErrorCode::MemberIdRequired.code());

@@ -27,3 +27,4 @@ mod start;
 mod strays;
 mod topics;
 mod upkeep;
+mod watching;

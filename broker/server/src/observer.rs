@@ -1,0 +1,205 @@
+//! Looks at a running broker for whoever watches it: its groups, how far they are behind, and what each topic moves.
+//!
+//! How old a group's first unread record is, the header of that record's batch tells, without the records being read. It is
+//! looked up only where the committed offset has changed since the last look, and on disk only so often in one look.
+//!
+//! Must not know: how it is shown.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cairn_groups::ListedGroup;
+use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::records::{BatchHeader, TimestampType};
+use cairn_storage::log::{FirstBatch, HotRead, Limits};
+
+use crate::clock;
+use crate::coordinator::LoadedShard;
+use crate::node::Node;
+use crate::partitions::Partition;
+use crate::telemetry::{GroupDetail, Lag, Loading, Observe, Observed, ObservedGroup, ObservedMember, Traffic};
+
+/// Committed offsets that one look goes through; groups beyond are shown without lag.
+const LAGS_MAX: usize = 100_000;
+/// Batches that one look may have to read from disk; the others' age is known at a later look.
+const DISK_READS_MAX: usize = 200;
+
+/// Kafka's word for groups of the first protocol.
+const CLASSIC: &str = "classic";
+
+/// Looks at one broker as long as that is there.
+#[derive(Debug)]
+pub(crate) struct Observer(Weak<Node>);
+
+impl Observer {
+    pub(crate) fn new(node: &Arc<Node>) -> Self {
+        Self(Arc::downgrade(node))
+    }
+}
+
+impl Observe for Observer {
+    fn look(&self, before: &Observed) -> Observed {
+        let Some(node) = self.0.upgrade() else { return Observed::default() };
+        let (shards, is_loading) = node.coordinator.loaded(&node.cluster);
+        let mut look = Look::new(&node, before);
+        let mut groups: Vec<ObservedGroup> = shards.iter().flat_map(|shard| look.groups(shard)).collect();
+        groups.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+        for group in &mut groups {
+            group.lags.iter_mut().for_each(|lag| look.measure(lag));
+        }
+        Observed { groups, is_loading, topics: topics(&node) }
+    }
+
+    fn look_at_group(&self, name: &str) -> Result<Option<GroupDetail>, Loading> {
+        let node = self.0.upgrade().ok_or(Loading)?;
+        let shard = node.coordinator.of_group(&node.cluster, name).map_or_else(
+            |error| if error == ErrorCode::CoordinatorLoadInProgress { Err(Loading) } else { Ok(None) },
+            |shard| Ok(Some(shard)),
+        )?;
+        let Some(shard) = shard else { return Ok(None) };
+        let before = Observed::default();
+        let mut look = Look::new(&node, &before);
+        let Some(mut detail) = shard.look(|groups| look.group(groups, name)) else { return Ok(None) };
+        detail.lag.iter_mut().for_each(|lag| look.measure(lag));
+        Ok(Some(detail))
+    }
+}
+
+/// What went in and out of each topic.
+fn topics(node: &Node) -> Vec<(Arc<str>, Traffic)> {
+    let mut topics: BTreeMap<Arc<str>, Traffic> = BTreeMap::new();
+    for partition in node.partitions.all() {
+        *topics.entry(Arc::clone(&partition.topic)).or_default() += partition.traffic.counts();
+    }
+    topics.into_iter().collect()
+}
+
+/// One look at groups.
+struct Look<'a> {
+    node: &'a Node,
+    now: Timestamp,
+    /// The times of first unread records that are known already.
+    known: HashMap<(TopicId, i32, i64), Timestamp>,
+    lags_left: usize,
+    disk_reads_left: usize,
+}
+
+impl<'a> Look<'a> {
+    fn new(node: &'a Node, before: &Observed) -> Self {
+        let lags = before.groups.iter().flat_map(|group| &group.lags);
+        let known =
+            lags.filter_map(|lag| Some(((lag.topic_id, lag.partition, lag.committed_offset), lag.first_unread?)));
+        let known = known.collect();
+        Self { node, now: clock::now(), known, lags_left: LAGS_MAX, disk_reads_left: DISK_READS_MAX }
+    }
+
+    /// All groups of a partition of `__consumer_offsets`, their lags not measured yet.
+    fn groups(&mut self, shard: &LoadedShard) -> Vec<ObservedGroup> {
+        shard.look(|groups| {
+            let listed: Vec<ListedGroup> = groups.list().collect();
+            listed.into_iter().map(|listed| self.observed(groups, listed)).collect()
+        })
+    }
+
+    fn observed(&mut self, groups: &cairn_groups::Shard, listed: ListedGroup) -> ObservedGroup {
+        ObservedGroup {
+            kind: CLASSIC,
+            protocol_type: listed.protocol_type,
+            state: listed.state.name(),
+            members: listed.members,
+            lags: self.lags(groups, &listed.name),
+            group: listed.name,
+        }
+    }
+
+    fn group(&mut self, groups: &cairn_groups::Shard, name: &str) -> Option<GroupDetail> {
+        let described = groups.describe(name)?;
+        let members = described.members.into_iter().map(|member| ObservedMember {
+            member_id: member.id,
+            instance_id: member.instance,
+            client_id: member.client_id,
+            client_host: member.client_host,
+        });
+        let member_list: Vec<ObservedMember> = members.collect();
+        let group = ObservedGroup {
+            group: name.into(),
+            kind: CLASSIC,
+            protocol_type: described.protocol_type,
+            state: described.state.name(),
+            members: member_list.len(),
+            lags: Vec::new(),
+        };
+        let lag = self.lags(groups, name);
+        Some(GroupDetail { group, generation: described.generation, protocol: described.protocol, member_list, lag })
+    }
+
+    /// What the group has committed.
+    fn lags(&mut self, groups: &cairn_groups::Shard, name: &str) -> Vec<Lag> {
+        let mut lags = Vec::new();
+        for (topic, partitions) in groups.fetch_all(name) {
+            let topic: Arc<str> = topic.into();
+            for (partition, committed) in partitions.take(self.lags_left) {
+                self.lags_left -= 1;
+                lags.push(Lag {
+                    topic: Arc::clone(&topic),
+                    partition: partition.0,
+                    committed_offset: committed.offset.0,
+                    end_offset: None,
+                    lag_records: None,
+                    lag_seconds: None,
+                    topic_id: committed.topic_id,
+                    first_unread: None,
+                });
+            }
+        }
+        lags
+    }
+
+    /// Compares what is committed with what there is.
+    fn measure(&mut self, lag: &mut Lag) {
+        let Ok(partition) = self.node.partitions.by_name(&lag.topic, PartitionIndex(lag.partition)) else { return };
+        if !lag.topic_id.is_zero() && lag.topic_id != partition.topic_id {
+            // Committed for a topic that is gone; this one has only the same name.
+            return;
+        }
+        lag.topic_id = partition.topic_id;
+        let end = partition.high_watermark();
+        let next = partition.reader.start_offset().max(Offset(lag.committed_offset)).min(end);
+        lag.end_offset = Some(end.0);
+        lag.lag_records = Some(end.0 - next.0);
+        if next == end {
+            lag.lag_seconds = Some(0.0);
+            return;
+        }
+        // Where the log begins behind what is committed, its beginning may have moved since.
+        let known = self.known.get(&(lag.topic_id, lag.partition, next.0)).copied();
+        lag.first_unread = known.or_else(|| self.time_at(&partition, next, end));
+        lag.lag_seconds = lag.first_unread.map(|time| seconds_between(time, self.now));
+    }
+
+    /// The time of the batch that holds the record at `offset`, or the next one.
+    fn time_at(&mut self, partition: &Partition, offset: Offset, end: Offset) -> Option<Timestamp> {
+        let limits = Limits { max_bytes: 1, first_batch: FirstBatch::AtLeastOne, end };
+        let batches = match partition.reader.read_hot(offset, limits) {
+            Ok(HotRead::Ready(batches)) => batches,
+            Ok(HotRead::Cold) => {
+                self.disk_reads_left = self.disk_reads_left.checked_sub(1)?;
+                partition.reader.read(offset, limits).ok()?
+            }
+            Err(_) => return None,
+        };
+        let header = BatchHeader::decode(&batches.bytes).ok()?;
+        let attributes = header.attributes;
+        // In these the base is not the first record's time.
+        let is_max = attributes.timestamp_type() == TimestampType::LogAppendTime || attributes.has_delete_horizon();
+        let time = if is_max { header.max_timestamp } else { header.base_timestamp };
+        (time.0 >= 0).then_some(time)
+    }
+}
+
+fn seconds_between(earlier: Timestamp, later: Timestamp) -> f64 {
+    let millis = later.0.saturating_sub(earlier.0);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0)).as_secs_f64()
+}

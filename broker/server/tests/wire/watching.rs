@@ -1,0 +1,116 @@
+//! What a broker tells of its groups and topics to whoever watches it.
+
+use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use cairn_protocol::messages::{DescribeConfigsRequest, FetchRequest, LeaveGroupRequest, OffsetCommitRequest};
+use serde_json::{Value, json};
+
+use crate::groups::{commit, find_coordinator, join_alone, sync};
+use crate::harness::{Client, TestBroker};
+use crate::records::{append, batch_at, fetch, fetched, now};
+
+const AT_ONCE: &[(&str, &str)] = &[("group.initial.rebalance.delay.ms", "0")];
+
+async fn json_of(broker: &TestBroker, path: &str) -> (String, Value) {
+    let answer = broker.get(path).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), serde_json::from_str(body).unwrap())
+}
+
+/// The value of the one line that begins so.
+async fn value_of(broker: &TestBroker, series: &str) -> f64 {
+    let metrics = broker.metrics().await;
+    let lines: Vec<&str> = metrics.lines().filter(|line| line.starts_with(series)).collect();
+    assert_eq!(lines.len(), 1, "{series} in {metrics}");
+    lines[0].rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Three records, an hour old, half an hour old, and new; a group of one member has committed the first.
+async fn behind(client: &mut Client) -> String {
+    find_coordinator(client).await;
+    for age_minutes in [60, 30, 0] {
+        append(client, "t", batch_at(now() - age_minutes * 60_000, &["record"])).await;
+    }
+    let joined = join_alone(client, 4).await;
+    let me = joined.member_id.to_string();
+    client.call(3, &sync(&joined, &[(&me, "all")])).await;
+    let mut request: OffsetCommitRequest = commit(joined.generation_id, &me);
+    request.topics[0].partitions[0].committed_offset = 1;
+    assert_eq!(client.call(8, &request).await.topics[0].partitions[0].error_code, 0);
+    me
+}
+
+#[tokio::test]
+async fn a_group_is_told_with_its_lag_and_its_rebalances() {
+    let broker = TestBroker::with(AT_ONCE).await;
+    let mut client = broker.connect().await;
+    let me = behind(&mut client).await;
+
+    let (status, listed) = json_of(&broker, "/groups").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let group = &listed["groups"][0];
+    assert_eq!((&group["group"], &group["type"], &group["state"]), (&json!("g"), &json!("classic"), &json!("Stable")));
+    assert_eq!((&group["members"], &group["lag_records"], &listed["loading"]), (&json!(1), &json!(2), &json!(false)));
+    let half_an_hour = 1_800.0..1_900.0;
+    assert!(half_an_hour.contains(&group["lag_seconds"].as_f64().unwrap()), "{group}");
+
+    let (status, story) = json_of(&broker, "/groups/g").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert_eq!((&story["now"]["generation"], &story["now"]["protocol"]), (&json!(1), &json!("range")));
+    assert_eq!(story["now"]["member_list"][0]["member_id"], json!(me));
+    let lag = &story["now"]["lag"][0];
+    assert_eq!((&lag["topic"], &lag["partition"], &lag["committed_offset"]), (&json!("t"), &json!(0), &json!(1)));
+    assert_eq!((&lag["end_offset"], &lag["lag_records"]), (&json!(3), &json!(2)));
+    let first = &story["rebalances"][0];
+    assert_eq!(
+        (&first["cause"], &first["outcome"], &first["generation"]),
+        (&json!("joined"), &json!("stable"), &json!(1))
+    );
+    assert_eq!(first["members"][0]["member_id"], json!(me));
+    let (joined, synced) = (&first["members"][0]["after_joined_ms"], &first["members"][0]["after_synced_ms"]);
+    assert!(joined.as_u64() <= synced.as_u64() && synced.as_u64() <= first["after_ended_ms"].as_u64(), "{first}");
+
+    let leave = LeaveGroupRequest { group_id: "g".into(), member_id: me.into(), ..LeaveGroupRequest::default() };
+    assert_eq!(client.call(2, &leave).await.error_code, 0);
+    let (_, story) = json_of(&broker, "/groups/g").await;
+    assert_eq!((&story["now"]["state"], &story["now"]["members"]), (&json!("Empty"), &json!(0)));
+    let last = &story["rebalances"][1];
+    assert_eq!(
+        (&last["cause"], &last["outcome"], &last["members"][0]["removed"]),
+        (&json!("left"), &json!("empty"), &json!("left"))
+    );
+
+    let (status, _) = json_of(&broker, "/groups/nobody%2Fhere").await;
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+}
+
+#[tokio::test]
+async fn metrics_have_groups_and_topics() {
+    let broker = TestBroker::with(AT_ONCE).await;
+    let mut client = broker.connect().await;
+    behind(&mut client).await;
+    let request: FetchRequest = fetch("t", 0, 1);
+    let read = fetched(client.call(12, &request).await).records.unwrap();
+
+    assert_eq!(value_of(&broker, "cairn_group_members{group=\"g\"}").await, 1.0);
+    assert_eq!(value_of(&broker, "cairn_group_state{group=\"g\",type=\"classic\",state=\"Stable\"}").await, 1.0);
+    assert_eq!(value_of(&broker, "cairn_group_lag_records{group=\"g\",topic=\"t\"}").await, 2.0);
+    let seconds = value_of(&broker, "cairn_group_lag_seconds{group=\"g\",topic=\"t\"}").await;
+    assert!((1_800.0..1_900.0).contains(&seconds), "{seconds}");
+    assert_eq!(value_of(&broker, "cairn_group_rebalances_of_group_total{group=\"g\",cause=\"joined\"}").await, 1.0);
+    assert_eq!(value_of(&broker, "cairn_topic_records_in_total{topic=\"t\"}").await, 3.0);
+    assert_eq!(value_of(&broker, "cairn_topic_records_out_total{topic=\"t\"}").await, 2.0);
+    assert_eq!(value_of(&broker, "cairn_topic_out_bytes_total{topic=\"t\"}").await, read.len() as f64);
+    let written = value_of(&broker, "cairn_topic_in_bytes_total{topic=\"t\"}").await;
+    assert_eq!(written, read.len() as f64 / 2.0 * 3.0, "three batches of one length");
+}
+
+#[tokio::test]
+async fn the_configs_have_the_real_address_of_the_metrics() {
+    let broker = TestBroker::start().await;
+    let resource = DescribeConfigsResource { resource_type: 4, resource_name: "1".into(), ..Default::default() };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+    let described = broker.connect().await.call(4, &request).await.results.remove(0).configs;
+    let metrics = described.iter().find(|config| &*config.name == "metrics.listener").unwrap();
+    assert_eq!(metrics.value.as_deref(), Some(&*broker.broker.addresses().metrics.to_string()));
+    assert!(metrics.read_only);
+}
