@@ -3,6 +3,7 @@
 //! Must not know: how a command is carried out.
 
 mod config;
+mod group;
 mod topic;
 
 use std::path::PathBuf;
@@ -11,6 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 pub(crate) use self::config::{ConfigCommand, ConfigGetArgs, ConfigSetArgs, ConfigTarget};
+pub(crate) use self::group::{GroupCommand, GroupDeleteArgs, GroupDescribeArgs, GroupListArgs, GroupResetArgs};
+#[cfg(test)]
+pub(crate) use self::group::{StateArg, TypeArg};
 pub(crate) use self::topic::{
     TopicAlterArgs, TopicCommand, TopicCreateArgs, TopicDeleteArgs, TopicDescribeArgs, TopicListArgs,
 };
@@ -58,6 +62,9 @@ pub(crate) enum Command {
     /// Show and change the configuration of topics, brokers and loggers
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// List, describe, reset or delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Write lines of stdin or of a file as records
     Produce(ProduceArgs),
     /// Read records and print them
@@ -319,6 +326,23 @@ mod tests {
             (vec!["set", "a=1"], false),
         ] {
             let words = [&["cairn", "config"][..], &words].concat();
+            assert_eq!(Cli::try_parse_from(&words).is_ok(), fine, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn reset_wants_partitions_and_one_place() {
+        for (words, fine) in [
+            (vec!["--topic", "t", "--to", "end"], true),
+            (vec!["--topic", "t:0", "--topic", "u", "--shift", "-5"], true),
+            (vec!["--all-topics", "--to", "7", "--execute"], true),
+            (vec!["--to", "end"], false),
+            (vec!["--topic", "t"], false),
+            (vec!["--topic", "t", "--all-topics", "--to", "end"], false),
+            (vec!["--topic", "t", "--to", "end", "--shift", "1"], false),
+            (vec!["--topic", "t", "--to", "stored"], false),
+        ] {
+            let words = [&["cairn", "group", "reset", "g"][..], &words].concat();
             assert_eq!(Cli::try_parse_from(&words).is_ok(), fine, "{words:?}");
         }
     }

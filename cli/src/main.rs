@@ -9,6 +9,7 @@ mod connect;
 mod consume;
 mod demo;
 mod exit;
+mod group;
 mod input;
 mod key_value;
 mod lines;
@@ -46,6 +47,7 @@ fn run(command: Command) -> Outcome {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Topic(command) => block_on(topic::run(command)),
         Command::Config(command) => block_on(config::run(command)),
+        Command::Group(command) => block_on(group::run(command)),
         Command::Produce(args) => block_on(produce::run(args)),
         Command::Consume(args) => block_on(consume::run(args)),
         Command::Log(command) => log::run(&command),

@@ -42,6 +42,10 @@ fn every_command_has_examples() {
         &["topic", "delete"],
         &["config", "get"],
         &["config", "set"],
+        &["group", "list"],
+        &["group", "describe"],
+        &["group", "reset"],
+        &["group", "delete"],
         &["log", "dump"],
         &["log", "verify"],
     ] {

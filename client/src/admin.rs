@@ -1,10 +1,13 @@
-//! Topics, their configuration and records, and the cluster itself.
+//! Topics, their configuration and records, groups and their offsets, and the cluster itself.
 //!
 //! Must not know: producers, consumers.
 
 mod cluster;
 mod configs;
 mod error;
+mod group_offsets;
+mod group_state;
+mod groups;
 mod records;
 mod topics;
 
@@ -16,6 +19,8 @@ use tokio::time::Instant;
 pub use self::cluster::{BrokerDescription, ClusterDescription};
 pub use self::configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use self::error::AdminError;
+pub use self::group_state::{GroupState, GroupType};
+pub use self::groups::{GroupDescription, GroupFilter, GroupListing, MemberDescription};
 pub use self::topics::{NewTopic, PartitionDescription, TopicDescription, TopicListing};
 use crate::Client;
 use crate::backoff::Attempts;

@@ -27,6 +27,7 @@ use self::config::ConsumerConfig;
 pub use self::config::{ConsumerBuilder, OffsetReset};
 pub use self::error::{ConsumeError, OffsetsError};
 pub use self::offsets::CommittedOffset;
+use self::offsets::Committer;
 use self::record::Cursor;
 pub use self::record::{ConsumerRecord, RecordBatches};
 use crate::Client;
@@ -196,7 +197,7 @@ impl Consumer {
     /// When there is no group, or the coordinator refused.
     pub async fn commit_offsets(&self, offsets: &HashMap<TopicPartition, CommittedOffset>) -> Result<(), OffsetsError> {
         let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
-        offsets::commit(&self.shared.client, group, offsets).await
+        offsets::commit(&self.shared.client, group, &Committer::default(), offsets).await
     }
 
     /// What the group has committed; partitions without anything are left out.
@@ -210,7 +211,7 @@ impl Consumer {
         partitions: &[TopicPartition],
     ) -> Result<HashMap<TopicPartition, CommittedOffset>, OffsetsError> {
         let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
-        offsets::committed(&self.shared.client, group, partitions).await
+        offsets::committed(&self.shared.client, group, Some(partitions)).await
     }
 
     /// The oldest offset of each partition.

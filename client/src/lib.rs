@@ -46,6 +46,7 @@ mod client;
 mod cluster;
 mod config;
 mod consumer;
+mod consumer_protocol;
 mod error;
 mod network;
 mod producer;
@@ -53,7 +54,8 @@ mod topic_partition;
 
 pub use admin::{
     Admin, AdminError, BrokerDescription, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, ConfigSource,
-    NewTopic, PartitionDescription, TopicDescription, TopicListing,
+    GroupDescription, GroupFilter, GroupListing, GroupState, GroupType, MemberDescription, NewTopic,
+    PartitionDescription, TopicDescription, TopicListing,
 };
 pub use cairn_protocol::error_code::ErrorCode;
 pub use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};

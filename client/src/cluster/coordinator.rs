@@ -64,6 +64,11 @@ impl Coordinators {
         Ok(self.metadata.connect(id, lane).await?)
     }
 
+    /// The coordinator as it was found last.
+    pub(crate) fn known(&self, group: &str) -> Option<BrokerId> {
+        self.of_groups.lock().get(group).copied()
+    }
+
     /// What was found is wrong, or does not answer.
     pub(crate) fn forget(&self, group: &str) {
         self.of_groups.lock().remove(group);

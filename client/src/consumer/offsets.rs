@@ -34,6 +34,8 @@ pub(crate) const EARLIEST: Timestamp = Timestamp(-2);
 const LIST_VERSIONS: std::ops::RangeInclusive<i16> = 1..=7;
 const COMMIT_VERSIONS: std::ops::RangeInclusive<i16> = 2..=9;
 const FETCH_VERSIONS: std::ops::RangeInclusive<i16> = 1..=9;
+/// All partitions can be asked for without naming them from version 2 on.
+const FETCH_ALL_VERSIONS: std::ops::RangeInclusive<i16> = 2..=9;
 /// OffsetFetch asks for several groups at once from here on.
 const FETCH_BY_GROUPS_FROM: i16 = 8;
 
@@ -156,13 +158,13 @@ async fn list_at(
     Ok(listed)
 }
 
-/// What the group has committed, with retries; partitions without anything are left out.
+/// What the group has committed, with retries, for these partitions or for all; those without anything are left out.
 ///
 /// Cancel-safe.
 pub(crate) async fn committed(
     client: &Client,
     group: &Arc<str>,
-    partitions: &[TopicPartition],
+    partitions: Option<&[TopicPartition]>,
 ) -> Result<HashMap<TopicPartition, CommittedOffset>, OffsetsError> {
     let mut attempts = Attempts::new(client.config().backoff, client.config().operation_timeout);
     loop {
@@ -182,7 +184,7 @@ pub(super) async fn committed_once(
     group: &Arc<str>,
     partition: &TopicPartition,
 ) -> Result<Option<Offset>, OffsetsError> {
-    let committed = committed_of(client, group, std::slice::from_ref(partition)).await;
+    let committed = committed_of(client, group, Some(std::slice::from_ref(partition))).await;
     if let Err(error) = &committed {
         retry_at_coordinator(client, group, error);
     }
@@ -192,31 +194,32 @@ pub(super) async fn committed_once(
 async fn committed_of(
     client: &Client,
     group: &Arc<str>,
-    partitions: &[TopicPartition],
+    partitions: Option<&[TopicPartition]>,
 ) -> Result<HashMap<TopicPartition, CommittedOffset>, OffsetsError> {
     let timeout = client.config().request_timeout;
     let connection = connect(client, group).await?;
-    let version = connection.version_of::<OffsetFetchRequest>(FETCH_VERSIONS)?;
+    let versions = if partitions.is_some() { FETCH_VERSIONS } else { FETCH_ALL_VERSIONS };
+    let version = connection.version_of::<OffsetFetchRequest>(versions)?;
     let answer = connection.call(version, &offset_fetch(version, group, partitions), timeout).await?;
     read_committed(group, &answer)
 }
 
-fn offset_fetch(version: i16, group: &str, partitions: &[TopicPartition]) -> OffsetFetchRequest {
-    let by_topic = by_topic(partitions, |partition| partition.partition.0);
+fn offset_fetch(version: i16, group: &str, partitions: Option<&[TopicPartition]>) -> OffsetFetchRequest {
+    let by_topic = partitions.map(|partitions| by_topic(partitions, |partition| partition.partition.0));
     if version < FETCH_BY_GROUPS_FROM {
         let topic = |(name, partition_indexes): (&str, Vec<i32>)| OffsetFetchRequestTopic {
             name: name.into(),
             partition_indexes,
         };
-        let topics = by_topic.into_iter().map(topic).collect();
-        return OffsetFetchRequest { group_id: group.into(), topics: Some(topics), ..OffsetFetchRequest::default() };
+        let topics = by_topic.map(|topics| topics.into_iter().map(topic).collect());
+        return OffsetFetchRequest { group_id: group.into(), topics, ..OffsetFetchRequest::default() };
     }
     let topic = |(name, partition_indexes): (&str, Vec<i32>)| OffsetFetchRequestTopics {
         name: name.into(),
         partition_indexes,
         ..OffsetFetchRequestTopics::default()
     };
-    let topics = Some(by_topic.into_iter().map(topic).collect());
+    let topics = by_topic.map(|topics| topics.into_iter().map(topic).collect());
     let group = OffsetFetchRequestGroup { group_id: group.into(), topics, ..OffsetFetchRequestGroup::default() };
     OffsetFetchRequest { groups: vec![group], ..OffsetFetchRequest::default() }
 }
@@ -251,12 +254,28 @@ fn read_committed(
     Ok(committed)
 }
 
+/// In whose name offsets are committed. The default is nobody's: a consumer that assigns itself, or an administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committer {
+    /// The generation, or the member's epoch (KIP-848); -1 for nobody's.
+    pub(crate) generation: i32,
+    pub(crate) member_id: Box<str>,
+    pub(crate) instance: Option<Box<str>>,
+}
+
+impl Default for Committer {
+    fn default() -> Self {
+        Self { generation: -1, member_id: Box::default(), instance: None }
+    }
+}
+
 /// Commits offsets for a group, with retries.
 ///
 /// Not cancel-safe: when dropped, the offsets may be committed or not.
 pub(crate) async fn commit(
     client: &Client,
     group: &Arc<str>,
+    by: &Committer,
     offsets: &HashMap<TopicPartition, CommittedOffset>,
 ) -> Result<(), OffsetsError> {
     if offsets.is_empty() {
@@ -264,7 +283,7 @@ pub(crate) async fn commit(
     }
     let mut attempts = Attempts::new(client.config().backoff, client.config().operation_timeout);
     loop {
-        let error = match attempts.attempt(commit_once(client, group, offsets)).await {
+        let error = match attempts.attempt(commit_once(client, group, by, offsets)).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -277,6 +296,7 @@ pub(crate) async fn commit(
 async fn commit_once(
     client: &Client,
     group: &Arc<str>,
+    by: &Committer,
     offsets: &HashMap<TopicPartition, CommittedOffset>,
 ) -> Result<(), OffsetsError> {
     let connection = connect(client, group).await?;
@@ -293,8 +313,14 @@ async fn commit_once(
         ..OffsetCommitRequestTopic::default()
     };
     let topics = by_topic.into_iter().map(topic).collect();
-    // No member and no generation: a consumer that assigns itself.
-    let request = OffsetCommitRequest { group_id: (&**group).into(), topics, ..OffsetCommitRequest::default() };
+    let request = OffsetCommitRequest {
+        group_id: (&**group).into(),
+        generation_id_or_member_epoch: by.generation,
+        member_id: by.member_id.clone(),
+        group_instance_id: by.instance.clone(),
+        topics,
+        ..OffsetCommitRequest::default()
+    };
     let answer = connection.call(version, &request, client.config().request_timeout).await?;
     check_commit(&answer, offsets)
 }
