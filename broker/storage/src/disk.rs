@@ -33,6 +33,9 @@ pub const REPLACEMENT_SUFFIX: &str = ".tmp";
 ///
 /// Every call blocks. An error of `write`, `sync`, `create` or `rename` is final for the data directory that it
 /// happened in: nobody retries it on the same pages (fsync forgets failed pages).
+///
+/// A process without a free descriptor is no error of the disk. `create_append`, `write_at` and [`SharedFile::prepare`], which
+/// are called where others wait for a lock, fail at once then, with nothing done ([`is_used_up`]); all other calls wait.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Makes a file that grows by appends; fails when it exists. The folder is not synced. The path of a file that
     /// is open for appends must not change.
@@ -207,6 +210,13 @@ impl Default for PrepareChunk {
     }
 }
 
+/// Whether an error only says that something is used up that comes back: space, quota, descriptors. Not to be asked of a
+/// sync, whose every error is final.
+pub(crate) fn is_used_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || files::is_out_of_descriptors(error)
+}
+
 /// Refuses a range of a file's bytes that ends before it begins, or behind `end`.
 fn check_range(range: &Range<u64>, end: u64) -> io::Result<()> {
     if range.start > range.end || range.end > end {
@@ -266,6 +276,12 @@ pub trait AppendFile: Debug + Send + Sync {
     /// Shares for readers, the preparing thread and the syncing thread.
     fn shared(&self) -> Arc<dyn SharedFile>;
 
+    /// Takes hold of what [`Self::seal`] needs, so that it does not have to wait for it. Fails at once where that is not to be
+    /// had; appends may go on.
+    fn prepare_seal(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Ends appends, waits for whoever is preparing, and cuts the file off at `written`. Readers keep what they hold. Not synced.
     fn seal(self: Box<Self>) -> io::Result<()>;
 }
@@ -288,9 +304,6 @@ pub trait SharedFile: Readable {
 
     /// Makes the written bytes of `range` durable, with what is needed to find them again.
     fn sync(&self, range: Range<u64>) -> io::Result<()>;
-
-    /// Asks the kernel to begin writing `range` back, without waiting and without a promise.
-    fn start_writeback(&self, range: Range<u64>) -> io::Result<()>;
 }
 
 /// A file that no longer changes.

@@ -68,10 +68,6 @@ impl SharedFile for Probe {
     fn sync(&self, _: Range<u64>) -> io::Result<()> {
         unreachable!("the allocator never syncs")
     }
-
-    fn start_writeback(&self, _: Range<u64>) -> io::Result<()> {
-        unreachable!("the allocator never writes back")
-    }
 }
 
 impl Readable for Probe {

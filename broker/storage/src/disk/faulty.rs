@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -196,6 +197,8 @@ struct Plan {
     injected: Mutex<u64>,
     /// Files that `Fault::Forget` hit in `sync_file`.
     forgotten: Mutex<HashSet<PathBuf>>,
+    /// Sealed files are sliced only where they were populated.
+    refuses_unpopulated: AtomicBool,
 }
 
 impl Plan {
@@ -243,6 +246,12 @@ impl FaultyDisk {
     /// Plans nothing any more. What was forgotten stays so.
     pub fn heal(&self) {
         self.plan.rules.lock().clear();
+    }
+
+    /// From now on a slice of a file that no longer changes fails (EFAULT) where it was not populated before, as a page that
+    /// cannot be read would end the process there.
+    pub fn refuse_unpopulated(&self) {
+        self.plan.refuses_unpopulated.store(true, Ordering::Relaxed);
     }
 
     /// How many calls of a kind there were, to choose the n-th by.

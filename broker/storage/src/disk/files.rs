@@ -24,23 +24,43 @@ impl Identity {
     }
 }
 
-/// How long a call waits for a free descriptor in all, and from one try to the next: doubled each time.
-const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a call that waits for a free descriptor rests from one try to the next, doubled each time, and how often it says
+/// so.
 const DESCRIPTOR_STEP_MIN: Duration = Duration::from_millis(1);
 const DESCRIPTOR_STEP_MAX: Duration = Duration::from_millis(250);
+const DESCRIPTOR_WARN_EVERY: Duration = Duration::from_secs(30);
 
-/// Does what needs a descriptor, and waits a while where the process, or the system, has none to give. That says nothing
-/// about the disk, and must not be taken for its failure.
+/// What is done where the process, or the system, has no free descriptor. That says nothing about the disk, and must not be
+/// taken for its failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Wait for one, for as long as it takes: on threads that may block, in steps that cannot be left half done.
+    Waits,
+    /// Fail at once, with an error that [`super::is_used_up`] knows: where others wait for a lock meanwhile.
+    Fails,
+}
+
+impl Patience {
+    fn with_descriptor<T>(self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match self {
+            Self::Waits => with_descriptor(open),
+            Self::Fails => open(),
+        }
+    }
+}
+
+/// Does what needs a descriptor, and waits until there is one.
 pub(super) fn with_descriptor<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let (mut waited, mut step) = (Duration::ZERO, DESCRIPTOR_STEP_MIN);
+    let (mut unsaid, mut step) = (DESCRIPTOR_WARN_EVERY, DESCRIPTOR_STEP_MIN);
     loop {
         match open() {
-            Err(error) if is_out_of_descriptors(&error) && waited < DESCRIPTOR_WAIT_MAX => {
-                if waited.is_zero() {
+            Err(error) if is_out_of_descriptors(&error) => {
+                if unsaid >= DESCRIPTOR_WARN_EVERY {
                     tracing::warn!(%error, "a file waits for a free descriptor");
+                    unsaid = Duration::ZERO;
                 }
                 std::thread::sleep(step);
-                waited += step;
+                unsaid += step;
                 step = (step * 2).min(DESCRIPTOR_STEP_MAX);
             }
             other => return other,
@@ -48,18 +68,23 @@ pub(super) fn with_descriptor<T>(open: impl Fn() -> io::Result<T>) -> io::Result
     }
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Opens a file as these options say.
-pub(super) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    with_descriptor(|| options.open(path))
+pub(super) fn open(path: &Path, options: &OpenOptions, patience: Patience) -> io::Result<File> {
+    patience.with_descriptor(|| options.open(path))
 }
 
 /// Opens the file that was at `path` when `identity` was taken, or nothing else.
-pub(super) fn reopen(path: &Path, identity: Identity, options: &OpenOptions) -> io::Result<(File, fs::Metadata)> {
-    let file = open(path, options)?;
+pub(super) fn reopen(
+    path: &Path,
+    identity: Identity,
+    options: &OpenOptions,
+    patience: Patience,
+) -> io::Result<(File, fs::Metadata)> {
+    let file = open(path, options, patience)?;
     let metadata = file.metadata()?;
     if Identity::of(&metadata) != identity {
         return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken the name"));
@@ -68,7 +93,7 @@ pub(super) fn reopen(path: &Path, identity: Identity, options: &OpenOptions) -> 
 }
 
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open(path, OpenOptions::new().read(true))?;
+    let file = open(path, OpenOptions::new().read(true), Patience::Waits)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -97,22 +122,22 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = open(path, OpenOptions::new().write(true).create(true).truncate(true))?;
+    let mut file = open(path, OpenOptions::new().write(true).create(true).truncate(true), Patience::Waits)?;
     file.write_all(content)?;
     file.sync_data()
 }
 
 pub(super) fn write_at(path: &Path, position: u64, content: &[u8]) -> io::Result<()> {
-    let file = open(path, OpenOptions::new().write(true).create(true).truncate(false))?;
+    let file = open(path, OpenOptions::new().write(true).create(true).truncate(false), Patience::Fails)?;
     file.write_all_at(content, position)
 }
 
 pub(super) fn sync_file(path: &Path) -> io::Result<()> {
-    open(path, OpenOptions::new().write(true))?.sync_data()
+    open(path, OpenOptions::new().write(true), Patience::Waits)?.sync_data()
 }
 
 pub(super) fn truncate(path: &Path, len: u64) -> io::Result<()> {
-    let file = open(path, OpenOptions::new().write(true))?;
+    let file = open(path, OpenOptions::new().write(true), Patience::Waits)?;
     if file.metadata()?.len() < len {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -127,7 +152,7 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    open(path, OpenOptions::new().read(true))?.sync_all()
+    open(path, OpenOptions::new().read(true), Patience::Waits)?.sync_all()
 }
 
 pub(super) fn list(path: &Path) -> io::Result<Vec<Entry>> {
@@ -157,7 +182,7 @@ pub(super) fn space(path: &Path) -> io::Result<Space> {
 }
 
 pub(super) fn lock(path: &Path) -> io::Result<Lock> {
-    let file = open(path, OpenOptions::new().write(true).create(true).truncate(false))?;
+    let file = open(path, OpenOptions::new().write(true).create(true).truncate(false), Patience::Waits)?;
     match file.try_lock() {
         Ok(()) => Ok(Lock::new(file)),
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -152,17 +152,6 @@ impl Map {
     }
 }
 
-/// Asks the kernel to begin writing `range` of `file` back. It waits for nothing and promises nothing.
-#[cfg(target_os = "linux")]
-pub(super) fn start_writeback(file: &File, range: Range<u64>) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let bound = |at: u64| libc::off64_t::try_from(at).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
-    let (start, len) = (bound(range.start)?, bound(range.end - range.start)?);
-    // SAFETY: the call takes numbers only, and `file` keeps the descriptor open.
-    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// The owner of one slice that a reader holds.
 struct Shared {
     map: Arc<Map>,

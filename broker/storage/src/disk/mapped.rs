@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::{self, on_real_files};
+use super::files::{self, Patience, on_real_files};
 use super::sealed::{Sealed, SealedMaps};
 use super::{AppendFile, Disk, Growth, SealedFile};
 use crate::map_budget::{Gauges, MapBudget, MapUsage};
@@ -61,12 +61,12 @@ impl MappedDisk {
 
 impl Disk for MappedDisk {
     fn create_append(&self, path: &Path, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let file = files::open(path, OpenOptions::new().read(true).write(true).create_new(true))?;
+        let file = files::open(path, OpenOptions::new().read(true).write(true).create_new(true), Patience::Fails)?;
         Ok(Box::new(MappedAppend::open(path, &file, 0, growth, &self.gauges, &self.descriptors)?))
     }
 
     fn open_append(&self, path: &Path, len: u64, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let file = files::open(path, OpenOptions::new().read(true).write(true))?;
+        let file = files::open(path, OpenOptions::new().read(true).write(true), Patience::Waits)?;
         let found = file.metadata()?.len();
         if found < len {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::files::{self, on_real_files};
+use super::files::{self, Patience, on_real_files};
 use super::map::as_usize;
 use super::sealed::{Sealed, SealedMaps};
 use super::{AppendFile, Disk, Growth, Readable, SealedFile, SharedFile, check_range};
@@ -63,12 +63,12 @@ impl Default for PortableDisk {
 
 impl Disk for PortableDisk {
     fn create_append(&self, path: &Path, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let file = files::open(path, OpenOptions::new().read(true).write(true).create_new(true))?;
+        let file = files::open(path, OpenOptions::new().read(true).write(true).create_new(true), Patience::Fails)?;
         Ok(self.append_file(file, 0, growth))
     }
 
     fn open_append(&self, path: &Path, len: u64, growth: Growth) -> io::Result<Box<dyn AppendFile>> {
-        let file = files::open(path, OpenOptions::new().read(true).write(true))?;
+        let file = files::open(path, OpenOptions::new().read(true).write(true), Patience::Waits)?;
         if file.metadata()?.len() < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -191,11 +191,6 @@ impl SharedFile for PortableShared {
             return Err(io::Error::other("an earlier sync of the file failed"));
         }
         self.file.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Release))
-    }
-
-    fn start_writeback(&self, _: Range<u64>) -> io::Result<()> {
-        // There is no portable call; the kernel's own flusher does it later.
-        Ok(())
     }
 }
 

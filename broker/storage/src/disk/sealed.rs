@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::files::{self, Identity};
+use super::files::{self, Identity, Patience};
 use super::map::{Map, as_usize, as_usizes};
 use super::{Readable, SealedFile, check_range};
 use crate::map_budget::{Gauges, MapBudget};
@@ -99,7 +99,8 @@ impl Sealed {
     }
 
     fn reopen(&self) -> io::Result<File> {
-        let (file, metadata) = files::reopen(&self.path, self.identity, OpenOptions::new().read(true))?;
+        let options = &mut OpenOptions::new();
+        let (file, metadata) = files::reopen(&self.path, self.identity, options.read(true), Patience::Waits)?;
         if metadata.len() < self.len {
             return Err(self.shrunk(metadata.len()));
         }

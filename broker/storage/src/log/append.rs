@@ -149,10 +149,10 @@ impl Log {
         self.active.ensure(end).map_err(|error| self.no_room(&error))
     }
 
-    /// A full disk refuses; any other error is the end of the data directory.
+    /// A full disk refuses, and so does a process without a descriptor; any other error is the end of the data directory.
     pub(super) fn no_room(&self, error: &io::Error) -> AppendError {
         if is_full(error) {
-            tracing::warn!(log = %self.name, "no space left on disk");
+            tracing::warn!(log = %self.name, %error, "a segment cannot grow for now");
             return AppendError::DiskFull;
         }
         self.dir.fail("prepare a segment", error).into()

@@ -21,8 +21,8 @@ pub enum AppendError {
         /// What is kept free.
         reserve_bytes: u64,
     },
-    /// The disk is full; nothing was written, and it passes when space returns.
-    #[error("no space left on disk")]
+    /// The disk is full, or the process has no free descriptor; nothing was written, and it passes.
+    #[error("no space left on disk, or no free descriptor")]
     DiskFull,
     /// Larger than `max.message.bytes`, or than a whole segment. Leaders only.
     #[error("batch of {size} bytes is larger than {limit}")]
@@ -143,8 +143,8 @@ pub enum OpenLogError {
         /// What is wrong there; nothing when the file just ends.
         source: Option<BadBatch>,
     },
-    /// No space for what recovery has to write. Nothing was lost; it passes when space returns.
-    #[error("no space left on disk")]
+    /// No space for what recovery has to write, or no free descriptor. Nothing was lost; it passes.
+    #[error("no space left on disk, or no free descriptor")]
     DiskFull,
     /// The disk failed; the whole data directory is offline.
     #[error(transparent)]
@@ -178,8 +178,8 @@ pub enum CreateLogError {
         /// The log was synced up to here.
         recovery_point: Offset,
     },
-    /// No space for it. Nothing of it was left behind; it passes when space returns.
-    #[error("no space left on disk")]
+    /// No space for it, or no free descriptor. Nothing of it was left behind; it passes.
+    #[error("no space left on disk, or no free descriptor")]
     DiskFull,
     /// The data directory has failed, before or just now.
     #[error(transparent)]

@@ -6,7 +6,7 @@
 //! Must not know: record batches, where segments begin and end.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -127,6 +127,8 @@ pub(crate) struct Index<E> {
 struct Parts {
     file: Option<Arc<dyn SealedFile>>,
     in_file: usize,
+    /// The last entry in the file, once it is known: the writer asks for it under the log's lock, where no file is opened.
+    last_in_file: OnceLock<[u64; 2]>,
     tail: Tail<2>,
 }
 
@@ -141,7 +143,7 @@ impl<E: Entry> Index<E> {
     }
 
     fn with(base: Offset, file: Option<Arc<dyn SealedFile>>, in_file: usize) -> Self {
-        let parts = Parts { file, in_file, tail: Tail::new() };
+        let parts = Parts { file, in_file, last_in_file: OnceLock::new(), tail: Tail::new() };
         Self { parts: ArcSwap::from_pointee(parts), base, entry: std::marker::PhantomData }
     }
 
@@ -164,9 +166,19 @@ impl<E: Entry> Index<E> {
 
     pub(crate) fn last(&self) -> io::Result<Option<E>> {
         let parts = self.parts.load();
-        let Some(at) = (parts.in_file + parts.tail.len()).checked_sub(1) else { return Ok(None) };
+        if let Some(at) = parts.tail.len().checked_sub(1) {
+            return Ok(parts.tail.get(at).map(E::from_numbers));
+        }
+        let Some(at) = parts.in_file.checked_sub(1) else { return Ok(None) };
+        if let Some(known) = parts.last_in_file.get() {
+            return Ok(Some(E::from_numbers(*known)));
+        }
         let bytes = parts.bytes::<E>()?;
-        Ok(parts.get(&bytes, at))
+        let last: Option<E> = parts.get(&bytes, at);
+        if let Some(last) = &last {
+            let _by_another_search = parts.last_in_file.set(last.numbers());
+        }
+        Ok(last)
     }
 
     /// The last entry for which `holds`, which must hold for all entries before it too, and its place.
@@ -204,7 +216,7 @@ impl<E: Entry> Index<E> {
     /// The bytes of the entries from `from` on, for the file.
     pub(crate) fn encode_from(&self, from: usize) -> io::Result<Vec<u8>> {
         let parts = self.parts.load();
-        let file = parts.bytes::<E>()?;
+        let file = if from < parts.in_file { parts.bytes::<E>()? } else { Bytes::new() };
         let count = parts.in_file + parts.tail.len();
         let mut bytes = Vec::with_capacity(count.saturating_sub(from) * E::BYTES);
         for at in from..count {
@@ -219,7 +231,10 @@ impl<E: Entry> Index<E> {
     pub(crate) fn shed(&self, file: Arc<dyn SealedFile>) {
         let in_file = self.len();
         debug_assert!(file.len() >= as_u64(in_file * E::BYTES), "shed entries that are not in the file");
-        self.parts.store(Arc::new(Parts { file: Some(file), in_file, tail: Tail::new() }));
+        let parts = self.parts.load();
+        let last = parts.tail.len().checked_sub(1).and_then(|at| parts.tail.get(at));
+        let last_in_file = last.map_or_else(OnceLock::new, OnceLock::from);
+        self.parts.store(Arc::new(Parts { file: Some(file), in_file, last_in_file, tail: Tail::new() }));
     }
 
     /// An index of the leading entries for which `holds`, which must hold for all entries before such a one too.

@@ -22,6 +22,8 @@ impl Log {
     pub(super) fn roll(&mut self, now: Timestamp) -> Result<(), AppendError> {
         let base = self.end_offset();
         self.finish_indexes()?;
+        // Once there is a new segment the old one has to be sealed.
+        self.active.file.prepare_seal().map_err(|error| self.no_room(&error))?;
         let mut new = start_segment(&self.dir, &self.folder, &self.config, base, Some(&self.active))?;
         new.since = Some(now);
         self.snapshot_producers();

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -69,6 +70,10 @@ impl AppendFile for FaultyAppend {
         Arc::clone(&self.shared) as Arc<dyn SharedFile>
     }
 
+    fn prepare_seal(&mut self) -> io::Result<()> {
+        self.inner.prepare_seal()
+    }
+
     fn seal(self: Box<Self>) -> io::Result<()> {
         self.shared.plan.pass(Call::Seal, &self.shared.path)?;
         self.inner.seal()
@@ -121,10 +126,6 @@ impl SharedFile for FaultyShared {
         }
         self.remembered(range).into_iter().try_for_each(|part| self.inner.sync(part))
     }
-
-    fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
-        self.inner.start_writeback(range)
-    }
 }
 
 impl Readable for FaultyShared {
@@ -149,11 +150,24 @@ pub(super) struct FaultySealed {
     inner: Arc<dyn SealedFile>,
     path: PathBuf,
     plan: Arc<Plan>,
+    /// What was populated, in any order.
+    populated: Mutex<Vec<Range<u64>>>,
 }
 
 impl FaultySealed {
     pub(super) fn wrap(inner: Arc<dyn SealedFile>, path: &Path, plan: &Arc<Plan>) -> Self {
-        Self { inner, path: path.to_owned(), plan: Arc::clone(plan) }
+        Self { inner, path: path.to_owned(), plan: Arc::clone(plan), populated: Mutex::default() }
+    }
+
+    fn is_populated(&self, range: &Range<u64>) -> bool {
+        let mut at = range.start;
+        let populated = self.populated.lock();
+        while at < range.end {
+            let covering = populated.iter().filter(|part| part.contains(&at)).map(|part| part.end).max();
+            let Some(end) = covering else { return false };
+            at = end;
+        }
+        true
     }
 }
 
@@ -166,6 +180,9 @@ impl SealedFile for FaultySealed {
 impl Readable for FaultySealed {
     fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
         self.plan.pass(Call::Slice, &self.path)?;
+        if self.plan.refuses_unpopulated.load(Ordering::Relaxed) && !self.is_populated(&range) {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
         self.inner.slice(range)
     }
 
@@ -175,6 +192,8 @@ impl Readable for FaultySealed {
 
     fn populate(&self, range: Range<u64>) -> io::Result<()> {
         self.plan.pass(Call::Populate, &self.path)?;
-        self.inner.populate(range)
+        self.inner.populate(range.clone())?;
+        self.populated.lock().push(range);
+        Ok(())
     }
 }

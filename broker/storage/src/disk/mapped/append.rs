@@ -23,8 +23,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::descriptors::{Descriptors, FileKey};
-use crate::disk::files::Identity;
-use crate::disk::map::{self, Map, as_usize, as_usizes};
+use crate::disk::files::{Identity, Patience};
+use crate::disk::map::{Map, as_usize, as_usizes};
 use crate::disk::{AppendFile, Growth, PrepareChunk, Readable, SharedFile, check_range};
 use crate::map_budget::Gauges;
 
@@ -39,6 +39,8 @@ static ZEROS: [u8; PrepareChunk::MAX_BYTES as usize] = [0; PrepareChunk::MAX_BYT
 #[derive(Debug)]
 pub(super) struct MappedAppend {
     shared: Arc<MappedShared>,
+    /// Held from [`AppendFile::prepare_seal`] on.
+    sealing: Option<Arc<File>>,
 }
 
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl MappedAppend {
             sync_failed: AtomicBool::new(false),
             growing: Mutex::new(Growing { allocated: len, counted: 0, sealed: false }),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), sealing: None })
     }
 }
 
@@ -130,12 +132,19 @@ impl AppendFile for MappedAppend {
         Arc::clone(&self.shared) as Arc<dyn SharedFile>
     }
 
-    fn seal(self: Box<Self>) -> io::Result<()> {
+    fn prepare_seal(&mut self) -> io::Result<()> {
+        self.sealing = Some(self.shared.file(Patience::Fails)?);
+        Ok(())
+    }
+
+    fn seal(mut self: Box<Self>) -> io::Result<()> {
+        let held = self.sealing.take();
         let shared = &*self.shared;
         let mut growing = shared.growing.lock();
         growing.sealed = true;
         // Also when nothing seems to lie behind: a step that failed on a full disk may have made the file longer.
-        shared.file()?.set_len(shared.written())
+        let file = held.map_or_else(|| shared.file(Patience::Waits), Ok)?;
+        file.set_len(shared.written())
     }
 }
 
@@ -147,16 +156,16 @@ impl Drop for MappedAppend {
 }
 
 impl MappedShared {
-    fn file(&self) -> io::Result<Arc<File>> {
-        self.descriptors.get(self.key, &self.path, self.identity)
+    fn file(&self, patience: Patience) -> io::Result<Arc<File>> {
+        self.descriptors.get(self.key, &self.path, self.identity, patience)
     }
 
-    fn map(&self) -> io::Result<&Arc<Map>> {
+    fn map(&self, patience: Patience) -> io::Result<&Arc<Map>> {
         if let Some(map) = self.map.get() {
             return Ok(map);
         }
         let capacity = as_usize(self.growth.capacity)?;
-        let map = Map::reserve(&*self.file()?, capacity, &self.path, &self.gauges)?;
+        let map = Map::reserve(&*self.file(patience)?, capacity, &self.path, &self.gauges)?;
         // Whoever comes second drops its own.
         Ok(self.map.get_or_init(|| Arc::new(map)))
     }
@@ -220,8 +229,8 @@ impl SharedFile for MappedShared {
         if growing.sealed || end <= from {
             return Ok(());
         }
-        let file = self.file()?;
-        let map = self.map()?;
+        let file = self.file(Patience::Fails)?;
+        let map = self.map(Patience::Fails)?;
         self.allocate(&file, &mut growing, end)?;
         self.zero(&file, from..end)?;
         growing.allocated = growing.allocated.max(end);
@@ -241,7 +250,7 @@ impl SharedFile for MappedShared {
             return Ok(());
         }
         let end = range.end;
-        let map = self.map()?;
+        let map = self.map(Patience::Waits)?;
         map.sync(as_usizes(range)?).inspect_err(|_| self.sync_failed.store(true, Ordering::Release))?;
         // The sync has write-protected the piece that the next append goes to. Meeting that here costs nobody anything;
         // once the writer has passed it there is nothing left to meet.
@@ -252,16 +261,6 @@ impl SharedFile for MappedShared {
             return Ok(());
         }
         map.populate_write(as_usizes(rest)?)
-    }
-
-    fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
-        self.check(&range)?;
-        // The piece that appends still go to is left out: writing it back would protect it against them.
-        let end = range.end - range.end % u64::from(self.growth.chunk.largest_bytes());
-        if range.start >= end {
-            return Ok(());
-        }
-        map::start_writeback(&*self.file()?, range.start..end)
     }
 }
 
@@ -274,7 +273,7 @@ impl Readable for MappedShared {
         }
         // SAFETY: the range lies below `written`, so the bytes are in the file and were written before (Acquire in
         // `check`); what lies below `written` never changes, and a file is never cut below it while it may be read.
-        Ok(unsafe { self.map()?.share(as_usizes(range)?) })
+        Ok(unsafe { self.map(Patience::Waits)?.share(as_usizes(range)?) })
     }
 
     fn is_resident(&self, range: Range<u64>) -> bool {
@@ -284,7 +283,7 @@ impl Readable for MappedShared {
         if range.is_empty() {
             return true;
         }
-        match (self.map(), as_usizes(range)) {
+        match (self.map(Patience::Fails), as_usizes(range)) {
             (Ok(map), Ok(range)) => map.is_resident(range),
             _ => false,
         }
@@ -292,7 +291,7 @@ impl Readable for MappedShared {
 
     fn populate(&self, range: Range<u64>) -> io::Result<()> {
         self.check(&range)?;
-        self.map()?.populate_read(as_usizes(range)?)
+        self.map(Patience::Waits)?.populate_read(as_usizes(range)?)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::disk::files::{self, Identity};
+use crate::disk::files::{self, Identity, Patience};
 
 /// Names a file within [`Descriptors`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,11 +46,17 @@ impl Descriptors {
     }
 
     /// The file of `key`: open still, or opened again at `path` as the one of `identity`.
-    pub(super) fn get(&self, key: FileKey, path: &Path, identity: Identity) -> io::Result<Arc<File>> {
+    pub(super) fn get(
+        &self,
+        key: FileKey,
+        path: &Path,
+        identity: Identity,
+        patience: Patience,
+    ) -> io::Result<Arc<File>> {
         if let Some(file) = self.open.lock().touch(key) {
             return Ok(file);
         }
-        let (file, _) = files::reopen(path, identity, OpenOptions::new().read(true).write(true))?;
+        let (file, _) = files::reopen(path, identity, OpenOptions::new().read(true).write(true), patience)?;
         let file = Arc::new(file);
         let closed = self.open.lock().insert(key, Arc::clone(&file), self.max);
         // Closing may take a while, so it happens outside the lock.
@@ -110,7 +116,7 @@ mod tests {
                 (descriptors.key(), path, identity)
             })
             .collect();
-        let get = |n: usize| descriptors.get(files[n].0, &files[n].1, files[n].2).unwrap();
+        let get = |n: usize| descriptors.get(files[n].0, &files[n].1, files[n].2, Patience::Waits).unwrap();
         let (first, _) = (get(0), get(1));
         assert!(Arc::ptr_eq(&first, &get(0)));
         get(2);
@@ -119,7 +125,7 @@ mod tests {
         let other = folder.path().join("other");
         std::fs::write(&other, b"another").unwrap();
         std::fs::rename(&other, &files[1].1).unwrap();
-        let error = descriptors.get(files[1].0, &files[1].1, files[1].2).unwrap_err();
+        let error = descriptors.get(files[1].0, &files[1].1, files[1].2, Patience::Waits).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound, "another file has the name now");
         descriptors.forget(files[0].0);
         assert!(!Arc::ptr_eq(&first, &get(0)));

@@ -268,10 +268,6 @@ impl SharedFile for MemoryShared {
         check_range(&range, self.written())?;
         self.inode.sync_pages(range)
     }
-
-    fn start_writeback(&self, _: Range<u64>) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Readable for MemoryShared {
