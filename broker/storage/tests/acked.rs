@@ -62,6 +62,52 @@ fn marks_of_a_deleted_log_do_not_judge_the_one_that_has_its_name_now() {
     }
 }
 
+/// The same where the process dies, or the machine, at any call to the disk of the log that is made anew.
+#[test]
+fn a_crash_while_a_name_is_used_again_does_not_take_the_log_for_the_old_one() {
+    const CALLS: [Call; 6] =
+        [Call::CreateDir, Call::WriteAt, Call::Replace, Call::CreateAppend, Call::SyncDir, Call::Prepare];
+    let mut met = 0;
+    for (call, nth) in CALLS.into_iter().flat_map(|call| (1..4).map(move |nth| (call, nth))) {
+        for restarted in [false, true] {
+            for crash in [Crash::KeepAll, Crash::LoseUnsynced] {
+                let context = format!("{call:?} {nth} {crash:?}, restarted: {restarted}");
+                let memory = MemoryDisk::new();
+                let faulty = FaultyDisk::new(Arc::new(memory.clone()));
+                let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+                let mut dir = open_dir(&disk);
+                let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+                fill(&mut log, 100);
+                sync(&mut log);
+                dir.write_checkpoint().unwrap();
+                dir.delete_log(log).unwrap().remove().unwrap();
+                if restarted {
+                    drop(dir);
+                    memory.crash(Crash::KeepAll);
+                    dir = open_dir(&disk);
+                }
+                faulty.inject(Rule::nth(call, nth, Fault::Io));
+                let created = dir.create_log(&name(), other_id(), small());
+                met += u32::from(created.is_err());
+                drop((created, dir));
+                faulty.heal();
+                memory.crash(crash);
+
+                let dir = open_dir(&disk);
+                let mut log = match dir.open_log(&name(), small()) {
+                    Err(OpenLogError::Missing { .. }) => dir.create_log(&name(), other_id(), small()),
+                    opened => Ok(opened.unwrap_or_else(|error| panic!("{context}: {error}"))),
+                }
+                .unwrap_or_else(|error| panic!("{context}: {error}"));
+                assert_eq!((log.topic_id(), log.end_offset()), (other_id(), Offset(0)), "{context}");
+                fill(&mut log, 10);
+                assert_filled(&log, 0, 10);
+            }
+        }
+    }
+    assert!(met > 20, "only {met} were met");
+}
+
 #[test]
 fn a_log_whose_folder_is_gone_is_not_made_anew() {
     let (_, disk) = memory();

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use cairn_protocol::records::Compression;
 use cairn_storage::DataDir;
+use cairn_storage::dir::DirConfig;
 use cairn_storage::disk::Disk;
 use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Rule};
 use cairn_storage::disk::mapped::{MappedDisk, MappedLimits};
@@ -308,10 +309,120 @@ fn a_copy_of_segments_that_have_gone_is_not_put_in_place() {
     assert!(removal.is_none(), "no segment leaves the log while files are exchanged");
     log.truncate_to(Offset(55)).unwrap();
     assert!(matches!(swap.run(), Err(CompactError::Gone)), "the cut came first");
-    log.end_swap();
     assert_eq!(seen(&log), before.into_iter().filter(|record| (45..55).contains(&record.offset)).collect::<Vec<_>>());
     assert!(matches!(compaction.rewrite_next(&Unpaced), Ok(None) | Err(CompactError::Gone)));
     drop(dir);
+}
+
+/// Whoever runs an exchange may die of a defect.
+#[test]
+fn an_exchange_that_never_ran_keeps_nothing_from_leaving_the_log() {
+    let (_memory, dir, mut log) = memory_log(compacted());
+    for round in 0..60 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300)))], round);
+    }
+    sync(&mut log);
+    let cleanable = log.prospect(log.end_offset()).look(None, Timestamp(100)).unwrap();
+    let mut compaction = log.begin_compaction(&cleanable, Timestamp(100));
+    compaction.map_keys(ENOUGH, &Unpaced).unwrap();
+    let group = compaction.rewrite_next(&Unpaced).unwrap().unwrap();
+    drop(log.begin_swap(group).unwrap());
+    let removal = log.delete_records_before(Offset(45)).unwrap();
+    removal.expect("segments leave the log again").run().unwrap();
+    assert!(compact(&dir, &mut log, 200).is_some(), "and it is compacted again");
+}
+
+#[test]
+fn a_round_that_comes_too_late_writes_nothing_down() {
+    let faulty = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+    let dir = open_dir(&(Arc::new(faulty.clone()) as Arc<dyn Disk>));
+    let mut log = dir.create_log(&name(), topic_id(), compacted()).unwrap();
+    for round in 0..60 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300)))], round);
+    }
+    sync(&mut log);
+    let cleanable = log.prospect(log.end_offset()).look(None, Timestamp(100)).unwrap();
+    let mut compaction = log.begin_compaction(&cleanable, Timestamp(100));
+    compaction.map_keys(ENOUGH, &Unpaced).unwrap();
+    let group = compaction.rewrite_next(&Unpaced).unwrap().unwrap();
+    let swap = log.begin_swap(group).unwrap();
+    log.truncate_to(Offset(55)).unwrap();
+    let calls = || [Call::Replace, Call::Rename, Call::RemoveFile, Call::SyncDir].map(|call| faulty.calls(call));
+    let before = calls();
+    assert!(matches!(swap.run(), Err(CompactError::Gone)));
+    assert_eq!(calls(), before, "the log has no gaps, and nobody says so");
+}
+
+#[test]
+fn a_round_does_not_begin_on_a_disk_below_its_reserve() {
+    let memory = MemoryDisk::new();
+    memory.set_capacity(1 << 20);
+    let faulty = FaultyDisk::new(Arc::new(memory.clone()));
+    let config = DirConfig { reserve_bytes: Some(100_000), ..dir_config() };
+    let dir = DataDir::open(Arc::new(faulty.clone()), "/data", &config).unwrap();
+    let mut log = dir.create_log(&name(), topic_id(), compacted()).unwrap();
+    for round in 0..60 {
+        put(&mut log, &[(Some("k"), Some(&"v".repeat(300)))], round);
+    }
+    sync(&mut log);
+    memory.set_capacity(100_000);
+    let cleanable = log.prospect(log.end_offset()).look(None, Timestamp(100)).unwrap();
+    let mut compaction = log.begin_compaction(&cleanable, Timestamp(100));
+    let reads = faulty.calls(Call::Slice);
+    assert!(matches!(compaction.map_keys(ENOUGH, &Unpaced), Err(CompactError::DiskFull)));
+    assert_eq!(faulty.calls(Call::Slice), reads, "not a batch is read in vain");
+    memory.set_capacity(1 << 20);
+    assert!(compact(&dir, &mut log, 200).is_some());
+}
+
+/// The process dies before a checkpoint knows how far the log was durable.
+#[test]
+fn epochs_that_a_round_left_without_batches_survive_a_crash() {
+    for crash in [Crash::KeepAll, Crash::LoseUnsynced] {
+        let (memory, dir, mut log) = memory_log(compacted());
+        let write = |log: &mut Log, epochs: std::ops::RangeInclusive<i32>| {
+            for epoch in epochs {
+                let batch = keyed_batch(&[(Some("k"), Some("v"))], 10, Compression::None);
+                append(log, &batch, epoch, 0).unwrap();
+            }
+            let (segments, filler) = (log.reader().segment_count(), "f".repeat(600));
+            while log.reader().segment_count() < segments + 2 {
+                let latest = log.epochs().latest().unwrap().epoch.0;
+                append(log, &keyed_batch(&[(Some("f"), Some(&filler))], 10, Compression::None), latest, 0).unwrap();
+            }
+            sync(log);
+        };
+        write(&mut log, 1..=3);
+        compact(&dir, &mut log, 1000).unwrap();
+        write(&mut log, 4..=12);
+        let epochs = log.epochs();
+        compact(&dir, &mut log, 2000).unwrap();
+        drop((log, dir));
+        memory.crash(crash);
+        let dir = open_dir(&(Arc::new(memory) as Arc<dyn Disk>));
+        let log = dir.open_log(&name(), compacted()).unwrap();
+        assert_eq!(log.epochs(), epochs, "{crash:?}");
+    }
+}
+
+/// A page that was not read in on purpose may be one that cannot be read: touching it would end the process.
+#[test]
+fn a_round_touches_only_pages_that_were_populated() {
+    let memory = MemoryDisk::new();
+    let faulty = FaultyDisk::new(Arc::new(memory.clone()));
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let config = LogConfig { max_compaction_lag_ms: Some(1), ..compacted() };
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), config.clone()).unwrap();
+    for round in 0..100 {
+        put(&mut log, &[(Some(&format!("{}", round % 7)), Some(&"v".repeat(300)))], round);
+    }
+    log.close().unwrap();
+    dir.note_cleaned(&name(), Offset(17)).unwrap();
+    let mut log = dir.open_log(&name(), config).unwrap();
+    faulty.refuse_unpopulated();
+    assert!(compact(&dir, &mut log, 10_000).is_some(), "a round that begins within a segment");
+    assert!(dir.failure().is_none());
 }
 
 #[test]

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use cairn_protocol::ids::{Offset, Timestamp};
 use cairn_storage::DataDir;
 use cairn_storage::disk::Disk;
-use cairn_storage::disk::faulty::{Call, FaultyDisk};
+use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Gate, Rule};
 use cairn_storage::disk::memory::MemoryDisk;
+use cairn_storage::disk::portable::PortableDisk;
 use cairn_storage::log::{Log, LogConfig, Mending};
-use common::{append, batch, name, open_dir, read_all, read_from, small, topic_id};
+use cairn_storage::map_budget::MapBudget;
+use common::{append, batch, dir_config, name, open_dir, read_all, read_from, small, topic_id};
 
 const RECORDS: i64 = 60;
 /// The bytes of an entry of an offset index: relative offset, position.
@@ -26,17 +28,21 @@ fn with_a_wrong_index() -> (FaultyDisk, DataDir, Log) {
     let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let dir = open_dir(&shared);
+    let log = written(&dir, &disk, &first_index());
+    (disk, dir, log)
+}
+
+fn written(dir: &DataDir, disk: &dyn Disk, first_index: &Path) -> Log {
     let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
     for number in 0..RECORDS {
         append(&mut log, &batch(&[&[7; 200]], number), 0, 0).unwrap();
     }
     log.close().unwrap();
-    let mut index = disk.read(&first_index(), 1 << 20).unwrap();
+    let mut index = disk.read(first_index, 1 << 20).unwrap();
     assert!(index.len() >= 4 * ENTRY, "several entries");
     index[2 * ENTRY - 1] ^= 1;
-    disk.write_at(&first_index(), 0, &index).unwrap();
-    let log = dir.open_log(&name(), small()).unwrap();
-    (disk, dir, log)
+    disk.write_at(first_index, 0, &index).unwrap();
+    dir.open_log(&name(), small()).unwrap()
 }
 
 /// Reads at every offset of the first segment, so that the wrong entry is met.
@@ -92,4 +98,47 @@ fn what_retention_takes_meanwhile_is_not_mended() {
         assert!(disk.read(&first_index(), 1 << 20).is_err(), "its index stays gone");
         assert!(dir.failure().is_none());
     }
+}
+
+#[test]
+fn a_full_disk_leaves_an_index_for_a_later_look() {
+    for nth in 1..=2 {
+        let (disk, dir, mut log) = with_a_wrong_index();
+        meet_it(&log);
+        disk.inject(Rule::nth(Call::WriteAt, nth, Fault::Full));
+        let mended = looked_at(&mut log).expect("an index is known to be wrong").run().unwrap();
+        log.on_mended(mended).unwrap();
+        assert_eq!((disk.injected(), dir.failure().is_none()), (1, true), "write {nth}");
+        meet_it(&log);
+        let mended = looked_at(&mut log).expect("it is wrong still").run().unwrap();
+        log.on_mended(mended).unwrap();
+        meet_it(&log);
+        assert!(looked_at(&mut log).is_none(), "it is right now");
+        let left = disk.list(Path::new("/data/orders-3")).unwrap();
+        assert!(left.iter().all(|entry| !entry.name.ends_with("tmp")), "{left:?}");
+    }
+}
+
+/// A reader has looked its segment up and comes to the index only when another file has its name.
+#[test]
+fn readers_are_undisturbed_while_an_index_is_exchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = MapBudget { max_maps: 1, ..MapBudget::default() };
+    let disk = FaultyDisk::new(Arc::new(PortableDisk::new(one)));
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let dir = DataDir::open(Arc::clone(&shared), folder.path(), &dir_config()).unwrap();
+    let index = folder.path().join("orders-3/00000000000000000000.index");
+    let mut log = written(&dir, &*shared, &index);
+    meet_it(&log);
+    // With room for one map the index is opened by its name the next time.
+    read_from(&log.reader(), Offset(RECORDS - 1), 300).unwrap();
+    let gate = Gate::default();
+    disk.inject(Rule::nth(Call::Populate, 1, Fault::Hold(gate.clone())).only(".index"));
+    let reader = log.reader();
+    let read = std::thread::spawn(move || read_from(&reader, Offset(3), 300).map(|seen| seen[0].offset));
+    gate.wait_for_a_call();
+    let mended = looked_at(&mut log).unwrap().run().unwrap();
+    log.on_mended(mended).unwrap();
+    gate.open();
+    assert_eq!(read.join().unwrap().unwrap(), 3);
 }

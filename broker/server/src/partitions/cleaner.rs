@@ -184,16 +184,13 @@ impl Cleaner {
         let mut compaction = partition.begin_compaction(&turn.cleanable, clock::now()).ok_or(CompactError::Gone)?;
         compaction.map_keys(self.memory(), self)?;
         while let Some(rewritten) = compaction.rewrite_next(self)? {
-            let swap = match partition.begin_swap(rewritten) {
-                Ok(swap) => swap,
+            match partition.begin_swap(rewritten) {
+                Ok(swap) => swap.run()?,
                 Err(Stale(rewritten)) => {
                     rewritten.discard()?;
                     return Err(CompactError::Gone);
                 }
-            };
-            let swapped = swap.run();
-            partition.end_swap();
-            swapped?;
+            }
         }
         let (end, stats) = (compaction.end(), compaction.stats());
         self.partitions.note_cleaned(partition, end)?;

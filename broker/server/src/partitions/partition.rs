@@ -401,17 +401,11 @@ impl Partition {
         Some(self.writer.lock().log.as_ref()?.begin_compaction(cleanable, now))
     }
 
-    /// The exchange that puts a compacted copy in place; it runs without the lock, and [`Self::end_swap`] has to follow.
+    /// The exchange that puts a compacted copy in place; it runs without the lock.
     pub(super) fn begin_swap(&self, rewritten: Rewritten) -> Result<SwapJob, Stale> {
         match &mut self.writer.lock().log {
             Some(log) => log.begin_swap(rewritten),
             None => Err(Stale(Box::new(rewritten))),
-        }
-    }
-
-    pub(super) fn end_swap(&self) {
-        if let Some(log) = &mut self.writer.lock().log {
-            log.end_swap();
         }
     }
 

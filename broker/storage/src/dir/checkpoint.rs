@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::frame::{Fields, FrameError, Kind};
 
-const KIND: Kind = Kind { magic: *b"cairnckp", version: 1 };
+const KIND: Kind = Kind { magic: *b"cairnckp", version: 2 };
+/// The same without [`OffsetOrder::Compacted`].
+const BEFORE: Kind = Kind { version: 1, ..KIND };
 /// The largest checkpoint that is read: far more than a million logs.
 pub(crate) const CHECKPOINT_MAX_BYTES: u64 = 512 << 20;
 
@@ -121,7 +123,11 @@ impl Checkpoint {
     /// # Errors
     /// When anything in them is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        let mut fields = Fields(KIND.decode(bytes)?);
+        let content = match KIND.decode(bytes) {
+            Err(FrameError::Version { found, .. }) if found == BEFORE.version => BEFORE.decode(bytes),
+            content => content,
+        };
+        let mut fields = Fields(content?);
         let checkpoint = Self::decode_content(&mut fields).ok_or(FrameError::Damaged)?;
         if fields.0.is_empty() { Ok(checkpoint) } else { Err(FrameError::Damaged) }
     }
@@ -164,7 +170,7 @@ mod tests {
         let logs = [("t-0".to_owned(), marks(3))].into();
         let bytes = Checkpoint { sequence: 7, logs }.encode();
         let mut expected = b"cairnckp".to_vec();
-        expected.extend([0, 1, 0, 0, 0, 0, 0, 58]);
+        expected.extend([0, 2, 0, 0, 0, 0, 0, 58]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 3]);
         expected.extend(b"t-0");
         expected.extend([9; 16]);
@@ -175,6 +181,17 @@ mod tests {
         let checksum = crc32c::crc32c(&expected);
         expected.extend(checksum.to_be_bytes());
         assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn the_version_before_is_read_and_a_newer_one_is_named() {
+        let logs = [("t-0".to_owned(), marks(3))].into();
+        let checkpoint = Checkpoint { sequence: 7, logs };
+        let bytes = checkpoint.encode();
+        let content = KIND.decode(&bytes).unwrap();
+        assert_eq!(Checkpoint::decode(&BEFORE.encode(content)), Ok(checkpoint));
+        let newer = Kind { version: 3, ..KIND }.encode(content);
+        assert_eq!(Checkpoint::decode(&newer), Err(FrameError::Version { found: 3, known: 2 }));
     }
 
     #[test]

@@ -315,6 +315,22 @@ impl DirState {
         last.logs.get(folder).is_some_and(|marks| marks.topic_id == topic_id && marks.start_offset >= start)
     }
 
+    /// Whether the checkpoint on disk has this log durable up to `end`, or beyond.
+    pub(crate) fn is_recovery_point_noted(&self, folder: &str, end: Offset) -> bool {
+        self.checkpoint.lock().logs.get(folder).is_some_and(|marks| marks.recovery_point >= end)
+    }
+
+    /// Has nobody know anything of a log of this folder any more, durably: there is none, and one is about to be made.
+    pub(crate) fn forget_durably(&self, folder: &str) -> Result<(), ReplaceError> {
+        self.forget_stored(folder);
+        let mut last = self.checkpoint.lock();
+        if !last.logs.contains_key(folder) {
+            return Ok(());
+        }
+        self.check()?;
+        self.write_checkpoint_after(&mut last)
+    }
+
     fn write_checkpoint_after(&self, last: &mut Checkpoint) -> Result<(), ReplaceError> {
         let logs = self.logs.lock().iter().map(|(folder, known)| (folder.clone(), known.marks())).collect();
         let checkpoint = Checkpoint { sequence: last.sequence + 1, logs };
@@ -326,10 +342,9 @@ impl DirState {
 
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 
-/// Whether an error of the disk only says that it is full. Not to be asked of a sync, whose every error is final.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
+/// Whether an error only says that the disk is full, or the process has no free descriptor. Not to be asked of a sync, whose
+/// every error is final.
+pub(crate) use crate::disk::is_used_up as is_full;
 
 /// The file of the checkpoint.
 pub(crate) fn checkpoint_path(root: &Path) -> PathBuf {

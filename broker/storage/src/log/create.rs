@@ -21,6 +21,7 @@ use super::roll::{StartError, start_segment};
 use super::sync::Unsynced;
 use super::{Log, assemble};
 use crate::dir::checkpoint::{LogMarks, OffsetOrder};
+use crate::dir::state::ReplaceError;
 use crate::disk::{Entry, EntryKind};
 
 /// Makes a new, empty log, durably.
@@ -38,6 +39,12 @@ pub(crate) fn create(foundation: Foundation) -> Result<Log, CreateLogError> {
     };
     if let Some(LogMarks { recovery_point, .. }) = dir.marks_of(&folder, foundation.topic_id) {
         return Err(CreateLogError::Lost { folder, recovery_point });
+    }
+    // What is known of another log that had the name would be believed of a folder that a crash leaves half made.
+    match dir.forget_durably(&folder) {
+        Ok(()) => {}
+        Err(ReplaceError::DiskFull) => return Err(CreateLogError::DiskFull),
+        Err(ReplaceError::Offline(offline)) => return Err(offline.into()),
     }
     if before == Before::HalfMade {
         dir.heed("remove a half-made folder", dir.disk.remove_dir(foundation.folder.path()))?;

@@ -245,7 +245,7 @@ impl Log {
     /// Takes the oldest `count` segments out of the log.
     fn take_out(&mut self, count: usize) -> Option<Removal> {
         // What compaction exchanges is taken out by a later look.
-        if count == 0 || self.swapping {
+        if count == 0 || self.is_swapping() {
             return None;
         }
         let mut kept = Vec::clone(&self.shared.segments.load());

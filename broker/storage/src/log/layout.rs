@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use cairn_protocol::ids::{Offset, PartitionIndex};
 
+use crate::disk::REPLACEMENT_SUFFIX;
+
 /// Kafka's bound: the folder's name has to fit a file name even with a suffix.
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 
@@ -216,18 +218,26 @@ impl Folder {
     }
 
     /// What the batches and the indexes of the segment at `base` are called while compaction writes them: Kafka's names.
-    pub(crate) fn cleaned(&self, base: Offset) -> CleanedFiles {
-        let cleaned = |path: PathBuf| ending(&path, CLEANED_SUFFIX);
-        CleanedFiles {
-            segment: cleaned(self.segment(base)),
-            offset_index: cleaned(self.offset_index(base)),
-            time_index: cleaned(self.time_index(base)),
-        }
+    pub(crate) fn cleaned(&self, base: Offset) -> SegmentFiles {
+        self.ending(base, CLEANED_SUFFIX)
     }
 
-    /// The batches that take the place of the segment at `base`. Kafka's name for it.
-    pub(crate) fn swap(&self, base: Offset) -> PathBuf {
-        ending(&self.segment(base), SWAP_SUFFIX)
+    /// The same while they take the place of the segment. Kafka's names, too.
+    pub(crate) fn swap(&self, base: Offset) -> SegmentFiles {
+        self.ending(base, SWAP_SUFFIX)
+    }
+
+    /// The same while mending writes them.
+    pub(crate) fn replacement(&self, base: Offset) -> SegmentFiles {
+        self.ending(base, REPLACEMENT_SUFFIX)
+    }
+
+    fn ending(&self, base: Offset, suffix: &str) -> SegmentFiles {
+        SegmentFiles {
+            segment: ending(&self.segment(base), suffix),
+            offset_index: ending(&self.offset_index(base), suffix),
+            time_index: ending(&self.time_index(base), suffix),
+        }
     }
 
     pub(crate) fn snapshot(&self, end: Offset) -> PathBuf {
@@ -247,15 +257,15 @@ impl Folder {
     }
 }
 
-/// The files of a segment that compaction writes.
+/// The files of a segment under other names, as compaction and mending write them.
 #[derive(Clone, Debug)]
-pub(crate) struct CleanedFiles {
+pub(crate) struct SegmentFiles {
     pub(crate) segment: PathBuf,
     pub(crate) offset_index: PathBuf,
     pub(crate) time_index: PathBuf,
 }
 
-impl CleanedFiles {
+impl SegmentFiles {
     pub(crate) fn all(&self) -> [&Path; 3] {
         [&self.segment, &self.offset_index, &self.time_index]
     }
@@ -319,8 +329,8 @@ mod tests {
         assert_eq!(FileKind::of(&name(folder.segment(Offset(42)))), FileKind::Segment(Offset(42)));
         assert_eq!(FileKind::of(&name(folder.snapshot(Offset(7)))), FileKind::ProducerSnapshot(Offset(7)));
         assert_eq!(FileKind::of("00000000000000000042.log.deleted"), FileKind::Leftover);
-        assert_eq!(FileKind::of(&name(folder.swap(Offset(42)))), FileKind::Swap(Offset(42)));
-        assert_eq!(name(folder.swap(Offset(42))), "00000000000000000042.log.swap");
+        assert_eq!(FileKind::of(&name(folder.swap(Offset(42)).segment)), FileKind::Swap(Offset(42)));
+        assert_eq!(name(folder.swap(Offset(42)).segment), "00000000000000000042.log.swap");
         assert_eq!(name(folder.cleaned(Offset(42)).time_index), "00000000000000000042.timeindex.cleaned");
         assert!(
             folder
@@ -329,7 +339,7 @@ mod tests {
                 .into_iter()
                 .all(|path| { FileKind::of(path.file_name().unwrap().to_str().unwrap()) == FileKind::Leftover })
         );
-        assert_eq!(FileKind::of("00000000000000000042.index.swap"), FileKind::Leftover);
+        assert_eq!(FileKind::of(&name(folder.swap(Offset(42)).offset_index)), FileKind::Leftover);
         assert_eq!(FileKind::of("99999999999999999999.log"), FileKind::Unknown);
         assert_eq!(FileKind::of("-0000000000000000001.log"), FileKind::Unknown);
         assert_eq!(FileKind::of("leader-epoch-checkpoint"), FileKind::Epochs);

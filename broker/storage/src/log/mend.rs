@@ -2,24 +2,29 @@
 //!
 //! ```text
 //!   under the lock    maintain() hands out a Mending: which segments
-//!   without it        run() walks through all their batches: up to a whole segment is read
-//!   under the lock    on_mended() writes the indexes and puts them in the place of the old ones
+//!   without it        run() walks through all their batches, and writes the indexes under other names
+//!   under the lock    on_mended() gives them the names of the old ones: two renames, nothing that waits
 //! ```
 //!
 //! Must not know: how an index came to be wrong, when to look.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cairn_protocol::ids::Offset;
 
+use super::active::index_time;
 use super::delete::remove_if_there;
 use super::epochs::EpochHistory;
-use super::recovery_scan::{Depth, Scanned, Task, scan};
+use super::layout::SegmentFiles;
+use super::recovery_scan::{Depth, Task, scan};
+use super::roll::reopen_sealed;
 use super::segment::{Fault, Segment};
+use super::sync::Gate;
 use super::{Folder, Log};
 use crate::dir::checkpoint::OffsetOrder;
-use crate::dir::state::{DirOffline, DirState};
+use crate::dir::state::{DirOffline, DirState, is_full};
 
 /// Segments whose indexes are to be made anew. To be run without the log's lock.
 #[derive(Debug)]
@@ -27,36 +32,60 @@ use crate::dir::state::{DirOffline, DirState};
 pub struct Mending {
     dir: Arc<DirState>,
     folder: Folder,
+    gate: Arc<Gate>,
+    generation: u64,
     index_interval_bytes: u64,
     /// Each with the offset at which the next one begins.
     segments: Vec<(Arc<Segment>, Offset)>,
 }
 
-/// What [`Mending::run`] has found, for [`Log::on_mended`].
+/// What [`Mending::run`] has made, for [`Log::on_mended`].
 #[derive(Debug)]
 #[must_use = "the log has to be told"]
 pub struct Mended {
-    found: Vec<(Arc<Segment>, Scanned)>,
+    made: Vec<Made>,
+}
+
+/// Indexes of one segment, whole and durable, that do not have their names yet.
+#[derive(Debug)]
+struct Made {
+    of: Arc<Segment>,
+    /// The same segment as a walk through it has found it.
+    walked: Segment,
+    files: SegmentFiles,
 }
 
 impl Mending {
-    /// Walks through the segments. Nothing is written.
+    /// Walks through the segments, and writes their indexes. Where there is no room for them, or the log was cut or closed
+    /// meanwhile, they stay as they are.
     ///
     /// # Errors
     /// When the disk fails: the data directory is offline.
     pub fn run(self) -> Result<Mended, DirOffline> {
-        let mut found = Vec::with_capacity(self.segments.len());
+        let mut made = Vec::with_capacity(self.segments.len());
         for (segment, limit) in &self.segments {
             let walked = self.walk(segment, *limit);
-            if let Some(scanned) = self.dir.heed("walk through a segment", walked)? {
-                found.push((Arc::clone(segment), scanned));
+            let Some(walked) = self.dir.heed("walk through a segment", walked)? else { continue };
+            let files = self.folder.replacement(segment.base);
+            // By now the folder may be another log's.
+            let generation = self.gate.lock();
+            if *generation != self.generation {
+                break;
+            }
+            match write(&self.dir, &walked, &files) {
+                Ok(()) => made.push(Made { of: Arc::clone(segment), walked, files }),
+                Err(error) if is_full(&error) => {
+                    tracing::warn!(segment = segment.base.0, %error, "an index is mended later");
+                    self.dir.heed("remove an index that was not finished", remove(&self.dir, &files))?;
+                }
+                Err(error) => return Err(self.dir.fail("write an index anew", &error)),
             }
         }
-        Ok(Mended { found })
+        Ok(Mended { made })
     }
 
     /// `None` when the segment itself does not hold, which is no matter of its index, or has gone meanwhile.
-    fn walk(&self, segment: &Segment, limit: Offset) -> io::Result<Option<Scanned>> {
+    fn walk(&self, segment: &Segment, limit: Offset) -> io::Result<Option<Segment>> {
         let task = Task {
             base: segment.base,
             limit: Some(limit),
@@ -68,13 +97,32 @@ impl Mending {
         match scan(&self.dir, &self.folder, &task, &mut EpochHistory::default()) {
             Ok(scanned) => {
                 let is_whole = scanned.segment.end_offset() == segment.end_offset();
-                Ok(is_whole.then_some(scanned))
+                Ok(is_whole.then_some(scanned.segment))
             }
             Err(Fault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(Fault::Io { source, .. }) => Err(source),
             Err(Fault::Damaged { .. }) => Ok(None),
         }
     }
+}
+
+/// Writes the indexes that a walk has found, durably.
+fn write(dir: &DirState, walked: &Segment, files: &SegmentFiles) -> io::Result<()> {
+    index_time(walked)?;
+    // What an earlier try has left may be longer.
+    remove(dir, files)?;
+    for (path, bytes) in
+        [(&files.offset_index, walked.offsets.encode_from(0)?), (&files.time_index, walked.times.encode_from(0)?)]
+    {
+        dir.disk.write_at(path, 0, &bytes)?;
+        dir.disk.sync_file(path)?;
+    }
+    Ok(())
+}
+
+fn remove(dir: &DirState, files: &SegmentFiles) -> io::Result<()> {
+    remove_if_there(dir, &files.offset_index)?;
+    remove_if_there(dir, &files.time_index)
 }
 
 impl Log {
@@ -86,6 +134,8 @@ impl Log {
         (!suspect.is_empty()).then(|| Mending {
             dir: Arc::clone(&self.dir),
             folder: self.folder.clone(),
+            gate: Arc::clone(&self.unsynced.gate),
+            generation: self.unsynced.generation,
             index_interval_bytes: self.config.index_interval_bytes,
             segments: suspect,
         })
@@ -98,27 +148,31 @@ impl Log {
     /// When the disk fails: the data directory is offline.
     pub fn on_mended(&mut self, mended: Mended) -> Result<(), DirOffline> {
         self.dir.check()?;
-        // Compaction is exchanging files: a later look finds what is still wrong then.
-        if self.swapping {
-            return Ok(());
-        }
-        for (segment, scanned) in mended.found {
+        for Made { of, walked, files } in mended.made {
             let segments = self.shared.segments.load_full();
-            let Some(at) = segments.iter().position(|held| Arc::ptr_eq(held, &segment)) else { continue };
-            let written = self.write_indexes(segment.base, scanned);
-            let new = self.dir.heed("mend an index", written)?;
-            tracing::info!(log = %self.name, segment = segment.base.0, "made the indexes of a segment anew");
+            let at = segments.iter().position(|held| Arc::ptr_eq(held, &of));
+            // While compaction is exchanging files: a later look finds what is still wrong then.
+            let Some(at) = at.filter(|_| !self.is_swapping()) else {
+                self.dir.heed("remove an index that nobody wants", remove(&self.dir, &files))?;
+                continue;
+            };
+            // A reader that comes to the old index by its name from now on waits, and looks again.
+            let exchange = self.shared.exchange.lock();
+            let new = self.dir.heed("mend an index", self.put_in_place(&walked, &files))?;
             let mut changed = Vec::clone(&segments);
             changed[at] = Arc::new(new);
             self.shared.segments.store(Arc::new(changed));
+            self.shared.exchanges.fetch_add(1, Ordering::Release);
+            drop(exchange);
+            tracing::info!(log = %self.name, segment = of.base.0, "made the indexes of a segment anew");
         }
         Ok(())
     }
 
-    fn write_indexes(&self, base: Offset, scanned: Scanned) -> io::Result<Segment> {
-        // New files, because searches may be under way in the old ones.
-        remove_if_there(&self.dir, &self.folder.offset_index(base))?;
-        remove_if_there(&self.dir, &self.folder.time_index(base))?;
-        scanned.finish_index(&self.dir, &self.folder)
+    fn put_in_place(&self, walked: &Segment, files: &SegmentFiles) -> io::Result<Segment> {
+        let disk = &self.dir.disk;
+        disk.rename(&files.offset_index, &self.folder.offset_index(walked.base))?;
+        disk.rename(&files.time_index, &self.folder.time_index(walked.base))?;
+        reopen_sealed(&self.dir, &self.folder, walked)
     }
 }

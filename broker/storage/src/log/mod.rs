@@ -97,7 +97,7 @@ pub struct Log {
     producers: Producers,
     unsynced: Unsynced,
     /// Files are being exchanged by compaction: no segment leaves the log meanwhile.
-    swapping: bool,
+    swapping: Arc<AtomicBool>,
 }
 
 impl Log {
@@ -264,7 +264,7 @@ fn assemble(foundation: Foundation, parts: recover::Parts) -> Log {
         active,
         producers,
         unsynced,
-        swapping: false,
+        swapping: Arc::default(),
     }
 }
 

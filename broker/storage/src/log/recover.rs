@@ -52,7 +52,7 @@ pub(crate) fn open(mut foundation: Foundation) -> Result<Log, OpenLogError> {
         }
     };
     foundation.topic_id = read_topic_id(&foundation);
-    let parts = Recovery { foundation: &foundation, files }.run()?;
+    let parts = Recovery { foundation: &foundation, files, origin: Origin::Unknown }.run()?;
     Ok(assemble(foundation, parts))
 }
 
@@ -88,6 +88,16 @@ impl Files {
 struct Recovery<'a> {
     foundation: &'a Foundation,
     files: Files,
+    origin: Origin,
+}
+
+/// Whose log it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The checkpoint knows it.
+    Ours,
+    /// Nobody has said anything of it: it may be Kafka's.
+    Unknown,
 }
 
 /// What the scan of all segments has found.
@@ -102,6 +112,8 @@ impl Recovery<'_> {
         let dir = &self.foundation.dir;
         let topic_id = self.foundation.topic_id;
         let known = dir.marks_of(&self.foundation.folder_name, topic_id);
+        // Before anything is asked of the list of segments: it may have the first one under another name.
+        self.finish_swaps()?;
         let first = self.files.segments.keys().next().copied().unwrap_or(Offset::ZERO);
         let marks = known.unwrap_or(LogMarks {
             topic_id,
@@ -111,8 +123,7 @@ impl Recovery<'_> {
             // A log that nobody has said anything of may be Kafka's, and compacted.
             order: if self.files.is_dense { OffsetOrder::Dense } else { OffsetOrder::Rising },
         });
-
-        self.finish_swaps()?;
+        self.origin = if known.is_some() { Origin::Ours } else { Origin::Unknown };
         self.clear_leftovers()?;
         self.drop_deleted(marks.start_offset)?;
         self.check_front(marks)?;
@@ -163,7 +174,7 @@ impl Recovery<'_> {
     fn finish_swaps(&mut self) -> Result<(), OpenLogError> {
         let Foundation { dir, folder, .. } = self.foundation;
         for base in std::mem::take(&mut self.files.swaps) {
-            let copy = self.heed("open a compacted segment", dir.disk.open_sealed(&folder.swap(base)))?;
+            let copy = self.heed("open a compacted segment", dir.disk.open_sealed(&folder.swap(base).segment))?;
             let len = copy.len();
             let extent = Extent {
                 end_position: len,
@@ -262,8 +273,10 @@ impl Recovery<'_> {
             };
             let segment = scan(dir, folder, &task, epochs).map_err(|fault| self.fault(fault))?;
             let end = segment.segment.end_offset();
+            let may_be_empty = synced || self.origin == Origin::Unknown;
             let rising = marks.order == OffsetOrder::Rising;
-            let whole = limit.is_some_and(|limit| end == limit || rising && segment.ends_exactly());
+            let ends_here = segment.ends_exactly() || may_be_empty && segment.is_empty();
+            let whole = limit.is_some_and(|limit| end == limit || rising && ends_here);
             if whole {
                 scanned.push(segment);
                 continue;

@@ -190,17 +190,17 @@ impl Scanned {
         self.stop == Stop::End && end == self.file_len && end > 0
     }
 
+    /// Whether the file has nothing at all. Kafka's compaction leaves such segments; a crash may leave one of ours so.
+    pub(super) fn is_empty(&self) -> bool {
+        self.file_len == 0
+    }
+
     /// The segment takes no more appends: its time index ends with its largest timestamp. Index files are written when
     /// they differ from what was found.
     pub(super) fn finish_sealed(self, dir: &DirState, folder: &Folder) -> io::Result<Segment> {
         if self.file_len > self.segment.end_position() {
             dir.disk.truncate(&folder.segment(self.segment.base), self.segment.end_position())?;
         }
-        self.finish_index(dir, folder)
-    }
-
-    /// [`Self::finish_sealed`] without touching the batches.
-    pub(super) fn finish_index(self, dir: &DirState, folder: &Folder) -> io::Result<Segment> {
         let segment = self.segment;
         let base = segment.base;
         index_time(&segment)?;

@@ -202,7 +202,7 @@ impl Segment {
     }
 
     /// The position that an index entry names if the batch that it names is there, otherwise the segment's start.
-    fn checked_hint(&self, hint: Option<(Offset, u64)>) -> Result<u64, Fault> {
+    pub(crate) fn checked_hint(&self, hint: Option<(Offset, u64)>) -> Result<u64, Fault> {
         let Some((last_offset, position)) = hint else { return Ok(0) };
         match self.batch_at(position) {
             Ok(Some(found)) if found.batch.last_offset() == last_offset => Ok(position),

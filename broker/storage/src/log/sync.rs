@@ -45,12 +45,12 @@ impl Gate {
         *generation
     }
 
-    /// From now on no job touches anything.
     /// The generation, which stays while the answer is held.
     pub(super) fn lock(&self) -> MutexGuard<'_, u64> {
         self.0.lock()
     }
 
+    /// From now on no job touches anything.
     pub(crate) fn shut(&self) {
         *self.0.lock() = Self::SHUT;
     }

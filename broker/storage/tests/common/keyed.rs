@@ -95,11 +95,7 @@ pub fn compact_with(
     compaction.map_keys(memory, pacing)?;
     while let Some(group) = compaction.rewrite_next(pacing)? {
         match log.begin_swap(group) {
-            Ok(swap) => {
-                let swapped = swap.run();
-                log.end_swap();
-                swapped?;
-            }
+            Ok(swap) => swap.run()?,
             Err(Stale(group)) => {
                 group.discard()?;
                 return Err(CompactError::Gone);

@@ -5,7 +5,7 @@
 //! | behind the part whose keys were noted | yes |
 //! | without a key | no |
 //! | not the newest of its key | no |
-//! | a tombstone, the newest of its key | until the delete horizon of its batch, which the first round sets (KIP-534) |
+//! | a tombstone, the newest of its key | until the delete horizon of its batch, which the first round sets (KIP-534); behind a record of a transaction, which stays itself, for good |
 //! | any other | yes |
 //!
 //! A batch without records goes, unless it is its producer's last, which the producer's state is read from, or ends its
@@ -31,6 +31,15 @@ pub(super) struct Filter<'a> {
     pub(super) now: Timestamp,
     pub(super) delete_retention_ms: u64,
     pub(super) last_of_producers: &'a HashMap<ProducerId, Offset>,
+    /// Whether a record of a transaction lies below what is looked at: a tombstone may be all that hides it.
+    pub(super) transactions: Transactions,
+}
+
+/// Whether there are records of transactions in what was looked at so far, from the log's start on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transactions {
+    None,
+    Some,
 }
 
 /// Where a batch is in its group.
@@ -60,10 +69,19 @@ pub(super) struct Filtered {
 }
 
 impl Filter<'_> {
-    pub(super) fn apply(&self, batch: &Stored, bytes: &Bytes, position: Position) -> Result<Filtered, CompactError> {
+    /// To be called for each batch of the log from its start on.
+    pub(super) fn apply(
+        &mut self,
+        batch: &Stored,
+        bytes: &Bytes,
+        position: Position,
+    ) -> Result<Filtered, CompactError> {
         let count = u64::try_from(batch.header.record_count).unwrap_or(0);
         let untouched = |fate| Ok(Filtered { fate, records_read: count, records_kept: count });
         if !is_plain(batch) {
+            if !batch.header.attributes.is_control() {
+                self.transactions = Transactions::Some;
+            }
             return untouched(Fate::Stays);
         }
         if count == 0 {
@@ -108,7 +126,8 @@ impl Filter<'_> {
             return false;
         }
         let header = &batch.header;
-        record.value.is_some() || !header.attributes.has_delete_horizon() || self.now < header.base_timestamp
+        let may_go = record.value.is_none() && self.transactions == Transactions::None;
+        !may_go || !header.attributes.has_delete_horizon() || self.now < header.base_timestamp
     }
 
     /// Whether the batch stays even without records.

@@ -11,7 +11,7 @@
 //! ([`swap`]). A copy begins and ends at the same offsets as the segments that it replaces, so no offset changes and none is
 //! missing between segments.
 //!
-//! The log's lock is needed to look at it, to begin, and around each exchange; the work is done without it:
+//! The log's lock is needed to look at it, to begin, and before each exchange; the work is done without it:
 //!
 //! ```ignore
 //! let cleanable = log.prospect(high_watermark).look(cleaned_to, now)?;               // lock
@@ -19,9 +19,7 @@
 //! compaction.map_keys(memory, pacing)?;
 //! while let Some(group) = compaction.rewrite_next(pacing)? {
 //!     let swap = log.begin_swap(group)?;                                              // lock
-//!     let swapped = swap.run();
-//!     log.end_swap();                                                                 // lock
-//!     swapped?;
+//!     swap.run()?;
 //! }
 //! let cleaned_to = compaction.end();
 //! ```
@@ -44,7 +42,7 @@ use bytes::Bytes;
 use cairn_protocol::ids::{Offset, ProducerId, Timestamp};
 use cairn_protocol::records::{BatchView, DecompressLimits, Records};
 
-use self::filter::Filter;
+use self::filter::{Filter, Transactions};
 use self::group::group;
 use self::offset_map::OffsetMap;
 pub use self::prospect::{Cleanable, Prospect};
@@ -161,6 +159,7 @@ pub struct CompactionStats {
 struct Place {
     dir: Arc<DirState>,
     folder: Folder,
+    folder_name: String,
     gate: Arc<Gate>,
     generation: u64,
     shared: Arc<Shared>,
@@ -181,6 +180,8 @@ pub struct Compaction {
     /// The keys of all records below it were noted.
     mapped_end: Offset,
     groups: VecDeque<Vec<Arc<Segment>>>,
+    /// Of the groups that were rewritten so far, which begin at the log's start.
+    transactions: Transactions,
     stats: CompactionStats,
 }
 
@@ -190,10 +191,7 @@ impl Log {
     pub fn begin_compaction(&self, cleanable: &Cleanable, now: Timestamp) -> Compaction {
         let segments = self.shared.segments.load();
         let sealed = segments.len() - 1;
-        let below = segments[..sealed].iter().take_while(|segment| {
-            // A segment without a batch, as Kafka may leave it, has nothing that a copy could end with.
-            segment.base < cleanable.first_uncleanable && segment.end_position() > 0
-        });
+        let below = segments[..sealed].iter().take_while(|segment| segment.base < cleanable.first_uncleanable);
         let last = |state: &super::ProducerState| Some((state.id, state.batches.last()?.last_offset));
         Compaction {
             place: self.place(),
@@ -205,6 +203,7 @@ impl Log {
             map: OffsetMap::new(0, 100, 0),
             mapped_end: cleanable.first_dirty,
             groups: VecDeque::new(),
+            transactions: Transactions::None,
             stats: CompactionStats::default(),
         }
     }
@@ -213,6 +212,7 @@ impl Log {
         Place {
             dir: Arc::clone(&self.dir),
             folder: self.folder.clone(),
+            folder_name: self.name.to_string(),
             gate: Arc::clone(&self.unsynced.gate),
             generation: self.unsynced.generation,
             shared: Arc::clone(&self.shared),
@@ -240,6 +240,10 @@ impl Compaction {
     /// When the log cannot be read, or the keys of a single batch are too many.
     pub fn map_keys(&mut self, memory: MapMemory, pacing: &dyn Pacing) -> Result<(), CompactError> {
         let Cleanable { first_dirty, first_uncleanable, .. } = self.cleanable;
+        // The reserve is for others: a round that could write nothing need not read.
+        if self.place.dir.refresh_space()?.is_below_reserve() {
+            return Err(CompactError::DiskFull);
+        }
         let records = u64::try_from(first_uncleanable.0 - first_dirty.0).unwrap_or(0);
         self.map = OffsetMap::new(memory.bytes, memory.load_percent, records);
         let dirty = self.segments.partition_point(|segment| segment.end_offset() <= first_dirty);
@@ -252,16 +256,22 @@ impl Compaction {
         }
         self.stats.keys = crate::num::as_u64(self.map.len());
         let rewritten = self.segments.partition_point(|segment| segment.base < self.mapped_end);
-        self.groups = group(&self.segments[..rewritten], &self.config).into();
+        let mut groups = group(&self.segments[..rewritten], &self.config);
+        // Segments without a batch, as Kafka may leave them, have nothing that a copy could end with.
+        groups.retain(|group| group.iter().any(|segment| segment.end_position() > 0));
+        self.groups = groups.into();
         Ok(())
     }
 
     fn map_segment(&mut self, segment: &Arc<Segment>, pacing: &dyn Pacing) -> Result<Mapped, CompactError> {
         let first_dirty = self.cleanable.first_dirty;
         let place = self.place.clone();
-        let Some(first) = place.heed(segment.find(first_dirty.max(segment.base)))? else { return Ok(Mapped::Whole) };
+        let from = place.position_of(segment, first_dirty)?;
         let mut mapped = Mapped::Whole;
-        place.each_batch(segment, first.position, pacing, |batch, bytes| {
+        place.each_batch(segment, from, pacing, |batch, bytes| {
+            if batch.end_offset() <= first_dirty {
+                return Ok(ControlFlow::Continue(()));
+            }
             if is_plain(batch) {
                 let records = read_records(batch, bytes)?;
                 for record in records.iter() {
@@ -290,14 +300,16 @@ impl Compaction {
     /// When the log cannot be read, or the copy not be written.
     pub fn rewrite_next(&mut self, pacing: &dyn Pacing) -> Result<Option<Rewritten>, CompactError> {
         while let Some(sources) = self.groups.pop_front() {
-            let filter = Filter {
+            let mut filter = Filter {
                 map: &self.map,
                 mapped_end: self.mapped_end,
                 now: self.now,
                 delete_retention_ms: self.config.delete_retention_ms,
                 last_of_producers: &self.last_of_producers,
+                transactions: self.transactions,
             };
-            let written = rewrite::rewrite(&self.place, &self.config, sources, &filter, pacing)?;
+            let written = rewrite::rewrite(&self.place, &self.config, sources, &mut filter, pacing)?;
+            self.transactions = filter.transactions;
             self.stats.bytes_read += written.bytes_read;
             self.stats.bytes_kept += written.end_position;
             self.stats.records_read += written.records_read;
@@ -357,6 +369,26 @@ impl Place {
         })
     }
 
+    /// Where to begin in a segment for the batches from `offset` on: at one of them, or before. Touches nothing that was not
+    /// populated.
+    fn position_of(&self, segment: &Segment, offset: Offset) -> Result<u64, CompactError> {
+        self.heed(segment.offsets.populate().map_err(|error| segment.io(error)))?;
+        let hint = self.heed(segment.offsets.floor(offset).map_err(|error| segment.io(error)))?;
+        if let Some((_, position)) = hint {
+            let header = position..segment.end_position().min(position + super::batch::HEADER_BYTES);
+            self.populate(segment, header)?;
+        }
+        self.heed(segment.checked_hint(hint))
+    }
+
+    /// Reads a part of a segment in, which turns a broken disk into an error.
+    fn populate(&self, segment: &Segment, range: std::ops::Range<u64>) -> Result<(), CompactError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.heed(segment.bytes.populate(range).map_err(|error| segment.io(error)))
+    }
+
     /// Walks the batches of a segment from `position` on, each checked whole.
     fn each_batch(
         &self,
@@ -384,7 +416,7 @@ impl Place {
         Ok(())
     }
 
-    /// Reads ahead to `wanted` at least, which turns a broken disk into an error.
+    /// Reads ahead to `wanted` at least.
     fn bring(
         &self,
         segment: &Segment,
@@ -397,7 +429,7 @@ impl Place {
         }
         let to = wanted.max(*populated + WINDOW_BYTES).min(segment.end_position());
         pacing.spend(to - *populated)?;
-        self.heed(segment.bytes.populate(*populated..to).map_err(|error| segment.io(error)))?;
+        self.populate(segment, *populated..to)?;
         *populated = to;
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cairn_protocol::ids::{Offset, Timestamp};
 
+use super::super::batch::HEADER_BYTES;
 use super::super::segment::Segment;
 use super::{CompactError, Log, LogConfig, Place};
 use crate::num::as_millis;
@@ -105,6 +106,7 @@ impl Prospect {
         let due = now.0.saturating_sub(as_millis(longest));
         let mut oldest = i64::MAX;
         for segment in dirty {
+            self.place.populate(segment, 0..HEADER_BYTES.min(segment.end_position()))?;
             let first = self.place.heed(segment.batch_at(0))?;
             let timestamp = first.map_or(-1, |found| found.batch.header.max_timestamp.0);
             if timestamp > 0 {

@@ -13,7 +13,7 @@ use super::super::config::SEGMENT_MAX_BYTES;
 use super::super::delete::remove_if_there;
 use super::super::index::{Entry, OffsetEntry, TimeEntry, relative};
 use super::super::later;
-use super::super::layout::CleanedFiles;
+use super::super::layout::SegmentFiles;
 use super::super::segment::{Largest, Segment};
 use super::filter::{Fate, Filter, Filtered, Position};
 use super::{CompactError, LogConfig, Pacing, Place, WINDOW_BYTES};
@@ -27,7 +27,7 @@ const SYNC_EVERY_BYTES: u64 = 16 << 20;
 #[must_use = "the copy takes up space until it is put in place or discarded"]
 pub struct Rewritten {
     pub(super) place: Place,
-    pub(super) files: CleanedFiles,
+    pub(super) files: SegmentFiles,
     pub(super) sources: Vec<Arc<Segment>>,
     pub(super) end_position: u64,
     pub(super) largest: Largest,
@@ -51,6 +51,11 @@ impl Rewritten {
         self.sources[self.sources.len() - 1].end_offset()
     }
 
+    /// The base offset of the last segment that it replaces, which may have no batch.
+    pub(super) fn last_base(&self) -> Offset {
+        self.sources[self.sources.len() - 1].base
+    }
+
     /// Whether the copy is anything but what there is already.
     pub(super) fn is_worth_it(&self) -> bool {
         self.differs || self.sources.len() > 1
@@ -66,7 +71,7 @@ impl Rewritten {
 }
 
 /// Removes what there is of a copy. Of a log that was closed or deleted nothing is touched: its files may be another's by now.
-fn remove(place: &Place, files: &CleanedFiles) -> Result<(), CompactError> {
+fn remove(place: &Place, files: &SegmentFiles) -> Result<(), CompactError> {
     let generation = place.gate.lock();
     if *generation != place.generation {
         return Ok(());
@@ -82,7 +87,7 @@ pub(super) fn rewrite(
     place: &Place,
     config: &LogConfig,
     sources: Vec<Arc<Segment>>,
-    filter: &Filter<'_>,
+    filter: &mut Filter<'_>,
     pacing: &dyn Pacing,
 ) -> Result<Rewritten, CompactError> {
     let base = sources[0].base;
@@ -124,8 +129,8 @@ fn copy<'a>(
     place: &'a Place,
     config: &LogConfig,
     sources: &[Arc<Segment>],
-    files: &'a CleanedFiles,
-    filter: &Filter<'_>,
+    files: &'a SegmentFiles,
+    filter: &mut Filter<'_>,
     pacing: &'a dyn Pacing,
 ) -> Result<(Writer<'a>, Tally), CompactError> {
     let mut writer = Writer::new(place, &files.segment, sources[0].base, config.index_interval_bytes, pacing);
@@ -227,7 +232,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes what is left, and the indexes, and makes all of it durable.
-    fn finish(&mut self, files: &CleanedFiles) -> Result<(), CompactError> {
+    fn finish(&mut self, files: &SegmentFiles) -> Result<(), CompactError> {
         self.flush()?;
         self.sync()?;
         self.indexes.finish();

@@ -9,7 +9,8 @@
 //!
 //! Before the commit a crash leaves the segments, and a `.cleaned` file that recovery removes. From the commit on recovery
 //! finishes what was begun: the copy says by its last batch which segments it replaces. Indexes that are not in place
-//! by then are made anew.
+//! by then are made anew. No file is called `.cleaned` any more when the first segment goes: where Kafka finds one, it takes
+//! `.swap` files for unfinished and removes them.
 //!
 //! Readers that hold segments of before keep their maps. One that has not mapped its file yet finds that another file has the
 //! name, waits for the exchange, and looks again (`LogReader::undisturbed`).
@@ -18,7 +19,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn_protocol::ids::Offset;
 
@@ -32,10 +33,30 @@ use super::{CompactError, Place};
 use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::DirState;
 
-/// Puts a copy in the place of its segments. Runs on any thread, without the log; [`Log::end_swap`] has to follow.
+/// Puts a copy in the place of its segments. Runs on any thread, without the log. While it lives no segment leaves the log.
 #[derive(Debug)]
 #[must_use = "the log waits for the exchange"]
-pub struct SwapJob(Rewritten);
+pub struct SwapJob {
+    rewritten: Rewritten,
+    _swapping: Swapping,
+}
+
+/// Says that files of a log are being exchanged, until it is dropped, however that comes about.
+#[derive(Debug)]
+struct Swapping(Arc<AtomicBool>);
+
+impl Swapping {
+    /// Nothing when there is one already.
+    fn begin(flag: &Arc<AtomicBool>) -> Option<Self> {
+        (!flag.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(flag)))
+    }
+}
+
+impl Drop for Swapping {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
 
 /// The segments of a copy are no longer the log's, so it is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +64,7 @@ pub struct SwapJob(Rewritten);
 pub struct Stale(pub Box<Rewritten>);
 
 impl Log {
-    /// Prepares the exchange. Until [`Log::end_swap`] no segment leaves the log.
+    /// Prepares the exchange. As long as the answer lives no segment leaves the log.
     ///
     /// # Errors
     /// When the segments are no longer there as they were: the copy is given back to be discarded.
@@ -54,16 +75,16 @@ impl Log {
         let there = segments.get(at..at + sources.len());
         let same = there.is_some_and(|there| there.iter().zip(sources).all(|(a, b)| Arc::ptr_eq(a, b)));
         let current = rewritten.place.generation == self.unsynced.generation;
-        if !same || !current || self.swapping {
-            return Err(Stale(Box::new(rewritten)));
+        let swapping = if same && current { Swapping::begin(&self.swapping) } else { None };
+        match swapping {
+            Some(_swapping) => Ok(SwapJob { rewritten, _swapping }),
+            None => Err(Stale(Box::new(rewritten))),
         }
-        self.swapping = true;
-        Ok(SwapJob(rewritten))
     }
 
-    /// The exchange is over, one way or the other.
-    pub fn end_swap(&mut self) {
-        self.swapping = false;
+    /// Files are being exchanged by compaction: no segment leaves the log meanwhile.
+    pub(in super::super) fn is_swapping(&self) -> bool {
+        self.swapping.load(Ordering::Acquire)
     }
 }
 
@@ -74,25 +95,26 @@ impl SwapJob {
     /// When the log was closed or cut meanwhile, or the disk is full, the segments are as they were and the copy is gone. When the
     /// disk fails the data directory is offline.
     pub fn run(self) -> Result<(), CompactError> {
-        let Self(rewritten) = self;
+        let Self { rewritten, _swapping } = self;
         let place = rewritten.place.clone();
         place.dir.check()?;
-        if let Err(error) = place.note_gaps() {
-            rewritten.discard()?;
-            return Err(error);
-        }
         // Syncs, retention and truncation of this log wait meanwhile, and so do readers that find a file gone.
         let generation = place.gate.lock();
         if *generation != place.generation {
             return Err(CompactError::Gone);
         }
+        if let Err(error) = place.note(rewritten.end_offset()) {
+            drop(generation);
+            rewritten.discard()?;
+            return Err(error);
+        }
         let exchange = place.shared.exchange.lock();
         let segment = place.dir.heed("put a compacted segment in place", rewritten.put_in_place())?;
-        let (segment, base, end) = (Arc::new(segment), rewritten.base(), rewritten.end_offset());
+        let (segment, base, last) = (Arc::new(segment), rewritten.base(), rewritten.last_base());
         place.shared.segments.rcu(|segments| {
             let mut changed: Vec<Arc<Segment>> = Vec::with_capacity(segments.len());
             let first = segments.partition_point(|segment| segment.base < base);
-            let behind = segments.partition_point(|segment| segment.base < end);
+            let behind = segments.partition_point(|segment| segment.base <= last);
             changed.extend_from_slice(&segments[..first]);
             changed.push(Arc::clone(&segment));
             changed.extend_from_slice(&segments[behind..]);
@@ -105,19 +127,22 @@ impl SwapJob {
 }
 
 impl Place {
-    /// Has recovery know, before there is one, that there may be gaps between batches.
-    fn note_gaps(&self) -> Result<(), CompactError> {
-        if self.shared.gaps_noted.load(Ordering::Acquire) {
+    /// Has recovery know what batches will not tell any more: that there may be gaps between them, and which epochs began
+    /// below `end`. It believes what is noted of epochs below the recovery point only. To be called with the gate held.
+    fn note(&self, end: Offset) -> Result<(), CompactError> {
+        let gaps_noted = self.shared.gaps_noted.load(Ordering::Acquire);
+        if gaps_noted && self.dir.is_recovery_point_noted(&self.folder_name, end) {
             return Ok(());
         }
+        // A sync on a full disk may have left this for later.
+        self.dir.replace(&self.folder.epochs(), &self.shared.epochs.load().encode())?;
         if self.marks.order.load() == OffsetOrder::Dense {
             self.marks.order.store(OffsetOrder::Compacted);
             self.shared.order.store(OffsetOrder::Compacted);
         }
         self.dir.write_checkpoint()?;
-        let generation = self.gate.lock();
-        if *generation != self.generation {
-            return Err(CompactError::Gone);
+        if gaps_noted {
+            return Ok(());
         }
         let dense = remove_if_there(&self.dir, &self.folder.dense());
         self.dir.heed("remove the mark of a dense log", dense)?;
@@ -131,12 +156,16 @@ impl Rewritten {
     fn put_in_place(&self) -> io::Result<Segment> {
         let Place { dir, folder, .. } = &self.place;
         let base = self.base();
-        dir.disk.rename(&self.files.segment, &folder.swap(base))?;
+        // The batches first: Kafka would put indexes of that name in place without them.
+        let swap = folder.swap(base);
+        dir.disk.rename(&self.files.segment, &swap.segment)?;
+        dir.disk.rename(&self.files.offset_index, &swap.offset_index)?;
+        dir.disk.rename(&self.files.time_index, &swap.time_index)?;
         dir.disk.sync_dir(folder.path())?;
         let replaced: Vec<Offset> = self.sources.iter().skip(1).map(|source| source.base).collect();
         finish(dir, folder, base, &replaced)?;
-        dir.disk.rename(&self.files.offset_index, &folder.offset_index(base))?;
-        dir.disk.rename(&self.files.time_index, &folder.time_index(base))?;
+        dir.disk.rename(&swap.offset_index, &folder.offset_index(base))?;
+        dir.disk.rename(&swap.time_index, &folder.time_index(base))?;
         dir.disk.sync_dir(folder.path())?;
 
         let bytes = dir.disk.open_sealed(&folder.segment(base))?;
@@ -164,5 +193,5 @@ pub(in super::super) fn finish(dir: &DirState, folder: &Folder, base: Offset, re
     }
     remove_if_there(dir, &folder.offset_index(base))?;
     remove_if_there(dir, &folder.time_index(base))?;
-    dir.disk.rename(&folder.swap(base), &folder.segment(base))
+    dir.disk.rename(&folder.swap(base).segment, &folder.segment(base))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cairn_protocol::ids::Offset;
 
-use super::{Found, Recovery};
+use super::{Found, Origin, Recovery};
 use crate::dir::checkpoint::{LogMarks, OffsetOrder};
 use crate::dir::state::DirState;
 use crate::log::active::Active;
@@ -68,6 +68,7 @@ impl Recovery<'_> {
         let order = order_of(&scanned, marks.order);
         let last = scanned.pop().expect("a log that was found has a segment");
         let first_base = scanned.first().map_or(last.segment.base, |first| first.segment.base);
+        let has_empty = scanned.iter().any(Scanned::is_empty);
         let mut segments = Vec::with_capacity(scanned.len() + 1);
         for sealed in scanned {
             let finished = sealed.finish_sealed(dir, folder);
@@ -80,7 +81,13 @@ impl Recovery<'_> {
 
         let end = active.segment.end_offset();
         let start = marks.start_offset.max(first_base).min(end);
-        let durable = marks.recovery_point.clamp(start, end);
+        let durable = match self.origin {
+            Origin::Unknown if has_empty => {
+                self.sync_all(&segments)?;
+                end
+            }
+            _ => marks.recovery_point.clamp(start, end),
+        };
         unsynced.active_from = match durable {
             durable if durable >= end => active.segment.end_position(),
             durable if durable > active.segment.base => scanned_from,
@@ -116,11 +123,23 @@ impl Recovery<'_> {
         Ok(Parts { segments, active, epochs, producers, unsynced, marks })
     }
 
+    /// Makes an imported log durable as it was found, before anything is known of it: from then on a segment without a batch
+    /// that lies behind the recovery point is one that a crash has emptied.
+    fn sync_all(&self, segments: &[Arc<Segment>]) -> Result<(), OpenLogError> {
+        let Foundation { dir, folder, .. } = self.foundation;
+        for segment in segments {
+            self.heed("sync an imported segment", dir.disk.sync_file(&folder.segment(segment.base)))?;
+        }
+        self.heed("sync a folder", dir.disk.sync_dir(folder.path()))
+    }
+
     /// Opens the last segment for appends: what lies behind its last batch is cut off.
     fn activate(&self, last: Scanned) -> io::Result<Active> {
         let Foundation { dir, folder, config, .. } = self.foundation;
         let Scanned { segment: found, offsets_kept, times_kept, indexer, first_timestamp, .. } = last;
         let base = found.base;
+        // Known from now on without a file.
+        found.times.last()?;
         cut_index(dir, &folder.offset_index(base), offsets_kept * 8)?;
         cut_index(dir, &folder.time_index(base), times_kept * 12)?;
         let growth = growth(config);
