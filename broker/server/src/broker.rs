@@ -133,7 +133,7 @@ impl Broker {
         let dir = open_data_dir(&disk, &config).await?;
         let storage_id = dir.storage_id();
         let quorum = NodeConfig::new(BrokerId(config.node_id), Uuid::new_v4(), clock::now);
-        let metadata = MetadataNode::start(quorum, Arc::clone(&dir), disk).await?;
+        let metadata = MetadataNode::start(quorum, Arc::clone(&dir), Arc::clone(&disk)).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
         let image = metadata.image();
         let config = Arc::new(LiveConfig::new(config, &image));
@@ -155,7 +155,7 @@ impl Broker {
         let following = tokio::spawn(Arc::clone(&cluster).follow(cluster.updates(), Arc::clone(&partitions)));
         register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
         node.coordinator.load_all(&node.cluster);
-        node.metrics.observatory.open(Arc::new(Observer::new(&node)));
+        node.metrics.observatory.open(Arc::new(Observer::new(&node, disk)));
         serve(&node, listeners, &stop, &tasks);
         let cleaner = Cleaner::new(Arc::clone(&partitions), Arc::clone(&node.config), Arc::clone(&node.metrics), &stop);
         tasks.spawn(cleaner.run());

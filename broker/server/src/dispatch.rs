@@ -14,6 +14,7 @@ use cairn_protocol::{ApiKey, Message, Reader, Request as RequestBody};
 use crate::api;
 use crate::net::{Answer, ConnectionInfo, Order, Request, Service};
 use crate::node::Node;
+use crate::telemetry::RequestTimes;
 
 /// What an API knows about a request beside its body.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Call {
     pub(crate) client_id: Option<Box<str>>,
     pub(crate) connection: Arc<ConnectionInfo>,
     correlation_id: i32,
+    received: Instant,
     begun: Instant,
 }
 
@@ -72,6 +74,7 @@ impl Service for Dispatcher {
             client_id: header.client_id,
             connection: request.connection,
             correlation_id: header.correlation_id,
+            received: request.received,
             begun,
         };
         tracing::trace!(
@@ -101,26 +104,38 @@ pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
         }
     };
     match handle(node, &call, request) {
-        Outcome::Now(response) => Answer::Now(finish(node, &call, &response)),
+        Outcome::Now(response) => Answer::Now(finish(node, &call, None, &response)),
         Outcome::Close(why) => Answer::Close(why),
         Outcome::Silent => {
-            node.metrics.observe(call.api, call.begun.elapsed());
+            observe(node, &call, None);
             Answer::Now(Vec::new())
         }
         Outcome::Later(response, order) => {
             let node = Arc::clone(node);
+            let waits_since = Instant::now();
             let answer = async move {
                 let response = response.await;
-                finish(&node, &call, &response)
+                finish(&node, &call, Some(waits_since), &response)
             };
             Answer::Later(Box::pin(answer), order)
         }
     }
 }
 
+/// Counts what is answered now, and where its time has gone.
+fn observe(node: &Node, call: &Call, waits_since: Option<Instant>) {
+    let now = Instant::now();
+    let times = RequestTimes {
+        queued: call.begun.saturating_duration_since(call.received),
+        handled: waits_since.unwrap_or(now).saturating_duration_since(call.begun),
+        waited: waits_since.map(|since| now.saturating_duration_since(since)),
+    };
+    node.metrics.observe(call.api, times);
+}
+
 /// Counts the answer and makes a frame of it.
-fn finish(node: &Node, call: &Call, response: &impl Message) -> Vec<Bytes> {
-    node.metrics.observe(call.api, call.begun.elapsed());
+fn finish(node: &Node, call: &Call, waits_since: Option<Instant>, response: &impl Message) -> Vec<Bytes> {
+    observe(node, call, waits_since);
     let pieces = encode(call, call.version, response);
     node.metrics.bytes_sent.inc_by(pieces.iter().map(|piece| piece.len() as u64).sum());
     pieces

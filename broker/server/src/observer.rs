@@ -13,6 +13,7 @@ use cairn_groups::ListedGroup;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_protocol::records::{BatchHeader, TimestampType};
+use cairn_storage::disk::Disk;
 use cairn_storage::log::{FirstBatch, HotRead, Limits};
 
 use crate::clock;
@@ -31,17 +32,20 @@ const CLASSIC: &str = "classic";
 
 /// Looks at one broker as long as that is there.
 #[derive(Debug)]
-pub(crate) struct Observer(Weak<Node>);
+pub(crate) struct Observer {
+    node: Weak<Node>,
+    disk: Arc<dyn Disk>,
+}
 
 impl Observer {
-    pub(crate) fn new(node: &Arc<Node>) -> Self {
-        Self(Arc::downgrade(node))
+    pub(crate) fn new(node: &Arc<Node>, disk: Arc<dyn Disk>) -> Self {
+        Self { node: Arc::downgrade(node), disk }
     }
 }
 
 impl Observe for Observer {
     fn look(&self, before: &Observed) -> Observed {
-        let Some(node) = self.0.upgrade() else { return Observed::default() };
+        let Some(node) = self.node.upgrade() else { return Observed::default() };
         let (shards, is_loading) = node.coordinator.loaded(&node.cluster);
         let mut look = Look::new(&node, before);
         let mut groups: Vec<ObservedGroup> = shards.iter().flat_map(|shard| look.groups(shard)).collect();
@@ -49,11 +53,11 @@ impl Observe for Observer {
         for group in &mut groups {
             group.lags.iter_mut().for_each(|lag| look.measure(lag));
         }
-        Observed { groups, is_loading, topics: topics(&node) }
+        Observed { groups, is_loading, topics: topics(&node), maps: self.disk.usage() }
     }
 
     fn look_at_group(&self, name: &str) -> Result<Option<GroupDetail>, Loading> {
-        let node = self.0.upgrade().ok_or(Loading)?;
+        let node = self.node.upgrade().ok_or(Loading)?;
         let shard = node.coordinator.of_group(&node.cluster, name).map_or_else(
             |error| if error == ErrorCode::CoordinatorLoadInProgress { Err(Loading) } else { Ok(None) },
             |shard| Ok(Some(shard)),

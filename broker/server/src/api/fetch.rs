@@ -163,7 +163,13 @@ impl Fetch {
             return found;
         }
         let fetch = Arc::clone(self);
-        on_blocking_thread(move || fetch.look(Disk::May).expect("a look that may wait always finds")).await
+        on_blocking_thread(move || {
+            let begun = Instant::now();
+            let found = fetch.look(Disk::May).expect("a look that may wait always finds");
+            fetch.node.metrics.disk_reads.observe(begun.elapsed().as_secs_f64());
+            found
+        })
+        .await
     }
 
     fn answer(&self, found: Found) -> FetchResponse {

@@ -34,6 +34,8 @@ pub(crate) trait Service: Send + Sync + 'static {
 pub(crate) struct Request {
     /// The frame without its length.
     pub(crate) frame: Bytes,
+    /// When its last bytes came.
+    pub(crate) received: Instant,
     pub(crate) connection: Arc<ConnectionInfo>,
 }
 
@@ -249,9 +251,9 @@ impl<S: Service> Connection<S> {
             && self.pending.back().is_none_or(|last| last.order == Order::Pipelined)
     }
 
-    fn begin(&mut self, Frame { bytes, permit }: Frame) {
+    fn begin(&mut self, Frame { bytes, permit, received }: Frame) {
         let request_bytes = bytes.len();
-        let request = Request { frame: bytes, connection: Arc::clone(&self.info) };
+        let request = Request { frame: bytes, received, connection: Arc::clone(&self.info) };
         match self.service.call(request) {
             Answer::Now(pieces) if self.pending.is_empty() => self.outbox.push(pieces),
             Answer::Now(pieces) if pieces.is_empty() => {}

@@ -40,6 +40,8 @@ pub(crate) struct Inbox {
     permit: Option<RequestPermit>,
     /// When the first byte of the frame that is arriving came, or its permit.
     begun: Option<Instant>,
+    /// When bytes came last.
+    received: Instant,
     /// Nothing more will come; what is buffered still counts.
     closed: Option<ReceiveError>,
 }
@@ -58,6 +60,8 @@ enum Wanted {
 pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     pub(crate) permit: Option<RequestPermit>,
+    /// When its last bytes came.
+    pub(crate) received: Instant,
 }
 
 /// Why no further frame comes.
@@ -86,7 +90,8 @@ impl fmt::Debug for Inbox {
 impl Inbox {
     pub(crate) fn new(frame_max: usize, budget: RequestBudget) -> Self {
         let buffer = BytesMut::new();
-        Self { buffer, frame_max, budget, wanted: Wanted::Length, permit: None, begun: None, closed: None }
+        let received = Instant::now();
+        Self { buffer, frame_max, budget, wanted: Wanted::Length, permit: None, begun: None, received, closed: None }
     }
 
     /// The next whole frame. Reads from the socket only when the buffer does not hold one.
@@ -182,7 +187,7 @@ impl Inbox {
                     }
                     self.wanted = Wanted::Length;
                     self.begun = (!self.buffer.is_empty()).then_some(now);
-                    return Poll::Ready(Ok(Some(Frame { bytes, permit: self.permit.take() })));
+                    return Poll::Ready(Ok(Some(Frame { bytes, permit: self.permit.take(), received: self.received })));
                 }
             }
         }
@@ -220,7 +225,10 @@ impl Inbox {
         let mut target = (&mut self.buffer).limit(limit);
         match ready!(poll_read_buf(Pin::new(stream), cx, &mut target))? {
             0 => Poll::Ready(Err(ReceiveError::Closed)),
-            _ => Poll::Ready(Ok(())),
+            _ => {
+                self.received = Instant::now();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

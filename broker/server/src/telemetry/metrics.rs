@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) fetches_waiting: Gauge,
+    pub(crate) disk_reads: Histogram,
     pub(crate) syncs: Histogram,
     pub(crate) partitions: Gauge,
     pub(crate) partitions_offline: Gauge,
@@ -70,7 +71,24 @@ pub(crate) struct CleanerMetrics {
 struct ApiMetrics {
     requests: Counter,
     time: Histogram,
+    queue_time: Histogram,
+    handling_time: Histogram,
+    waiting_time: Histogram,
 }
+
+/// Where the time of one request has gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestTimes {
+    /// It was here, and others of its connection came first.
+    pub(crate) queued: Duration,
+    /// It was worked on without a pause.
+    pub(crate) handled: Duration,
+    /// It waited: for a sync, for records, for other members, for the disk.
+    pub(crate) waited: Option<Duration>,
+}
+
+/// Histograms of times, by API.
+type TimesOfApis = Family<OfApi, Histogram>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfApi {
@@ -103,23 +121,34 @@ impl Metrics {
     pub(crate) fn new(served: impl Iterator<Item = ApiKey>) -> Self {
         let mut registry = Registry::with_prefix("cairn");
         let requests = Family::<OfApi, Counter>::default();
-        let time = Family::<OfApi, Histogram>::new_with_constructor(seconds);
         registry.register("requests", "Requests, by API", requests.clone());
-        registry.register_with_unit(
-            "request_time",
-            "From the whole request to the ready answer, waits included",
-            Unit::Seconds,
-            time.clone(),
+        let mut times = |name: &str, help: &str| {
+            let times = TimesOfApis::new_with_constructor(seconds);
+            registry.register_with_unit(name, help, Unit::Seconds, times.clone());
+            times
+        };
+        let time = times("request_time", "From the beginning of a request to the ready answer, waits included");
+        let queue = times("request_queue_time", "From the last byte of a request to its beginning: others came first");
+        let handling = times(
+            "request_handling_time",
+            "Of the request's time, what it was worked on at once: checks, and appending or reading in memory",
+        );
+        let waiting = times(
+            "request_waiting_time",
+            "Of the request's time, what it waited: for a sync, for records, for other members, for the disk",
         );
         let mut apis = Vec::new();
         for api in served {
-            let at = index(api);
+            let (at, of) = (index(api), OfApi { api: api.name() });
             if apis.len() <= at {
-                apis.resize_with(at + 1, || ApiMetrics { requests: Counter::default(), time: seconds() });
+                apis.resize_with(at + 1, ApiMetrics::unserved);
             }
             apis[at] = ApiMetrics {
-                requests: requests.get_or_create_owned(&OfApi { api: api.name() }),
-                time: time.get_or_create_owned(&OfApi { api: api.name() }),
+                requests: requests.get_or_create_owned(&of),
+                time: time.get_or_create_owned(&of),
+                queue_time: queue.get_or_create_owned(&of),
+                handling_time: handling.get_or_create_owned(&of),
+                waiting_time: waiting.get_or_create_owned(&of),
             };
         }
         let mut metrics = Self {
@@ -133,6 +162,7 @@ impl Metrics {
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             fetches_waiting: Gauge::default(),
+            disk_reads: seconds(),
             syncs: seconds(),
             partitions: Gauge::default(),
             partitions_offline: Gauge::default(),
@@ -178,6 +208,12 @@ impl Metrics {
         let (name, unit) = bytes("sent");
         registry.register_with_unit(name, "Bytes of answers", unit, self.bytes_sent.clone());
         registry.register("fetches_waiting", "Fetches that wait for records", self.fetches_waiting.clone());
+        registry.register_with_unit(
+            "disk_read_time",
+            "Time of one look of a fetch at partitions that were not in memory, on a thread that may wait for the disk",
+            Unit::Seconds,
+            self.disk_reads.clone(),
+        );
         registry.register_with_unit(
             "sync_time",
             "Time of one sync of one partition",
@@ -252,10 +288,15 @@ impl Metrics {
     }
 
     /// One answered request.
-    pub(crate) fn observe(&self, api: ApiKey, time: Duration) {
-        if let Some(metrics) = self.apis.get(index(api)) {
-            metrics.requests.inc();
-            metrics.time.observe(time.as_secs_f64());
+    pub(crate) fn observe(&self, api: ApiKey, times: RequestTimes) {
+        let Some(metrics) = self.apis.get(index(api)) else { return };
+        let RequestTimes { queued, handled, waited } = times;
+        metrics.requests.inc();
+        metrics.time.observe((handled + waited.unwrap_or_default()).as_secs_f64());
+        metrics.queue_time.observe(queued.as_secs_f64());
+        metrics.handling_time.observe(handled.as_secs_f64());
+        if let Some(waited) = waited {
+            metrics.waiting_time.observe(waited.as_secs_f64());
         }
     }
 
@@ -281,6 +322,14 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("a string takes whatever is written");
         text
+    }
+}
+
+impl ApiMetrics {
+    /// Counts nothing that is shown.
+    fn unserved() -> Self {
+        let (time, queue_time, handling_time, waiting_time) = (seconds(), seconds(), seconds(), seconds());
+        Self { requests: Counter::default(), time, queue_time, handling_time, waiting_time }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use cairn_protocol::ids::{Timestamp, TopicId};
+use cairn_storage::map_budget::MapUsage;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -40,6 +41,7 @@ pub(crate) struct Observed {
     pub(crate) is_loading: bool,
     /// Sorted by name.
     pub(crate) topics: Vec<(Arc<str>, Traffic)>,
+    pub(crate) maps: MapUsage,
 }
 
 /// A group.
@@ -223,7 +225,7 @@ impl Collector for Series {
         let observed = self.observatory.latest();
         let groups = &observed.groups[..observed.groups.len().min(GROUPS_MAX)];
         let mut out = Family { encoder: &mut encoder };
-        out.gauge("groups", "Groups that this broker coordinates", observed.groups.len() as u64)?;
+        out.gauge("groups", "Groups that this broker coordinates", None, observed.groups.len() as u64)?;
         let of = |group: &ObservedGroup| OfGroup { group: group.group.as_ref().to_owned() };
         let members = groups.iter().map(|group| (of(group), group.members as u64));
         out.gauges("group_members", "Members of the group", None, members)?;
@@ -246,23 +248,45 @@ impl Collector for Series {
             causes.iter().map(|(cause, count)| (OfGroupCause { group: (**group).to_owned(), cause }, *count))
         });
         out.counters("group_rebalances_of_group", "Rebalances of the group begun, by cause", None, causes)?;
-        self.encode_topics(&observed, &mut out)
+        encode_topics(&observed, &mut out)?;
+        encode_maps(observed.maps, &mut out)
     }
 }
 
-impl Series {
-    fn encode_topics(&self, observed: &Observed, out: &mut Family<'_, '_>) -> fmt::Result {
-        let topics = &observed.topics[..observed.topics.len().min(TOPICS_MAX)];
-        let each = |of: fn(&Traffic) -> u64| {
-            topics.iter().map(move |(topic, traffic)| (OfTopic { topic: (**topic).to_owned() }, of(traffic)))
-        };
-        let bytes = Some(&Unit::Bytes);
-        out.counters("topic_in", "Bytes of batches appended to the topic", bytes, each(|t| t.bytes_in))?;
-        out.counters("topic_records_in", "Records appended to the topic", None, each(|t| t.records_in))?;
-        out.counters("topic_out", "Bytes of batches given to consumers of the topic", bytes, each(|t| t.bytes_out))?;
-        let help = "Offsets given to consumers of the topic: records, and those that compaction has removed in between";
-        out.counters("topic_records_out", help, None, each(|t| t.records_out))
+fn encode_topics(observed: &Observed, out: &mut Family<'_, '_>) -> fmt::Result {
+    let topics = &observed.topics[..observed.topics.len().min(TOPICS_MAX)];
+    let each = |of: fn(&Traffic) -> u64| {
+        topics.iter().map(move |(topic, traffic)| (OfTopic { topic: (**topic).to_owned() }, of(traffic)))
+    };
+    let bytes = Some(&Unit::Bytes);
+    out.counters("topic_in", "Bytes of batches appended to the topic", bytes, each(|t| t.bytes_in))?;
+    out.counters("topic_records_in", "Records appended to the topic", None, each(|t| t.records_in))?;
+    out.counters("topic_out", "Bytes of batches given to consumers of the topic", bytes, each(|t| t.bytes_out))?;
+    let help = "Offsets given to consumers of the topic: records, and those that compaction has removed in between";
+    out.counters("topic_records_out", help, None, each(|t| t.records_out))
+}
+
+fn encode_maps(maps: MapUsage, out: &mut Family<'_, '_>) -> fmt::Result {
+    let bytes = Some(&Unit::Bytes);
+    let counts = [
+        ("storage_append_maps", "Maps of files that take appends", None, maps.append_maps),
+        (
+            "storage_append_reserved",
+            "Address space of these maps; it costs no memory",
+            bytes,
+            maps.append_reserved_bytes,
+        ),
+        ("storage_append_prepared", "Bytes of these maps that can be resident", bytes, maps.append_prepared_bytes),
+        ("storage_sealed_maps", "Maps of files that no longer change", None, maps.sealed_maps),
+        ("storage_sealed_mapped", "Bytes of these maps", bytes, maps.sealed_bytes),
+        ("storage_descriptors", "Descriptors of files that are kept open", None, maps.descriptors),
+    ];
+    for (name, help, unit, value) in counts {
+        out.gauge(name, help, unit, value)?;
     }
+    let help = "Reads of files that no longer change that went to a buffer because all maps were taken";
+    let value = ConstCounter::new(maps.sealed_reads_unmapped);
+    value.encode(out.encoder.encode_descriptor("storage_reads_unmapped", help, None, value.metric_type())?)
 }
 
 /// Records behind, and the age of the oldest one, by group and topic.
@@ -284,9 +308,9 @@ struct Family<'a, 'b> {
 }
 
 impl Family<'_, '_> {
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
         let gauge = ConstGauge::new(value);
-        gauge.encode(self.encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        gauge.encode(self.encoder.encode_descriptor(name, help, unit, gauge.metric_type())?)
     }
 
     fn gauges<L: EncodeLabelSet, N>(

@@ -114,3 +114,23 @@ async fn the_configs_have_the_real_address_of_the_metrics() {
     assert_eq!(metrics.value.as_deref(), Some(&*broker.broker.addresses().metrics.to_string()));
     assert!(metrics.read_only);
 }
+
+#[tokio::test]
+async fn the_time_of_requests_is_told_by_where_it_went() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    find_coordinator(&mut client).await;
+    append(&mut client, "t", batch_at(now(), &["record"])).await;
+    let waits = FetchRequest { max_wait_ms: 50, min_bytes: 1, ..fetch("t", 0, 1) };
+    fetched(client.call(12, &waits).await);
+
+    let count = async |name: &str, api: &str| value_of(&broker, &format!("cairn_{name}_count{{api=\"{api}\"}}")).await;
+    for name in ["request_time_seconds", "request_queue_time_seconds", "request_handling_time_seconds"] {
+        assert_eq!((count(name, "Produce").await, count(name, "Fetch").await), (1.0, 1.0), "{name}");
+    }
+    let waited = "request_waiting_time_seconds";
+    assert_eq!((count(waited, "Produce").await, count(waited, "Fetch").await), (0.0, 1.0));
+    let sum = value_of(&broker, "cairn_request_waiting_time_seconds_sum{api=\"Fetch\"}").await;
+    assert!(sum >= 0.05, "{sum}");
+    assert!(value_of(&broker, "cairn_storage_append_maps ").await > 0.0);
+}
