@@ -2,12 +2,20 @@
 //!
 //! Must not know: records, messages of the wire.
 
+use std::sync::Arc;
+
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 
+use crate::consumer::assignment::epoch_in;
+use crate::consumer::member::Current;
+use crate::consumer::state::Core;
 use crate::group::{Group, GroupState};
 use crate::offsets::CommittedOffset;
 use crate::records::Record;
+
+/// The first version of OffsetCommit that says what a member of a consumer group has to.
+const CONSUMER_MEMBERS_FROM: i16 = 9;
 
 /// Who commits.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +32,8 @@ pub struct GroupCommit<'a> {
     pub retention_ms: i64,
     /// What a generation of an unknown group is answered with; it depends on the request's version.
     pub unknown_group: CommitError,
+    /// The version of its request.
+    pub version: i16,
 }
 
 /// One commit with all its partitions.
@@ -79,6 +89,12 @@ pub enum CommitError {
     /// The generation has no assignment yet.
     #[error("the generation is being assigned")]
     RebalanceInProgress,
+    /// The member has come to another epoch, and learns it with its next heartbeat.
+    #[error("member has another epoch")]
+    StaleMemberEpoch,
+    /// Too old for members that speak the consumer protocol.
+    #[error("members of consumer groups need OffsetCommit 9 or later")]
+    UnsupportedVersion,
     /// Over `offset.metadata.max.bytes`.
     #[error("metadata is too long")]
     MetadataTooLarge,
@@ -100,6 +116,8 @@ impl CommitError {
             Self::GroupIdNotFound => ErrorCode::GroupIdNotFound,
             Self::FencedInstanceId => ErrorCode::FencedInstanceId,
             Self::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            Self::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+            Self::UnsupportedVersion => ErrorCode::UnsupportedVersion,
             Self::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
         }
     }
@@ -114,20 +132,60 @@ pub(crate) enum Committing<'a> {
     Simple,
     /// It has members, or had some.
     Group(&'a Group),
+    /// Of the next generation's protocol.
+    Consumer(&'a Core),
+}
+
+/// What a committer may commit.
+#[derive(Clone, Debug)]
+pub(crate) enum Permit {
+    /// All that it wants.
+    All,
+    /// What it had in an epoch of before, and has had since. What it did not have is refused with this.
+    HeldSince { epoch: i32, current: Arc<Current>, otherwise: CommitError },
+}
+
+impl Permit {
+    /// Whether it holds for a partition.
+    pub(crate) fn check(&self, topic: TopicId, partition: PartitionIndex) -> Result<(), CommitError> {
+        let Self::HeldSince { epoch, current, otherwise } = self else { return Ok(()) };
+        let given =
+            epoch_in(&current.assigned, topic, partition).or_else(|| epoch_in(&current.revoking, topic, partition));
+        if given.is_some_and(|given| given <= *epoch) { Ok(()) } else { Err(*otherwise) }
+    }
 }
 
 impl GroupCommit<'_> {
     /// Whether the committer may commit at all.
-    pub(crate) fn check(&self, group: &Committing<'_>) -> Result<(), CommitError> {
+    pub(crate) fn check(&self, group: &Committing<'_>) -> Result<Permit, CommitError> {
         let names_nobody = self.generation < 0 && self.member.is_empty() && self.instance.is_none();
         match group {
             // No generation: a consumer that assigns itself, or an admin. It may as long as nobody is a member.
-            Committing::Unknown | Committing::Simple if self.generation < 0 => Ok(()),
-            Committing::Group(group) if self.generation < 0 && group.state() == GroupState::Empty => Ok(()),
+            Committing::Unknown | Committing::Simple if self.generation < 0 => Ok(Permit::All),
+            Committing::Group(group) if self.generation < 0 && group.state() == GroupState::Empty => Ok(Permit::All),
+            Committing::Consumer(group) if self.generation < 0 && group.is_empty() => Ok(Permit::All),
+            Committing::Consumer(group) => self.check_consumer(group),
             Committing::Unknown => Err(self.unknown_group),
             Committing::Simple => Err(CommitError::UnknownMemberId),
             Committing::Group(_) if names_nobody => Err(CommitError::UnknownMemberId),
-            Committing::Group(group) => self.check_member(group),
+            Committing::Group(group) => self.check_member(group).map(|()| Permit::All),
+        }
+    }
+
+    /// A member of a consumer group may commit for what it has had since the epoch that it knows, even if it has come to a
+    /// later one meanwhile (KIP-1251).
+    fn check_consumer(&self, group: &Core) -> Result<Permit, CommitError> {
+        let member = group.member(self.member).ok_or(CommitError::UnknownMemberId)?;
+        if !member.is_classic() && self.version < CONSUMER_MEMBERS_FROM {
+            return Err(CommitError::UnsupportedVersion);
+        }
+        let known = member.current.epoch;
+        let otherwise =
+            if member.is_classic() { CommitError::IllegalGeneration } else { CommitError::StaleMemberEpoch };
+        match self.generation {
+            epoch if epoch == known => Ok(Permit::All),
+            epoch if epoch > known => Err(otherwise),
+            epoch => Ok(Permit::HeldSince { epoch, current: Arc::clone(&member.current), otherwise }),
         }
     }
 

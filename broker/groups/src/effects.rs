@@ -7,6 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
+use crate::consumer::heartbeat::HeartbeatReply;
+use crate::consumer::pending::WriteNumber;
 use crate::group::Protocol;
 use crate::records::Record;
 
@@ -48,6 +50,16 @@ pub(crate) enum Next {
     Assigned { group: Arc<str>, generation: i32, assignments: Vec<(Box<str>, Bytes)> },
     /// A static member has come back under another id, without a rebalance.
     Replaced(Box<Replacement>),
+    /// A consumer group has changed.
+    Consumer(ConsumerWrite),
+}
+
+/// What a consumer group has changed, and who is told of it.
+#[derive(Debug)]
+pub(crate) struct ConsumerWrite {
+    pub(crate) group: Arc<str>,
+    pub(crate) number: WriteNumber,
+    pub(crate) reply: Option<(Waiter, Reply)>,
 }
 
 /// A static member that has come back under another id, and what it was before.
@@ -73,6 +85,19 @@ pub enum Reply {
     Join(JoinReply),
     /// To [`crate::Shard::sync`].
     Sync(SyncReply),
+    /// To [`crate::Shard::consumer_heartbeat`].
+    Heartbeat(HeartbeatReply),
+}
+
+impl Reply {
+    /// The same reply, but that what it tells could not be written.
+    pub(crate) fn refused(self, error: ErrorCode) -> Self {
+        match self {
+            Self::Join(reply) => Self::Join(JoinReply::refused(&reply.member, error)),
+            Self::Sync(_) => Self::Sync(SyncReply::refused(error)),
+            Self::Heartbeat(_) => Self::Heartbeat(HeartbeatReply::refused(error, None)),
+        }
+    }
 }
 
 /// What a member is told that wanted to join.
@@ -217,6 +242,8 @@ pub enum Cause {
     JoinTimedOut,
     /// A member did not ask for its assignment in time.
     SyncTimedOut,
+    /// A member of a consumer group did not give up partitions in time.
+    RevocationTimedOut,
     /// The assignment could not be written.
     WriteFailed,
     /// There are more members than `group.max.size` allows, since it was lowered.
@@ -236,6 +263,7 @@ impl Cause {
             Self::SessionExpired => "session_expired",
             Self::JoinTimedOut => "join_timed_out",
             Self::SyncTimedOut => "sync_timed_out",
+            Self::RevocationTimedOut => "revocation_timed_out",
             Self::WriteFailed => "write_failed",
             Self::TooManyMembers => "too_many_members",
         }

@@ -32,6 +32,8 @@ mod timers;
 mod group;
 mod stored_group;
 
+mod consumer;
+
 mod records;
 
 mod commit;
@@ -47,6 +49,13 @@ mod sync;
 mod shard;
 
 pub use commit::{Commit, CommitError, CommitOutcome, GroupCommit, PartitionCommit};
+pub use consumer::assignment::Partitions;
+pub use consumer::assignor::Assignor;
+pub use consumer::describe::{DescribedConsumerGroup, DescribedConsumerMember, MemberProtocol};
+pub use consumer::heartbeat::{ConsumerHeartbeat, HeartbeatReply};
+pub use consumer::settings::{ConsumerSettings, MigrationPolicy};
+pub use consumer::state::ConsumerGroupState;
+pub use consumer::topics::Topics;
 pub use effects::{Cause, Effects, Event, Happened, JoinReply, JoinedMember, Reply, SyncReply, Then, Waiter, Write};
 pub use group::{GroupState, Protocol};
 pub use join::Join;
@@ -54,7 +63,8 @@ pub use offsets::CommittedOffset;
 pub use partition::{OFFSETS_PARTITIONS_DEFAULT, partition_of};
 pub use records::{Record, RecordError};
 pub use settings::{GroupSettings, METADATA_CHARS_MAX};
-pub use shard::admin::{DeletedOffsets, DescribedGroup, DescribedMember, ListedGroup};
+pub use shard::admin::{DeletedOffsets, DescribedGroup, DescribedMember, ListedGroup, ListedState};
+pub use shard::consumers::GroupOverrides;
 pub use shard::{Loaded, OFFSETS_RETENTION_MS_DEFAULT, Shard};
 pub use sync::{Identity, Leaver, Sync};
 pub use timers::{Now, Ticks};

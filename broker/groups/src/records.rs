@@ -7,15 +7,19 @@
 //!   key    | type: i16 = 2 | group: string |
 //!   value  | version: i16  | GroupMetadataValue of that version |   none: the group is deleted
 //! ```
-//! Type 0 is an older spelling of type 1. Types from 3 on belong to protocols that are not served yet.
+//! Type 0 is an older spelling of type 1. Types 3 to 8 and 16 are those of consumer groups, in `crate::consumer`; others
+//! belong to protocols that are not served.
 //!
 //! Must not know: what has been committed, what groups do.
+
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use cairn_protocol::codec::{DecodeError, Message};
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_protocol::messages::{GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue};
 
+use crate::consumer::{self, change::Change as ConsumerChange};
 use crate::offsets::{CommittedOffset, OffsetKey};
 use crate::stored_group::StoredGroup;
 
@@ -49,6 +53,8 @@ pub(crate) enum Change {
     Group,
     /// A group that goes away as soon as this is appended.
     GroupDeleted(Box<str>),
+    /// A step that a consumer group takes as soon as this is appended.
+    Consumer(Arc<str>, ConsumerChange),
 }
 
 /// What a record does to committed offsets.
@@ -81,6 +87,7 @@ pub(crate) enum Decoded {
     Offset(OffsetChange),
     Group(StoredGroup),
     GroupDeleted(Box<str>),
+    Consumer(consumer::records::Decoded),
     /// A key of a type that is not known.
     Other(i16),
 }
@@ -103,6 +110,12 @@ impl Record {
         let value = stored.to_value().to_prefixed_bytes(GROUP_VALUE_VERSION, GROUP_VALUE_VERSION);
         let value = value.expect("what members said came in by the same encoding, and their ids are bounded");
         Self { key: group_key(&stored.name), value: Some(value), change: Change::Group }
+    }
+
+    /// The record that makes a step of a consumer group last.
+    pub(crate) fn of_consumer(group: &Arc<str>, change: ConsumerChange) -> Self {
+        let (key, value) = consumer::records::encode(group, &change).expect("all texts came in by the same encoding");
+        Self { key, value, change: Change::Consumer(Arc::clone(group), change) }
     }
 
     /// The record that deletes a group.
@@ -134,7 +147,11 @@ pub(crate) fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, Reco
     match kind {
         LEGACY_KEY | KEY => decode_offset(key, value),
         GROUP_KEY => decode_group(key, value),
-        other => Ok(Decoded::Other(other)),
+        other => {
+            let value = value.map(|value| split_number(value).ok_or(RecordError::NoVersion)).transpose()?;
+            let decoded = consumer::records::decode(other, key, value)?;
+            Ok(decoded.map_or(Decoded::Other(other), Decoded::Consumer))
+        }
     }
 }
 
@@ -330,6 +347,7 @@ mod tests {
         assert!(matches!(decode(&key, Some(&longer)), Err(RecordError::Decode(_))));
         let later = Bytes::from([&[0, 5], &value[2..]].concat());
         assert!(matches!(decode(&key, Some(&later)), Err(RecordError::Decode(_))));
-        assert!(matches!(decode(&hex("000300016700"), None), Ok(Decoded::Other(3))));
+        assert!(matches!(decode(&hex("000300016700"), None), Err(RecordError::Decode(_))));
+        assert!(matches!(decode(&hex("00090001670000"), None), Ok(Decoded::Other(9))));
     }
 }

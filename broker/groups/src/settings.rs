@@ -2,6 +2,8 @@
 //!
 //! Must not know: where the values come from.
 
+use crate::consumer::settings::ConsumerSettings;
+
 /// The bounds of groups, by Kafka's keys and defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -15,6 +17,8 @@ pub struct GroupSettings {
     pub members_max: usize,
     /// `offset.metadata.max.bytes`, in UTF-16 units as Kafka counts them.
     pub offset_metadata_max: usize,
+    /// Those of consumer groups.
+    pub consumer: ConsumerSettings,
 }
 
 /// The longest metadata that a commit may carry, in UTF-16 units as Kafka counts them (`offset.metadata.max.bytes`).
@@ -32,6 +36,7 @@ impl Default for GroupSettings {
             initial_rebalance_delay_ms: 3_000,
             members_max: 0x7fff_ffff,
             offset_metadata_max: METADATA_CHARS_MAX,
+            consumer: ConsumerSettings::default(),
         }
     }
 }

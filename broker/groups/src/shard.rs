@@ -3,6 +3,7 @@
 //! Must not know: files, sockets, clocks, how a log makes records durable.
 
 pub(crate) mod admin;
+pub(crate) mod consumers;
 mod members;
 
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
 
-use crate::commit::{Commit, CommitOutcome, Committing};
+use crate::commit::{Commit, CommitOutcome, Committing, PartitionCommit};
+use crate::consumer::group::ConsumerGroup;
+use crate::consumer::pending::Pending;
 use crate::effects::Effects;
 use crate::group::{Group, GroupState};
 use crate::offsets::{CommittedOffset, OffsetKey, Offsets};
@@ -19,6 +22,7 @@ use crate::records::{self, Change, Decoded, OffsetChange, Record, RecordError};
 use crate::settings::GroupSettings;
 use crate::timers::{Now, TimerQueue};
 use crate::turn::Turn;
+use consumers::{GroupOverrides, KnownTopics};
 
 /// How long offsets of a group without members are kept: a week, Kafka's `offsets.retention.minutes`.
 pub const OFFSETS_RETENTION_MS_DEFAULT: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -36,6 +40,11 @@ pub struct Shard {
     /// Groups that have or had members, as they are: decisions about members are made on what was decided, not on what
     /// is durable.
     groups: HashMap<Arc<str>, Group>,
+    /// Groups of the next generation's protocol, as what is appended says. No name is in both.
+    consumers: HashMap<Arc<str>, ConsumerGroup>,
+    pending: Pending,
+    topics: KnownTopics,
+    overrides: HashMap<Box<str>, GroupOverrides>,
     timers: TimerQueue,
 }
 
@@ -79,6 +88,10 @@ impl Shard {
                 self.groups.remove(&*name);
                 Ok(Loaded::Group)
             }
+            Decoded::Consumer(decoded) => {
+                self.load_consumer(decoded);
+                Ok(Loaded::Group)
+            }
             Decoded::Other(kind) => Ok(Loaded::Unknown(kind)),
         }
     }
@@ -88,9 +101,12 @@ impl Shard {
     #[must_use]
     pub fn commit(&mut self, commit: &Commit<'_>, now: Now) -> CommitOutcome {
         let group = commit.by.group;
-        if let Err(error) = commit.by.check(&self.committing(group)) {
-            return CommitOutcome { records: Vec::new(), results: vec![Err(error); commit.partitions.len()] };
-        }
+        let permit = match commit.by.check(&self.committing(group)) {
+            Ok(permit) => permit,
+            Err(error) => {
+                return CommitOutcome { records: Vec::new(), results: vec![Err(error); commit.partitions.len()] };
+            }
+        };
         self.turn(group, now, &mut Effects::default(), |turn| {
             if matches!(turn.group.state(), GroupState::Stable | GroupState::PreparingRebalance) {
                 turn.renew_session(commit.by.member);
@@ -99,7 +115,8 @@ impl Shard {
         let expires_at = commit.by.expires_at(now.wall);
         let mut outcome = CommitOutcome { records: Vec::new(), results: Vec::new() };
         for partition in commit.partitions {
-            let result = partition.check(self.settings.offset_metadata_max);
+            let permitted = || permit.check(self.topic_of(partition), partition.partition);
+            let result = partition.check(self.settings.offset_metadata_max).and_then(|()| permitted());
             if result.is_ok() {
                 let key = key(group, partition.topic, partition.partition);
                 let value = Some(partition.committed(now.wall, expires_at));
@@ -126,6 +143,7 @@ impl Shard {
                 Change::GroupDeleted(name) => {
                     self.groups.remove(&*name);
                 }
+                Change::Consumer(group, change) => self.apply_consumer(&group, &change),
             }
         }
     }
@@ -190,7 +208,18 @@ impl Shard {
         self.offsets.group(group).is_some() || self.appended.iter().any(|(_, change)| is_coming(change))
     }
 
+    /// The topic that a commit is about, as far as that is known.
+    fn topic_of(&self, commit: &PartitionCommit<'_>) -> TopicId {
+        if commit.topic_id.is_zero() {
+            return self.topics.0.id(commit.topic).unwrap_or(TopicId::ZERO);
+        }
+        commit.topic_id
+    }
+
     fn committing(&self, group: &str) -> Committing<'_> {
+        if let Some(group) = self.consumers.get(group) {
+            return Committing::Consumer(&group.core);
+        }
         match self.groups.get(group) {
             Some(group) => Committing::Group(group),
             None if self.has_offsets(group) => Committing::Simple,

@@ -45,7 +45,6 @@ impl Timer {
         self.due = None;
     }
 
-    #[cfg(test)]
     pub(crate) fn is_set(&self) -> bool {
         self.due.is_some()
     }
@@ -67,6 +66,21 @@ pub(crate) enum TimerKind {
     Sync,
     /// The end of a member's session, or of the time in which a new member uses the id that it was given.
     Session(Arc<str>),
+    /// Of a member of a consumer group.
+    Consumer(ConsumerTimer, Arc<str>),
+}
+
+/// Which timer of a member of a consumer group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ConsumerTimer {
+    /// The end of its session.
+    Session,
+    /// The end of the time to give up partitions.
+    Rebalance,
+    /// The end of the time to join again, for a member of the classic protocol.
+    Join,
+    /// The end of the time to ask for the assignment, for a member of the classic protocol.
+    Sync,
 }
 
 /// When to look at which timer. At most one entry counts for each timer; others are left behind and do nothing.

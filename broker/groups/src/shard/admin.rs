@@ -9,7 +9,9 @@ use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, Timestamp};
 
 use super::{Shard, key};
-use crate::group::{Group, GroupState};
+use crate::consumer::group::ConsumerGroup;
+use crate::consumer::state::ConsumerGroupState;
+use crate::group::{CONSUMER, Group, GroupState};
 use crate::offsets::{CommittedOffset, OffsetKey};
 use crate::records::{OffsetChange, Record};
 
@@ -20,10 +22,39 @@ pub struct ListedGroup {
     pub name: Box<str>,
     /// What its members have in common; empty where it never had any.
     pub protocol_type: Box<str>,
-    /// What it is doing.
-    pub state: GroupState,
+    /// Which protocol it has, and what it is doing.
+    pub state: ListedState,
     /// How many members it has.
     pub members: usize,
+}
+
+/// What a group of either protocol is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedState {
+    /// One of the classic protocol.
+    Classic(GroupState),
+    /// One of the next generation's.
+    Consumer(ConsumerGroupState),
+}
+
+impl ListedState {
+    /// Kafka's name of the state.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic(state) => state.name(),
+            Self::Consumer(state) => state.name(),
+        }
+    }
+
+    /// Kafka's name of the type of group.
+    #[must_use]
+    pub fn group_type(self) -> &'static str {
+        match self {
+            Self::Classic(_) => "classic",
+            Self::Consumer(_) => "consumer",
+        }
+    }
 }
 
 /// A group with its members.
@@ -103,21 +134,31 @@ impl Shard {
         let with_members = self.groups.values().map(|group| ListedGroup {
             name: (*group.name).into(),
             protocol_type: group.protocol_type.as_deref().unwrap_or_default().into(),
-            state: group.state(),
+            state: ListedState::Classic(group.state()),
             members: group.size(),
         });
-        let without = self.offsets.groups().filter(|(name, _)| !self.groups.contains_key(*name));
-        with_members.chain(without.map(|(name, _)| ListedGroup {
+        let consumers = self.consumers.values().map(|group| ListedGroup {
+            name: (*group.name).into(),
+            protocol_type: CONSUMER.into(),
+            state: ListedState::Consumer(group.core.state()),
+            members: group.core.size(),
+        });
+        let is_known = |name: &str| self.groups.contains_key(name) || self.consumers.contains_key(name);
+        let without = self.offsets.groups().filter(move |(name, _)| !is_known(name));
+        with_members.chain(consumers).chain(without.map(|(name, _)| ListedGroup {
             name: name.into(),
             protocol_type: Box::default(),
-            state: GroupState::Empty,
+            state: ListedState::Classic(GroupState::Empty),
             members: 0,
         }))
     }
 
-    /// One group; none where there is no such group.
+    /// One group of the classic protocol; none where there is no such group.
     #[must_use]
     pub fn describe(&self, name: &str) -> Option<DescribedGroup> {
+        if self.consumers.contains_key(name) {
+            return None;
+        }
         let Some(group) = self.groups.get(name) else {
             return self.has_offsets(name).then(|| DescribedGroup {
                 state: GroupState::Empty,
@@ -148,11 +189,12 @@ impl Shard {
 
     /// Records that delete a group with all its offsets; only one without members can be. It is gone when they are appended.
     pub fn delete(&self, name: &str) -> Result<Vec<Record>, ErrorCode> {
-        let group = self.groups.get(name);
-        if group.is_none() && !self.has_offsets(name) {
+        let (group, consumers) = (self.groups.get(name), self.consumers.get(name));
+        if group.is_none() && consumers.is_none() && !self.has_offsets(name) {
             return Err(ErrorCode::GroupIdNotFound);
         }
-        if group.is_some_and(|group| group.state() != GroupState::Empty) {
+        let has_members = group.is_some_and(|group| group.state() != GroupState::Empty);
+        if has_members || consumers.is_some_and(|group| !group.core.is_empty()) {
             return Err(ErrorCode::NonEmptyGroup);
         }
         let durable = self
@@ -166,7 +208,10 @@ impl Shard {
         let all: BTreeSet<(Box<str>, PartitionIndex)> = durable.chain(coming).collect();
         let tombstone = |(topic, partition): (Box<str>, _)| deleted(key(name, &topic, partition));
         let mut records: Vec<Record> = all.into_iter().map(tombstone).collect();
-        records.push(Record::of_deleted_group(name));
+        match consumers {
+            Some(group) => records.extend(group.deletion()),
+            None => records.push(Record::of_deleted_group(name)),
+        }
         Ok(records)
     }
 
@@ -179,8 +224,8 @@ impl Shard {
         if name.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let group = self.groups.get(name);
-        if group.is_none() && !self.has_offsets(name) {
+        let (group, consumers) = (self.groups.get(name), self.consumers.get(name));
+        if group.is_none() && consumers.is_none() && !self.has_offsets(name) {
             return Err(ErrorCode::GroupIdNotFound);
         }
         // What members of another kind read cannot be told.
@@ -189,7 +234,8 @@ impl Shard {
         }
         let mut outcome = DeletedOffsets { records: Vec::new(), results: Vec::new() };
         for (topic, partition) in partitions {
-            if group.is_some_and(|group| group.is_subscribed(topic)) {
+            let is_consumed = consumers.is_some_and(|group| group.core.is_subscribed(topic));
+            if is_consumed || group.is_some_and(|group| group.is_subscribed(topic)) {
                 outcome.results.push(Err(ErrorCode::GroupSubscribedToTopic));
                 continue;
             }
@@ -208,7 +254,7 @@ impl Shard {
     #[must_use]
     pub fn expire(&self, now: Timestamp, retention_ms: i64) -> Vec<Record> {
         let mut records = Vec::new();
-        let names = self.groups.keys().map(|name| &**name).chain(self.groups());
+        let names = self.groups.keys().chain(self.consumers.keys()).map(|name| &**name).chain(self.groups());
         let names: BTreeSet<&str> = names.collect();
         for name in names {
             let group = self.groups.get(name);
@@ -218,6 +264,8 @@ impl Shard {
             if are_all_over && is_empty {
                 records.push(Record::of_deleted_group(name));
             }
+            let consumers = self.consumers.get(name).filter(|group| are_all_over && group.core.is_empty());
+            records.extend(consumers.into_iter().flat_map(ConsumerGroup::deletion));
         }
         records
     }
@@ -234,7 +282,9 @@ impl Shard {
         let ageing = group.map_or(Ageing::FromCommit, Ageing::of);
         let mut are_all_over = !self.appended.iter().any(|(_, change)| *change.key.group == *name);
         for (topic, partitions) in self.offsets.group(name).into_iter().flatten() {
-            let is_in_use = group.is_some_and(|group| group.is_subscribed(topic));
+            let consumers = self.consumers.get(name);
+            let is_in_use = group.is_some_and(|group| group.is_subscribed(topic))
+                || consumers.is_some_and(|group| group.core.is_subscribed(topic));
             for (partition, committed) in partitions {
                 let key = key(name, topic, *partition);
                 if is_in_use || !ageing.is_over(committed, now, retention_ms) || self.is_changing(&key) {

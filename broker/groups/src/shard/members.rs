@@ -7,7 +7,8 @@ use std::sync::Arc;
 use cairn_protocol::error_code::ErrorCode;
 
 use super::Shard;
-use crate::effects::{Cause, Effects, JoinReply, Next, Reply, SyncReply, Then, Waiter};
+use super::consumers::LateMembers;
+use crate::effects::{Cause, Effects, JoinReply, Next, Reply, SyncReply, Then, Waiter, Write};
 use crate::group::Group;
 use crate::join::Join;
 use crate::sync::{Identity, Leaver, Sync};
@@ -30,6 +31,11 @@ impl Shard {
                 }
             });
         }
+        self.consumers.retain(|name, group| !(group.core.is_empty() && self.groups.contains_key(name)));
+        let consumers: Vec<Arc<str>> = self.consumers.keys().cloned().collect();
+        for name in consumers {
+            self.watch_members(&name, now);
+        }
         effects
     }
 
@@ -43,6 +49,15 @@ impl Shard {
         if let Err(error) = join.check(&self.settings) {
             refuse(&mut effects, error);
             return effects;
+        }
+        if let Some(group) = self.consumers.get(join.group) {
+            if !group.core.is_empty() {
+                refuse(&mut effects, ErrorCode::InconsistentGroupProtocol);
+                return effects;
+            }
+            // A group without members is of the protocol that the next one speaks.
+            effects.writes.push(Write { records: group.deletion(), then: Then(Next::Nothing) });
+            self.consumers.remove(join.group);
         }
         let is_known = self.groups.contains_key(join.group) || self.has_offsets(join.group);
         if !is_known && !join.member.is_empty() {
@@ -60,7 +75,7 @@ impl Shard {
         }
         self.turn(name, now, &mut effects, |turn| {
             turn.join(join, waiter);
-            if !is_known && turn.effects.writes.is_empty() {
+            if !is_known && !turn.effects.writes.iter().any(|write| !matches!(write.then.0, Next::Nothing)) {
                 turn.write_created(waiter);
             }
         });
@@ -102,6 +117,7 @@ impl Shard {
         let mut effects = Effects::default();
         match then.0 {
             Next::Nothing => {}
+            Next::Consumer(write) => self.on_consumer_written(write, written, now, &mut effects),
             Next::Created { group, waiter } => {
                 self.turn(&group, now, &mut effects, |turn| turn.on_created(waiter, written));
             }
@@ -120,15 +136,20 @@ impl Shard {
     #[must_use]
     pub fn on_time(&mut self, now: Now) -> Effects {
         let mut effects = Effects::default();
+        let mut late = LateMembers::default();
         while let Some((at, key)) = self.timers.pop(now.ticks) {
-            if self.is_due(at, &key, now) {
+            if matches!(key.kind, TimerKind::Consumer(..)) {
+                self.on_consumer_timer(at, &key, now, &mut late);
+            } else if self.is_due(at, &key, now) {
                 self.turn(&key.group, now, &mut effects, |turn| match &key.kind {
                     TimerKind::Join => turn.on_join_timer(),
                     TimerKind::Sync => turn.on_sync_timer(),
                     TimerKind::Session(id) => turn.on_session_timer(id),
+                    TimerKind::Consumer(..) => unreachable!("seen above"),
                 });
             }
         }
+        self.fence_late(late, now, &mut effects);
         effects
     }
 
@@ -139,6 +160,7 @@ impl Shard {
             TimerKind::Sync => Some(&mut group.sync_timer),
             TimerKind::Session(id) if group.pending_joins.contains_key(id) => group.pending_joins.get_mut(id),
             TimerKind::Session(id) => group.member_mut(id).map(|member| &mut member.session),
+            TimerKind::Consumer(..) => None,
         };
         timer.is_some_and(|timer| self.timers.is_due(timer, popped, now.ticks, key))
     }

@@ -106,7 +106,7 @@ impl Bench {
     fn joined(&self, waiter: Waiter) -> Option<&JoinReply> {
         self.replies.get(&waiter).map(|reply| match reply {
             Reply::Join(reply) => reply,
-            Reply::Sync(_) => panic!("a join is answered as a join"),
+            Reply::Sync(_) | Reply::Heartbeat(_) => panic!("a join is answered as a join"),
         })
     }
 
@@ -129,7 +129,7 @@ impl Bench {
     fn synced(&self, waiter: Waiter) -> Option<(ErrorCode, &[u8])> {
         self.replies.get(&waiter).map(|reply| match reply {
             Reply::Sync(SyncReply { error, assignment, .. }) => (*error, &assignment[..]),
-            Reply::Join(_) => panic!("a sync is answered as a sync"),
+            Reply::Join(_) | Reply::Heartbeat(_) => panic!("a sync is answered as a sync"),
         })
     }
 
@@ -170,6 +170,7 @@ impl Bench {
             instance: None,
             retention_ms: -1,
             unknown_group: CommitError::IllegalGeneration,
+            version: 9,
         };
         let outcome = self.shard.commit(&Commit { by, partitions: &[partition] }, self.now);
         assert_eq!(outcome.results, [Ok(())]);

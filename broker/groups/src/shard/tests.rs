@@ -21,6 +21,7 @@ fn by(group: &str) -> GroupCommit<'_> {
         instance: None,
         retention_ms: -1,
         unknown_group: CommitError::IllegalGeneration,
+        version: 9,
     }
 }
 
@@ -97,6 +98,7 @@ fn a_generation_needs_a_group_that_has_it() {
         generation,
         member: "member-1",
         unknown_group: CommitError::for_unknown_group(version),
+        version: 9,
         ..by("g")
     };
     let result = |shard: &mut Shard, by| decide(shard, by, &[at(0, 1)]).results[0];
@@ -182,8 +184,8 @@ fn what_is_changing_does_not_expire() {
 #[test]
 fn unknown_records_are_left_alone() {
     let mut shard = Shard::new();
-    let key = Bytes::from_static(&[0, 3, 0, 1, b'g']);
-    assert_eq!(shard.load(&key, None).expect("a type"), Loaded::Unknown(3));
+    let key = Bytes::from_static(&[0, 9, 0, 1, b'g']);
+    assert_eq!(shard.load(&key, None).expect("a type"), Loaded::Unknown(9));
     assert!(matches!(shard.load(&Bytes::new(), None), Err(RecordError::NoKey)));
 }
 

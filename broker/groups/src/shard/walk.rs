@@ -168,6 +168,7 @@ impl World {
             match reply {
                 Reply::Join(reply) => self.on_join(client, &reply),
                 Reply::Sync(reply) => self.on_sync(client, &reply),
+                Reply::Heartbeat(_) => panic!("nobody sends one"),
             }
         }
         for write in effects.writes {
@@ -350,6 +351,7 @@ impl World {
             instance,
             retention_ms: -1,
             unknown_group: CommitError::IllegalGeneration,
+            version: 9,
         };
         let outcome = self.shard.commit(&Commit { by, partitions: &[partition] }, self.now);
         let is_current = generation == self.generations[group] && !self.gone.contains(member) && !member.is_empty();

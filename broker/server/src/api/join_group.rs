@@ -62,7 +62,7 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: JoinGroupRequest) -
         let reply = match reply.await {
             Ok(Reply::Join(reply)) => reply,
             // The groups are not here any more.
-            Ok(Reply::Sync(_)) | Err(_) => JoinReply::refused(&request.member_id, ErrorCode::NotCoordinator),
+            Ok(Reply::Sync(_) | Reply::Heartbeat(_)) | Err(_) => JoinReply::refused(&request.member_id, ErrorCode::NotCoordinator),
         };
         answer(version, reply)
     })

@@ -1,6 +1,6 @@
 //! ListGroups, versions 0 to 5: the groups that this broker coordinates.
 //!
-//! - Filters by state (4 and later) and by type (5 and later), in any case; empty means all. There are classic groups only.
+//! - Filters by state (4 and later) and by type (5 and later), in any case; empty means all.
 //! - While some of them are still being read: COORDINATOR_LOAD_IN_PROGRESS, and none.
 
 use std::sync::Arc;
@@ -11,9 +11,6 @@ use cairn_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
-
-/// The type of all groups so far, as Kafka spells it.
-pub(super) const CLASSIC: &str = "classic";
 
 pub(super) fn handle(node: &Arc<Node>, _: &Call, request: ListGroupsRequest) -> Outcome<ListGroupsResponse> {
     let ListGroupsRequest { states_filter, types_filter } = request;
@@ -27,13 +24,12 @@ pub(super) fn handle(node: &Arc<Node>, _: &Call, request: ListGroupsRequest) -> 
         wanted.is_empty() || wanted.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
     };
     let mut groups = Vec::new();
-    if is_wanted(&types_filter, CLASSIC) {
-        for shard in shards {
-            let found: Vec<Found> = shard.look(|groups| {
-                groups.list().filter(|group| is_wanted(&states_filter, group.state.name())).collect()
-            });
-            groups.extend(found.into_iter().map(listed));
-        }
+    for shard in shards {
+        let is_asked_for = |group: &Found| {
+            is_wanted(&types_filter, group.state.group_type()) && is_wanted(&states_filter, group.state.name())
+        };
+        let found: Vec<Found> = shard.look(|groups| groups.list().filter(is_asked_for).collect());
+        groups.extend(found.into_iter().map(listed));
     }
     Outcome::Now(ListGroupsResponse { groups, ..ListGroupsResponse::default() })
 }
@@ -43,6 +39,6 @@ fn listed(group: Found) -> ListedGroup {
         group_id: group.name,
         protocol_type: group.protocol_type,
         group_state: group.state.name().into(),
-        group_type: CLASSIC.into(),
+        group_type: group.state.group_type().into(),
     }
 }

@@ -106,6 +106,7 @@ async fn commit(
         instance: request.group_instance_id.as_deref(),
         retention_ms: request.retention_time_ms,
         unknown_group: CommitError::for_unknown_group(version),
+        version,
     };
     let commit = Commit { by, partitions: &partitions };
     let results = shard.commit(&commit).await.map_err(|failed| failure(&failed))?;

@@ -50,7 +50,7 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: SyncGroupRequest) -
         match reply.await {
             Ok(Reply::Sync(reply)) => answer(reply),
             // The groups are not here any more.
-            Ok(Reply::Join(_)) | Err(_) => answer(SyncReply::refused(ErrorCode::NotCoordinator)),
+            Ok(Reply::Join(_) | Reply::Heartbeat(_)) | Err(_) => answer(SyncReply::refused(ErrorCode::NotCoordinator)),
         }
     })
 }

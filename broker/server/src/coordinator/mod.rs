@@ -19,7 +19,7 @@ mod timers;
 
 use std::sync::Arc;
 
-use cairn_groups::{GroupSettings, partition_of};
+use cairn_groups::{ConsumerSettings, GroupSettings, partition_of};
 use cairn_metadata::names::CONSUMER_OFFSETS_TOPIC;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, Timestamp, TopicId};
@@ -61,6 +61,7 @@ impl Coordinator {
             initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
             members_max: size(config.group_max_size),
             offset_metadata_max: size(config.offset_metadata_max_bytes),
+            consumer: ConsumerSettings::default(),
         };
         let shared = Arc::new(Shared { settings, metrics, loads: Semaphore::new(LOADS_MAX) });
         Self { partitions, shards: Mutex::default(), shared }

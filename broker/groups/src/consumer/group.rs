@@ -1,0 +1,130 @@
+//! A consumer group as it lives in a coordinator: what its records keep, and what is forgotten with the process.
+//!
+//! Must not know: requests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::change::Change;
+use super::state::Core;
+use crate::records::Record;
+use crate::timers::{ConsumerTimer, Now, Ticks, Timer, TimerKey, TimerKind, TimerQueue};
+
+/// A consumer group.
+#[derive(Debug)]
+pub(crate) struct ConsumerGroup {
+    pub(crate) name: Arc<str>,
+    pub(crate) core: Core,
+    /// Of each member.
+    pub(crate) timers: BTreeMap<Arc<str>, MemberTimers>,
+    /// The version of the topics that its epoch is known to be right for.
+    pub(crate) topics_seen: Option<i64>,
+    /// When its regular expressions were looked at last.
+    pub(crate) regexes_refreshed: Option<Ticks>,
+}
+
+/// What a member has time for.
+#[derive(Debug, Default)]
+pub(crate) struct MemberTimers {
+    /// Until then it has to be heard of.
+    pub(crate) session: Timer,
+    /// Until then it has to have given up what it has to, if its epoch is still this one.
+    pub(crate) rebalance: Timer,
+    pub(crate) rebalance_epoch: i32,
+    /// Until then a member of the classic protocol has to join again.
+    pub(crate) join: Timer,
+    /// Until then a member of the classic protocol has to ask for its assignment.
+    pub(crate) sync: Timer,
+}
+
+/// What becomes of a member's timers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// It was heard of, and has so long until it has to be again.
+    Session(Arc<str>, i32),
+    /// It has so long to leave this epoch.
+    Rebalance(Arc<str>, i32, i32),
+    /// It has given up what it had to.
+    Rebalanced(Arc<str>),
+    /// It has so long to join again, unless it was told already.
+    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
+    Join(Arc<str>, i32),
+    /// It has joined, and has so long to ask for its assignment.
+    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
+    Sync(Arc<str>, i32),
+    /// It has asked for its assignment.
+    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
+    Synced(Arc<str>),
+    /// It is gone.
+    Gone(Arc<str>),
+}
+
+impl MemberTimers {
+    pub(crate) fn of(&mut self, which: ConsumerTimer) -> &mut Timer {
+        match which {
+            ConsumerTimer::Session => &mut self.session,
+            ConsumerTimer::Rebalance => &mut self.rebalance,
+            ConsumerTimer::Join => &mut self.join,
+            ConsumerTimer::Sync => &mut self.sync,
+        }
+    }
+}
+
+impl ConsumerGroup {
+    pub(crate) fn new(name: Arc<str>) -> Self {
+        Self { name, core: Core::default(), timers: BTreeMap::new(), topics_seen: None, regexes_refreshed: None }
+    }
+
+    /// Whether no record says that it is there.
+    pub(crate) fn is_void(&self) -> bool {
+        self.core.group.epoch == 0 && self.core.is_empty()
+    }
+
+    /// Records that take it away, member by member and itself last.
+    pub(crate) fn deletion(&self) -> Vec<Record> {
+        let changes = self.core.deletion();
+        changes.into_iter().map(|change| Record::of_consumer(&self.name, change)).collect()
+    }
+
+    /// Sets a member's timers.
+    pub(crate) fn time(&mut self, timing: Timing, now: Now, queue: &mut TimerQueue) {
+        match timing {
+            Timing::Session(id, after_ms) => self.set(id, ConsumerTimer::Session, now, after_ms, queue),
+            Timing::Rebalance(id, after_ms, epoch) => {
+                self.timers.entry(Arc::clone(&id)).or_default().rebalance_epoch = epoch;
+                self.set(id, ConsumerTimer::Rebalance, now, after_ms, queue);
+            }
+            Timing::Rebalanced(id) => self.stop(&id, ConsumerTimer::Rebalance),
+            Timing::Join(id, after_ms) => {
+                if self.timers.get(&id).is_none_or(|timers| !timers.join.is_set()) {
+                    self.set(id, ConsumerTimer::Join, now, after_ms, queue);
+                }
+            }
+            Timing::Sync(id, after_ms) => {
+                self.stop(&id, ConsumerTimer::Join);
+                self.set(id, ConsumerTimer::Sync, now, after_ms, queue);
+            }
+            Timing::Synced(id) => self.stop(&id, ConsumerTimer::Sync),
+            Timing::Gone(id) => {
+                self.timers.remove(&id);
+            }
+        }
+    }
+
+    fn set(&mut self, id: Arc<str>, which: ConsumerTimer, now: Now, after_ms: i32, queue: &mut TimerQueue) {
+        let group = Arc::clone(&self.name);
+        let timer = self.timers.entry(Arc::clone(&id)).or_default().of(which);
+        queue.set(timer, now.ticks.after(after_ms), || TimerKey { group, kind: TimerKind::Consumer(which, id) });
+    }
+
+    fn stop(&mut self, id: &str, which: ConsumerTimer) {
+        if let Some(timers) = self.timers.get_mut(id) {
+            timers.of(which).stop();
+        }
+    }
+
+    /// Takes a step that is written.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        self.core.apply(change);
+    }
+}

@@ -1,0 +1,82 @@
+//! What the configuration says about consumer groups.
+//!
+//! Must not know: where the values come from.
+
+/// Which groups may go from one protocol to the other while members are in them (`group.consumer.migration.policy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// Either way.
+    #[default]
+    Bidirectional,
+    /// From classic to consumer.
+    Upgrade,
+    /// From consumer to classic.
+    Downgrade,
+    /// Neither.
+    Disabled,
+}
+
+impl MigrationPolicy {
+    /// Kafka's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bidirectional => "bidirectional",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// The policy of a name, which may be written in any case.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        let all = [Self::Bidirectional, Self::Upgrade, Self::Downgrade, Self::Disabled];
+        all.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(name))
+    }
+
+    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
+    pub(crate) fn allows_upgrade(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Upgrade)
+    }
+
+    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
+    pub(crate) fn allows_downgrade(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Downgrade)
+    }
+}
+
+/// The bounds of consumer groups, by Kafka's keys and defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// `group.consumer.session.timeout.ms`, or a group's own `consumer.session.timeout.ms`.
+    pub session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`, or a group's own `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`: a group does not decide anew more often than this.
+    pub assignment_interval_ms: i32,
+    /// `group.consumer.regex.refresh.interval.ms`: regular expressions are looked at again after this, even if no topics
+    /// have changed.
+    pub regex_refresh_interval_ms: i32,
+    /// `group.consumer.max.size`
+    pub members_max: usize,
+    /// `group.consumer.migration.policy`
+    pub migration: MigrationPolicy,
+}
+
+/// Regular expressions of a group are not looked at again more often than this, however often topics change. Kafka has the
+/// same, and no key for it.
+pub(crate) const REGEX_REFRESH_INTERVAL_MIN_MS: i32 = 10_000;
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            assignment_interval_ms: 1_000,
+            regex_refresh_interval_ms: 600_000,
+            members_max: 0x7fff_ffff,
+            migration: MigrationPolicy::default(),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What members of consumer groups say, and what time does to them.
+//!
+//! Must not know: messages of the wire, what is decided.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cairn_protocol::error_code::ErrorCode;
+
+use super::Shard;
+use crate::consumer::change::Change;
+use crate::consumer::decide::{self, Decided, Scene, Seen};
+use crate::consumer::describe::{self, DescribedConsumerGroup};
+use crate::consumer::fence::{self, Leaving, farewell};
+use crate::consumer::group::{ConsumerGroup, MemberTimers, Timing};
+use crate::consumer::heartbeat::{ConsumerHeartbeat, Refusal};
+use crate::consumer::member::MemberState;
+use crate::consumer::records::Decoded;
+use crate::consumer::settings::ConsumerSettings;
+use crate::consumer::topics::{NoTopics, Topics};
+use crate::effects::{Cause, ConsumerWrite, Effects, Event, Happened, Next, Reply, Then, Waiter, Write};
+use crate::group::GroupState;
+use crate::records::Record;
+use crate::timers::{ConsumerTimer, Now, Ticks, Timer, TimerKey, TimerKind};
+
+/// The topics that are known at present.
+#[derive(Debug)]
+pub(super) struct KnownTopics(pub(super) Arc<dyn Topics>);
+
+impl Default for KnownTopics {
+    fn default() -> Self {
+        Self(Arc::new(NoTopics))
+    }
+}
+
+/// What is configured for one group; what is none is as for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupOverrides {
+    /// `consumer.session.timeout.ms`
+    pub session_timeout_ms: Option<i32>,
+    /// `consumer.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: Option<i32>,
+    /// `consumer.assignment.interval.ms`
+    pub assignment_interval_ms: Option<i32>,
+}
+
+/// Members whose time is over, by group.
+#[derive(Debug, Default)]
+pub(super) struct LateMembers(BTreeMap<Arc<str>, BTreeMap<Arc<str>, Cause>>);
+
+impl Shard {
+    /// These are the topics from now on. Groups find out at the next heartbeats of their members.
+    pub fn on_topics(&mut self, topics: Arc<dyn Topics>) {
+        self.topics = KnownTopics(topics);
+    }
+
+    /// What is configured for one group from now on.
+    pub fn configure(&mut self, group: &str, overrides: GroupOverrides) {
+        if overrides == GroupOverrides::default() {
+            self.overrides.remove(group);
+        } else {
+            self.overrides.insert(group.into(), overrides);
+        }
+    }
+
+    /// What holds for all groups from now on.
+    pub fn configure_all(&mut self, consumer: ConsumerSettings) {
+        self.settings.consumer = consumer;
+    }
+
+    pub(super) fn settings_of(&self, group: &str) -> ConsumerSettings {
+        let overrides = self.overrides.get(group).copied().unwrap_or_default();
+        let all = self.settings.consumer;
+        ConsumerSettings {
+            session_timeout_ms: overrides.session_timeout_ms.unwrap_or(all.session_timeout_ms),
+            heartbeat_interval_ms: overrides.heartbeat_interval_ms.unwrap_or(all.heartbeat_interval_ms),
+            assignment_interval_ms: overrides.assignment_interval_ms.unwrap_or(all.assignment_interval_ms),
+            ..all
+        }
+    }
+
+    /// A member of a consumer group says that it is alive, and what it wants and owns. It is answered with
+    /// [`Reply::Heartbeat`] when what it is told is durable.
+    #[must_use]
+    pub fn consumer_heartbeat(&mut self, heartbeat: &ConsumerHeartbeat<'_>, waiter: Waiter, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        if let Err(refusal) = self.hear(heartbeat, waiter, now, &mut effects) {
+            effects.replies.push((waiter, Reply::Heartbeat(refusal.into())));
+        }
+        effects
+    }
+
+    fn hear(
+        &mut self,
+        heartbeat: &ConsumerHeartbeat<'_>,
+        waiter: Waiter,
+        now: Now,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        heartbeat.check()?;
+        let (name, first) = self.consumer_group(heartbeat)?;
+        if heartbeat.is_leaving() {
+            return self.hear_leaving(&name, heartbeat, waiter, now, effects);
+        }
+        let settings = self.settings_of(&name);
+        let scene = Scene { now, topics: &*self.topics.0, settings: &settings };
+        let fresh = ConsumerGroup::new(Arc::clone(&name));
+        let group = self.consumers.get(&name).unwrap_or(&fresh);
+        let decided = decide::heartbeat(heartbeat, group, &scene)?;
+        let cause = if heartbeat.is_joining() { Cause::Joined } else { Cause::MetadataChanged };
+        let decided = decided.map(|reply| Some((waiter, Reply::Heartbeat(reply))));
+        self.carry_on(&name, first, decided, (cause, heartbeat.member), now, effects);
+        Ok(())
+    }
+
+    /// The group that a heartbeat is for, and what has to be written first. One that does not exist is made by its first
+    /// member, and takes the place of a classic one without members.
+    fn consumer_group(&self, heartbeat: &ConsumerHeartbeat<'_>) -> Result<(Arc<str>, Vec<Record>), Refusal> {
+        let name = heartbeat.group;
+        if let Some((name, _)) = self.consumers.get_key_value(name) {
+            return Ok((Arc::clone(name), Vec::new()));
+        }
+        let classic = self.groups.get(name);
+        match classic {
+            None if heartbeat.is_joining() => Ok((name.into(), Vec::new())),
+            Some(group) if heartbeat.is_joining() && group.state() == GroupState::Empty => {
+                Ok((Arc::clone(&group.name), vec![Record::of_deleted_group(name)]))
+            }
+            _ => {
+                let what = if classic.is_some() { "is not a consumer group" } else { "not found" };
+                Err(Refusal::new(ErrorCode::GroupIdNotFound, format!("Group {name} {what}.")))
+            }
+        }
+    }
+
+    fn hear_leaving(
+        &mut self,
+        name: &Arc<str>,
+        heartbeat: &ConsumerHeartbeat<'_>,
+        waiter: Waiter,
+        now: Now,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let Some(group) = self.consumers.get(name) else { return Ok(()) };
+        match fence::leave(heartbeat, group)? {
+            Leaving::Away(decided) => {
+                let decided = decided.map(|reply| Some((waiter, Reply::Heartbeat(reply))));
+                self.carry_on(name, Vec::new(), decided, (Cause::Left, heartbeat.member), now, effects);
+            }
+            Leaving::Gone(id) => {
+                let reply = Reply::Heartbeat(farewell(&id, heartbeat.epoch));
+                self.fence(name, &BTreeMap::from([(id, Cause::Left)]), Some((waiter, reply)), now, effects);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes members of a group away.
+    pub(super) fn fence(
+        &mut self,
+        name: &Arc<str>,
+        late: &BTreeMap<Arc<str>, Cause>,
+        reply: Option<(Waiter, Reply)>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let settings = self.settings_of(name);
+        let Some(group) = self.consumers.get(name) else { return };
+        let ids: Vec<Arc<str>> = late.keys().filter(|id| group.core.member(id).is_some()).cloned().collect();
+        let Some(first) = ids.first() else { return };
+        let (cause, detail) = (late[first], first.to_string());
+        let scene = Scene { now, topics: &*self.topics.0, settings: &settings };
+        let decided = fence::fence(&ids, group, &scene).map(|()| reply);
+        let (epoch, is_last) = (group.core.group.epoch + 1, group.core.size() == ids.len());
+        let event = |what| Event { group: Arc::clone(name), generation: epoch, what };
+        let removed = |id: &Arc<str>| Happened::MemberRemoved { member: Arc::clone(id), cause: late[id] };
+        effects.events.extend(ids.iter().map(removed).map(event));
+        effects.events.extend(is_last.then(|| event(Happened::Emptied)));
+        self.carry_on(name, Vec::new(), decided, (cause, &detail), now, effects);
+    }
+
+    /// Has what was decided written behind what has to come first, and answered then.
+    pub(super) fn carry_on(
+        &mut self,
+        name: &Arc<str>,
+        first: Vec<Record>,
+        decided: Decided<Option<(Waiter, Reply)>>,
+        (cause, detail): (Cause, &str),
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Decided { changes, reply, timing, seen } = decided;
+        let version = self.topics.0.version();
+        let group = self.consumers.entry(Arc::clone(name)).or_insert_with(|| ConsumerGroup::new(Arc::clone(name)));
+        for timing in timing {
+            group.time(timing, now, &mut self.timers);
+        }
+        if let Some(Seen { is_settled, with_regexes }) = seen {
+            group.topics_seen = is_settled.then_some(version);
+            group.regexes_refreshed = if with_regexes { Some(now.ticks) } else { group.regexes_refreshed };
+        }
+        if changes.is_empty() {
+            let held = reply.and_then(|(waiter, reply)| Some((waiter, self.pending.hold(name, waiter, reply)?)));
+            effects.replies.extend(held);
+            return;
+        }
+        if let Some(epoch) = changes.iter().find_map(epoch_of) {
+            let what = Happened::RebalanceBegun { cause, detail: detail.into() };
+            effects.events.push(Event { group: Arc::clone(name), generation: epoch, what });
+        }
+        let number = self.pending.begin(name);
+        let changes = changes.into_iter().map(|change| Record::of_consumer(name, change));
+        let records = first.into_iter().chain(changes).collect();
+        let then = Then(Next::Consumer(ConsumerWrite { group: Arc::clone(name), number, reply }));
+        effects.writes.push(Write { records, then });
+    }
+
+    /// How a write of a consumer group went.
+    pub(super) fn on_consumer_written(
+        &mut self,
+        write: ConsumerWrite,
+        written: Result<(), ErrorCode>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let ConsumerWrite { group: name, number, reply } = write;
+        if let Some((waiter, reply)) = reply {
+            let reply = match written {
+                Ok(()) => reply,
+                Err(error) => reply.refused(error),
+            };
+            effects.replies.push((waiter, reply));
+        }
+        effects.replies.extend(self.pending.finish(&name, number, written));
+        if written.is_err() {
+            // It is as it was; what was taken for done has to be looked at again.
+            if self.consumers.get(&name).is_some_and(ConsumerGroup::is_void) {
+                self.consumers.remove(&name);
+            }
+            self.watch_members(&name, now);
+        }
+    }
+
+    /// Takes in a record that was read.
+    pub(super) fn load_consumer(&mut self, decoded: Decoded) {
+        if let Some(change) = decoded.change {
+            let name = (*decoded.group).into();
+            self.apply_consumer(&name, &change);
+        }
+    }
+
+    /// Has a group take a step that is written. The step that takes its epoch away ends it.
+    pub(super) fn apply_consumer(&mut self, name: &Arc<str>, change: &Change) {
+        if matches!(change, Change::Epoch(None)) {
+            self.consumers.remove(name);
+        } else if let Some(group) = self.consumers.get_mut(name) {
+            group.apply(change);
+        } else if !change.is_deletion() {
+            let mut group = ConsumerGroup::new(Arc::clone(name));
+            group.apply(change);
+            self.consumers.insert(Arc::clone(name), group);
+        }
+    }
+
+    /// Sees to it that all members of a group have to be heard of.
+    pub(super) fn watch_members(&mut self, name: &str, now: Now) {
+        let settings = self.settings_of(name);
+        let Some(group) = self.consumers.get_mut(name) else { return };
+        let members = group.core.members().map(|(id, member)| (Arc::clone(id), member.clone()));
+        for (id, member) in members.collect::<Vec<_>>() {
+            let timers = group.timers.get(&id);
+            let (subscription, current) = (&member.subscription, &member.current);
+            let session_ms =
+                subscription.classic.as_ref().map_or(settings.session_timeout_ms, |classic| classic.session_timeout_ms);
+            let allowed_ms = subscription.rebalance_timeout_ms;
+            let has = |which: fn(&MemberTimers) -> &Timer| timers.is_some_and(|timers| which(timers).is_set());
+            let revokes = current.state == MemberState::UnrevokedPartitions && !member.is_classic();
+            let (has_session, has_rebalance) = (has(|timers| &timers.session), has(|timers| &timers.rebalance));
+            if !has_session {
+                group.time(Timing::Session(Arc::clone(&id), session_ms), now, &mut self.timers);
+            }
+            if revokes && !has_rebalance {
+                group.time(Timing::Rebalance(id, allowed_ms, current.epoch), now, &mut self.timers);
+            }
+        }
+    }
+
+    /// A timer of a member has come up.
+    pub(super) fn on_consumer_timer(&mut self, popped: Ticks, key: &TimerKey, now: Now, late: &mut LateMembers) {
+        let TimerKind::Consumer(which, id) = &key.kind else { return };
+        let Some(group) = self.consumers.get_mut(&key.group) else { return };
+        let Some(timers) = group.timers.get_mut(id) else { return };
+        if !self.timers.is_due(timers.of(*which), popped, now.ticks, key) {
+            return;
+        }
+        let epoch = timers.rebalance_epoch;
+        let Some(member) = group.core.member(id) else {
+            group.timers.remove(id);
+            return;
+        };
+        let cause = match which {
+            ConsumerTimer::Session => Cause::SessionExpired,
+            ConsumerTimer::Rebalance if member.current.epoch != epoch => return,
+            ConsumerTimer::Rebalance => Cause::RevocationTimedOut,
+            ConsumerTimer::Join => Cause::JoinTimedOut,
+            ConsumerTimer::Sync => Cause::SyncTimedOut,
+        };
+        late.0.entry(Arc::clone(&key.group)).or_default().entry(Arc::clone(id)).or_insert(cause);
+    }
+
+    /// Takes away whose time is over: all of a group at once, so that it changes once.
+    pub(super) fn fence_late(&mut self, late: LateMembers, now: Now, effects: &mut Effects) {
+        for (name, members) in late.0 {
+            self.fence(&name, &members, None, now, effects);
+        }
+    }
+
+    /// Whether a member may fetch offsets: one that says who it is has to be in the group, and at this epoch.
+    pub fn check_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
+        let Some(group) = self.consumers.get(group) else { return Ok(()) };
+        if member.is_none() && epoch < 0 {
+            return Ok(());
+        }
+        let member = group.core.member(member.unwrap_or_default()).ok_or(ErrorCode::UnknownMemberId)?;
+        match epoch {
+            epoch if epoch == member.current.epoch => Ok(()),
+            _ if member.is_classic() => Err(ErrorCode::IllegalGeneration),
+            _ => Err(ErrorCode::StaleMemberEpoch),
+        }
+    }
+
+    /// A consumer group with its members.
+    pub fn describe_consumer(&self, name: &str) -> Result<DescribedConsumerGroup, ErrorCode> {
+        self.consumers.get(name).map(|group| describe::describe(&group.core)).ok_or(ErrorCode::GroupIdNotFound)
+    }
+}
+
+fn epoch_of(change: &Change) -> Option<i32> {
+    if let Change::Epoch(Some(epoch)) = change { Some(epoch.epoch) } else { None }
+}
+
+#[cfg(test)]
+mod scenarios;
