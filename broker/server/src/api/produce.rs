@@ -26,7 +26,9 @@ use cairn_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use cairn_protocol::messages::{ProduceRequest, ProduceResponse};
-use cairn_protocol::records::{BatchView, InvalidProduced, ProduceLimits, Produced, RecompressError, TimestampAt};
+use cairn_protocol::records::{
+    BatchView, DecompressError, InvalidProduced, ProduceLimits, Produced, RecompressError, Record, Records,
+};
 use cairn_storage::log::{AppendError, ProducerError};
 
 use crate::clock;
@@ -37,6 +39,12 @@ use crate::partitions::{AckWait, AppendRefused, NotHere, Partition, Required, Se
 
 /// The first version that names topics by id.
 const BY_ID_FROM: i16 = 13;
+
+/// A record's time when it has none.
+const NO_TIMESTAMP: i64 = -1;
+
+/// Records of a batch that are told to be at fault, at most.
+const FAULTS_TOLD_MAX: usize = 10_000;
 
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: ProduceRequest) -> Outcome<ProduceResponse> {
     let ProduceRequest { transactional_id, acks, topic_data, .. } = request;
@@ -161,8 +169,8 @@ impl Produce<'_> {
             return Err(Refusal::transactions());
         }
         let produced = batch.validate_produced(&ProduceLimits::default()).map_err(|error| Refusal::invalid(&error))?;
-        check_times(&settings, &produced, self.now)?;
-        check_keys(&settings, &produced)?;
+        check_times(&settings, &produced, self.now, || batch.records(&records, &ProduceLimits::default().decompress))?;
+        check_keys(&settings, &produced, || batch.records(&records, &ProduceLimits::default().decompress))?;
 
         let recompressed = match settings.topic.compression {
             Some(wanted) if wanted.codec != batch.compression() => Some(recompress(&batch, wanted, &settings)?),
@@ -207,7 +215,12 @@ fn recompress(batch: &BatchView<'_>, wanted: BrokerCompression, settings: &Setti
 }
 
 /// Refuses records whose time is too far from the broker's.
-fn check_times(settings: &Settings, produced: &Produced, now: Timestamp) -> Result<(), Refusal> {
+fn check_times(
+    settings: &Settings,
+    produced: &Produced,
+    now: Timestamp,
+    records: impl FnOnce() -> Result<Records, DecompressError>,
+) -> Result<(), Refusal> {
     let settings = &settings.topic;
     if settings.timestamp_type == TimestampType::LogAppendTime {
         return Ok(());
@@ -215,32 +228,52 @@ fn check_times(settings: &Settings, produced: &Produced, now: Timestamp) -> Resu
     let distance = |limit: Option<u64>| limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX);
     let oldest = now.0.saturating_sub(distance(settings.timestamp_before_max_ms));
     let newest = now.0.saturating_add(distance(settings.timestamp_after_max_ms));
-    let too_old = produced.min.filter(|min| min.timestamp.0 < oldest);
-    let too_new = produced.max.filter(|max| max.timestamp.0 > newest);
-    let outside: Vec<_> = too_old.into_iter().chain(too_new).collect();
-    if outside.is_empty() {
+    let too_old = produced.min.is_some_and(|min| min.timestamp.0 < oldest);
+    let too_new = produced.max.is_some_and(|max| max.timestamp.0 > newest);
+    if !too_old && !too_new {
         return Ok(());
     }
-    let message = |at: &TimestampAt| {
-        let text = format!("timestamp {} is not within [{oldest}, {newest}]", at.timestamp);
-        BatchIndexAndErrorMessage { batch_index: at.offset_delta, batch_index_error_message: Some(text.into()) }
+    let outside = |record: &Record<'_>| {
+        let at = record.timestamp.0;
+        let inside = at == NO_TIMESTAMP || (oldest..=newest).contains(&at);
+        (!inside).then(|| format!("timestamp {at} is not within [{oldest}, {newest}]").into())
     };
     Err(Refusal {
         error: ErrorCode::InvalidTimestamp,
         message: Some("records were refused because of their timestamps".into()),
-        records: outside.iter().map(message).collect(),
+        records: refused(records, outside)?,
     })
 }
 
-/// Refuses a record without a key where compaction would throw it away.
-fn check_keys(settings: &Settings, produced: &Produced) -> Result<(), Refusal> {
-    let Some(batch_index) = produced.first_without_key.filter(|_| settings.log.cleanup.compacts()) else { return Ok(()) };
+/// Refuses records without a key where compaction would throw them away.
+fn check_keys(
+    settings: &Settings,
+    produced: &Produced,
+    records: impl FnOnce() -> Result<Records, DecompressError>,
+) -> Result<(), Refusal> {
+    if produced.first_without_key.is_none() || !settings.log.cleanup.compacts() {
+        return Ok(());
+    }
     let message = "a topic that is compacted takes no record without a key";
     Err(Refusal {
         error: ErrorCode::InvalidRecord,
         message: Some(message.into()),
-        records: vec![BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(message.into()) }],
+        records: refused(records, |record| record.key.is_none().then(|| message.into()))?,
     })
+}
+
+/// Each record of a batch that is at fault, by its place in the batch: a client tells the others apart, and may send them again.
+fn refused(
+    records: impl FnOnce() -> Result<Records, DecompressError>,
+    fault: impl Fn(&Record<'_>) -> Option<Box<str>>,
+) -> Result<Vec<BatchIndexAndErrorMessage>, Refusal> {
+    // Validation has read and decompressed all of them just now.
+    let records = records().map_err(|error| Refusal::new(ErrorCode::CorruptMessage, &error))?;
+    let faults = (0..).zip(records.iter().map_while(Result::ok)).filter_map(|(batch_index, record)| {
+        let message = fault(&record)?;
+        Some(BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(message) })
+    });
+    Ok(faults.take(FAULTS_TOLD_MAX).collect())
 }
 
 /// Why a batch is not taken, as the client is told.

@@ -1,10 +1,11 @@
 //! Compaction, as clients see it: what a newer record supersedes goes by itself, and records without keys are refused.
 
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::records::BatchIter;
+use cairn_protocol::ids::Timestamp;
+use cairn_protocol::records::{BatchBuilder, BatchIter, Compression, NewRecord};
 
 use crate::harness::{Client, TestBroker};
-use crate::records::{append, batch, fetch, fetched, keyed, make_topic, produce, produced, values};
+use crate::records::{append, batch, fetch, fetched, keyed, make_topic, now, produce, produced, values};
 
 const QUICK: [(&str, &str); 4] = [
     ("log.cleanup.policy", "compact"),
@@ -62,5 +63,16 @@ async fn a_record_without_a_key_is_refused() {
     assert_eq!((refused.error_code, refused.base_offset), (ErrorCode::InvalidRecord.code(), -1));
     assert_eq!(refused.record_errors.iter().map(|record| record.batch_index).collect::<Vec<_>>(), [0]);
     assert!(refused.error_message.is_some());
+    // All of them are told, so that a client knows which of its records were not at fault; compressed ones as well.
+    for codec in [Compression::None, Compression::Lz4] {
+        let mut builder = BatchBuilder::new().with_compression(codec, None).unwrap();
+        for key in [Some("a"), None, Some("b"), None, None] {
+            let key = key.map(str::as_bytes);
+            builder.append(&NewRecord { timestamp: Timestamp(now()), key, value: Some(b"v"), headers: &[] }).unwrap();
+        }
+        let refused = produced(client.call(9, &produce("t", 0, -1, builder.finish(None).unwrap())).await);
+        assert_eq!(refused.error_code, ErrorCode::InvalidRecord.code());
+        assert_eq!(refused.record_errors.iter().map(|record| record.batch_index).collect::<Vec<_>>(), [1, 3, 4]);
+    }
     assert_eq!(append(&mut client, "t", keyed(&[("k", "v")])).await, 0);
 }
