@@ -2,6 +2,7 @@
 //!
 //! It must not know the broker: a client gets an address.
 
+pub mod application;
 mod java;
 mod kcat;
 pub mod member;
