@@ -107,9 +107,9 @@ Examples:
 Later ones win: file, environment (CAIRN__KEY_WITH_UNDERSCORES), --set, flags.
 RUST_LOG sets what is logged, for example RUST_LOG=debug or RUST_LOG=cairn_broker=trace.")]
 pub(crate) struct BrokerArgs {
-    /// The data directory, made when it is not there [default: ./cairn-data]
+    /// A data directory, made when it is not there; several by repeating it [default: ./cairn-data]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Vec<PathBuf>,
     /// Where Kafka clients connect; port 0 takes any free one [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,

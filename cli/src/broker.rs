@@ -55,8 +55,9 @@ fn sources(args: &BrokerArgs) -> Sources {
     for pair in &args.set {
         sources = sources.set(&pair.key, &pair.value);
     }
-    if let Some(data) = &args.data {
-        sources = sources.set("log.dir", &data.to_string_lossy());
+    if !args.data.is_empty() {
+        let dirs: Vec<_> = args.data.iter().map(|data| data.to_string_lossy()).collect();
+        sources = sources.set("log.dirs", &dirs.join(","));
     }
     if let Some(listen) = &args.listen {
         sources = sources.set("listeners", &format!("PLAINTEXT://{listen}"));
@@ -95,11 +96,12 @@ fn say_ready(broker: &Broker) -> Outcome {
     let addresses = broker.addresses();
     let kafka: Vec<String> = addresses.kafka.iter().map(|(_, address)| address.to_string()).collect();
     let config = broker.config();
+    let data: Vec<String> = config.data_dirs().iter().map(|dir| dir.display().to_string()).collect();
     let line = format!(
         "ready: kafka={} metrics={} data={} node={}",
         kafka.join(","),
         addresses.metrics,
-        config.data_dir().display(),
+        data.join(","),
         config.node_id
     );
     let mut output = Output::stdout();

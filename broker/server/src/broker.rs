@@ -9,8 +9,7 @@ use std::time::Duration;
 use cairn_consensus::{MetadataNode, NodeConfig};
 use cairn_metadata::{Answer, Command, NewBroker};
 use cairn_protocol::ids::BrokerId;
-use cairn_storage::DataDir;
-use cairn_storage::dir::{DirConfig, OpenDirError};
+use cairn_storage::dir::OpenDirError;
 use cairn_storage::disk::Disk;
 use cairn_storage::disk::mapped::{MappedDisk, MappedLimits};
 use cairn_storage::disk::portable::PortableDisk;
@@ -38,7 +37,7 @@ use crate::net::{
 };
 use crate::node::Node;
 use crate::observer::Observer;
-use crate::partitions::{Cleaner, Flusher, Partitions, Scrubber, Upkeep};
+use crate::partitions::{Cleaner, Flusher, LogDirs, OpenLogDirsError, Partitions, Scrubber, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
 
@@ -74,9 +73,9 @@ pub enum StartError {
     /// The address of `metrics.listener` cannot be had.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// The data directory is in use, damaged, or cannot be read.
+    /// The log dir of the metadata is in use, damaged, cannot be read, or is not the one.
     #[error(transparent)]
-    DataDir(#[from] OpenDirError),
+    LogDirs(#[from] OpenLogDirsError),
     /// The system has no maps as they are needed.
     #[error("cannot map files: {0}")]
     Maps(std::io::Error),
@@ -93,8 +92,9 @@ impl StartError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::DataDir(OpenDirError::AlreadyInUse { .. }) => 3,
-            Self::DataDir(_) | Self::Maps(_) | Self::Metadata(cairn_consensus::StartError::Storage(_)) => 4,
+            Self::LogDirs(OpenLogDirsError::MetadataElsewhere { .. }) => 2,
+            Self::LogDirs(OpenLogDirsError::Metadata(OpenDirError::AlreadyInUse { .. })) => 3,
+            Self::LogDirs(_) | Self::Maps(_) | Self::Metadata(cairn_consensus::StartError::Storage(_)) => 4,
             Self::Bind(_) | Self::Http(_) | Self::Metadata(_) | Self::Register(_) => 1,
         }
     }
@@ -130,14 +130,14 @@ impl Broker {
         // Health is told from here on; when starting fails, that ends too.
         let stop_on_error = stop.clone().drop_guard();
         tasks.spawn(http.serve(Arc::clone(&metrics), Arc::clone(&health), stop.clone()));
-        let dir = open_data_dir(&disk, &config).await?;
-        let storage_id = dir.storage_id();
+        let dirs = open_log_dirs(&disk, &config).await?;
+        let storage_ids = dirs.storage_ids();
         let quorum = NodeConfig::new(BrokerId(config.node_id), Uuid::new_v4(), clock::now);
-        let metadata = MetadataNode::start(quorum, Arc::clone(&dir), Arc::clone(&disk)).await?;
+        let metadata = MetadataNode::start(quorum, Arc::clone(dirs.metadata()), Arc::clone(&disk)).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
         let image = metadata.image();
         let config = Arc::new(LiveConfig::new(config, &image));
-        let partitions = Partitions::new(dir, Arc::clone(&flusher), Arc::clone(&config));
+        let partitions = Partitions::new(dirs, Arc::clone(&flusher), Arc::clone(&config));
         let (opening, there) = (Arc::clone(&partitions), Arc::clone(&image));
         on_blocking_thread(move || opening.open_all(&there)).await;
         let cluster = Arc::new(Cluster::new(metadata, image));
@@ -153,7 +153,7 @@ impl Broker {
             loggers,
         });
         let following = tokio::spawn(Arc::clone(&cluster).follow(cluster.updates(), Arc::clone(&partitions)));
-        register(&node, storage_id).await.map_err(|error| StartError::Register(error.to_string()))?;
+        register(&node, storage_ids).await.map_err(|error| StartError::Register(error.to_string()))?;
         node.coordinator.load_all(&node.cluster);
         node.metrics.observatory.open(Arc::new(Observer::new(&node, disk)));
         serve(&node, listeners, &stop, &tasks);
@@ -201,12 +201,10 @@ impl Broker {
     }
 }
 
-/// Takes the data directory, on a thread that may wait for the disk.
-async fn open_data_dir(disk: &Arc<dyn Disk>, config: &BrokerConfig) -> Result<Arc<DataDir>, OpenDirError> {
-    let path = config.data_dir().to_owned();
-    let dir_config = DirConfig { reserve_bytes: config.log_disk_reserve_bytes, ..DirConfig::default() };
-    let disk = Arc::clone(disk);
-    on_blocking_thread(move || DataDir::open(disk, path, &dir_config).map(Arc::new)).await
+/// Takes the log dirs, on a thread that may wait for the disk.
+async fn open_log_dirs(disk: &Arc<dyn Disk>, config: &BrokerConfig) -> Result<LogDirs, OpenLogDirsError> {
+    let (disk, config) = (Arc::clone(disk), config.clone());
+    on_blocking_thread(move || LogDirs::open(&disk, &config)).await
 }
 
 /// The disk of this machine, through maps where the system has them.
@@ -237,13 +235,13 @@ async fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BindError> {
 }
 
 /// Makes this broker known to the cluster, and able to lead.
-async fn register(node: &Node, storage_id: Uuid) -> Result<(), ProposeError> {
+async fn register(node: &Node, storage_ids: Vec<Uuid>) -> Result<(), ProposeError> {
     let new = NewBroker {
         id: node.id,
         incarnation: Uuid::new_v4(),
         endpoints: Vec::new(),
         rack: node.config.start().broker_rack.as_deref().map(Into::into),
-        storage_ids: vec![storage_id],
+        storage_ids,
         boot_id: None,
         clean_shutdown: None,
     };

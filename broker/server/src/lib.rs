@@ -35,4 +35,5 @@ pub use broker::{Addresses, Broker, StartError};
 pub use descriptors::raise_descriptor_limit;
 pub use loggers::{LevelError, Loggers, ROOT};
 pub use net::BindError;
+pub use partitions::OpenLogDirsError;
 pub use telemetry::HttpError;

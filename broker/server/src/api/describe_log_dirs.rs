@@ -1,11 +1,10 @@
-//! DescribeLogDirs, versions 1 to 5: the data directory, how full its disk is, and the size of each partition in it.
+//! DescribeLogDirs, versions 1 to 5: the log dirs, how full their disks are, and the size of each partition in them.
 //!
 //! - All partitions, or those that are asked for; what is not here, or cannot be served, is left out.
-//! - A directory that has failed is told with KAFKA_STORAGE_ERROR and without partitions.
-//! - There is one directory, so no partition moves, none lags behind itself, and none is cordoned.
+//! - A dir that is offline is told with KAFKA_STORAGE_ERROR and without partitions.
+//! - None is cordoned.
 
 use std::collections::BTreeMap;
-use std::path::absolute;
 use std::sync::Arc;
 
 use cairn_protocol::ApiKey;
@@ -20,24 +19,32 @@ use cairn_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use crate::blocking::on_blocking_thread;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
-use crate::partitions::Partition;
+use crate::partitions::{DirAt, DirLook, Partition};
 
 pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DescribeLogDirsRequest) -> Outcome<DescribeLogDirsResponse> {
     let node = Arc::clone(node);
-    Outcome::alone(on_blocking_thread(move || DescribeLogDirsResponse {
-        results: vec![describe(&node, request.topics.as_deref())],
-        ..DescribeLogDirsResponse::default()
+    Outcome::alone(on_blocking_thread(move || {
+        let mut by_dir = BTreeMap::<DirAt, Vec<Arc<Partition>>>::new();
+        let wanted = request.topics.as_deref();
+        for partition in wanted.map_or_else(|| node.partitions.all(), |wanted| named(&node, wanted)) {
+            by_dir.entry(partition.log_dir()).or_default().push(partition);
+        }
+        let looks = node.partitions.look_at_dirs();
+        let results = looks.into_iter().map(|look| {
+            let partitions = by_dir.remove(&look.at).unwrap_or_default();
+            describe(&node, look, partitions)
+        });
+        DescribeLogDirsResponse { results: results.collect(), ..DescribeLogDirsResponse::default() }
     }))
 }
 
-fn describe(node: &Node, wanted: Option<&[DescribableLogDirTopic]>) -> DescribeLogDirsResult {
-    let path = node.config.start().data_dir();
-    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
-    let result = DescribeLogDirsResult { log_dir: path.to_string_lossy().into(), ..DescribeLogDirsResult::default() };
-    let space = match node.partitions.look_at_disk() {
+fn describe(node: &Node, look: DirLook, partitions: Vec<Arc<Partition>>) -> DescribeLogDirsResult {
+    let log_dir = look.path.to_string_lossy().into();
+    let result = DescribeLogDirsResult { log_dir, ..DescribeLogDirsResult::default() };
+    let space = match look.space {
         Ok(space) => space,
-        Err(offline) => {
-            tracing::warn!(%offline, "data directory is told as failed");
+        Err(why) => {
+            tracing::warn!(path = %look.path.display(), why = &*why, "log dir is told as failed");
             let error = ErrorCode::KafkaStorageError;
             node.metrics.error(ApiKey::DescribeLogDirs, error);
             return DescribeLogDirsResult { error_code: error.code(), ..result };
@@ -45,7 +52,7 @@ fn describe(node: &Node, wanted: Option<&[DescribableLogDirTopic]>) -> DescribeL
     };
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     DescribeLogDirsResult {
-        topics: topics(wanted.map_or_else(|| node.partitions.all(), |wanted| named(node, wanted))),
+        topics: topics(partitions),
         total_bytes: bytes(space.total_bytes),
         usable_bytes: bytes(space.free_bytes),
         ..result

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cairn_metadata::{Image, Partition, Topic, names};
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::{BrokerId, PartitionIndex};
+use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
 use cairn_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use cairn_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -16,6 +16,7 @@ use cairn_protocol::messages::describe_topic_partitions_response::{
 use cairn_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
 use super::authorized;
+use super::led::{Led, led};
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 
@@ -32,7 +33,7 @@ pub(super) fn handle(
         Some(cursor) => (&*cursor.topic_name, usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => ("", 0),
     };
-    let mut page = Page { image: &image, left: limit, topics: Vec::new(), next: None };
+    let mut page = Page { node, image: &image, left: limit, topics: Vec::new(), next: None };
     for name in wanted(&image, &topics).iter().filter(|name| &***name >= first_topic) {
         let from = if **name == *first_topic { first_partition } else { 0 };
         if !page.add(name, from) {
@@ -60,6 +61,7 @@ fn wanted(image: &Image, topics: &[TopicRequest]) -> Vec<Box<str>> {
 
 /// What goes into one answer.
 struct Page<'a> {
+    node: &'a Node,
     image: &'a Image,
     left: usize,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
@@ -84,7 +86,7 @@ impl Page<'_> {
         let partitions: Vec<_> = topic.partitions().skip(from).take(self.left).collect();
         let end = from + partitions.len();
         self.left -= partitions.len();
-        self.topics.push(describe(self.image, topic, &partitions));
+        self.topics.push(describe(self.node, self.image, topic, &partitions));
         if end < topic.partitions.len() {
             self.next = Some(cursor(end));
             return false;
@@ -107,6 +109,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn describe(
+    node: &Node,
     image: &Image,
     topic: &Topic,
     partitions: &[(PartitionIndex, &Partition)],
@@ -116,28 +119,29 @@ fn describe(
         name: Some((*topic.name).into()),
         topic_id: topic.id.0,
         is_internal: names::is_internal(&topic.name),
-        partitions: partitions.iter().map(|(index, partition)| describe_partition(image, *index, partition)).collect(),
+        partitions: partitions.iter().map(|held| describe_partition(node, image, topic.id, *held)).collect(),
         topic_authorized_operations: authorized::TOPIC,
     }
 }
 
 fn describe_partition(
+    node: &Node,
     image: &Image,
-    index: PartitionIndex,
-    partition: &Partition,
+    topic: TopicId,
+    (index, partition): (PartitionIndex, &Partition),
 ) -> DescribeTopicPartitionsResponsePartition {
     let numbers = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
-    let offline = |id: &&BrokerId| image.broker(**id).is_none_or(|broker| broker.fenced);
-    let error = if partition.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
+    let Led { leader, offline } = led(node, image, topic, (index, partition));
+    let error = if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
     DescribeTopicPartitionsResponsePartition {
         error_code: error.code(),
         partition_index: index.0,
-        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_id: leader.map_or(-1, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: numbers(&partition.replicas),
         isr_nodes: numbers(&partition.isr),
         eligible_leader_replicas: Some(Vec::new()),
         last_known_elr: Some(Vec::new()),
-        offline_replicas: partition.replicas.iter().filter(offline).map(|id| id.0).collect(),
+        offline_replicas: numbers(&offline),
     }
 }

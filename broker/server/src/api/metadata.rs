@@ -20,6 +20,7 @@ use cairn_protocol::messages::{MetadataRequest, MetadataResponse};
 
 use super::addresses::{self, Address};
 use super::authorized;
+use super::led::{Led, led};
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 use crate::topics;
@@ -107,7 +108,7 @@ fn answer(
     refused: &[(Box<str>, ErrorCode)],
 ) -> MetadataResponse {
     let image = node.image();
-    let known = |topic: &Arc<Topic>| describe(&image, topic, operations);
+    let known = |topic: &Arc<Topic>| describe(node, &image, topic, operations);
     let topics = match wanted {
         Wanted::All => {
             let mut topics: Vec<&Arc<Topic>> = image.topics().collect();
@@ -144,32 +145,34 @@ fn brokers(node: &Node, call: &Call, image: &Image) -> Vec<MetadataResponseBroke
         .collect()
 }
 
-fn describe(image: &Image, topic: &Arc<Topic>, operations: Operations) -> MetadataResponseTopic {
+fn describe(node: &Node, image: &Image, topic: &Arc<Topic>, operations: Operations) -> MetadataResponseTopic {
+    let of = |index, partition| describe_partition(node, image, topic.id, (index, partition));
     MetadataResponseTopic {
         error_code: ErrorCode::None.code(),
         name: Some((*topic.name).into()),
         topic_id: topic.id.0,
         is_internal: names::is_internal(&topic.name),
-        partitions: topic.partitions().map(|(index, partition)| describe_partition(image, index, partition)).collect(),
+        partitions: topic.partitions().map(|(index, partition)| of(index, partition)).collect(),
         topic_authorized_operations: operations.topic,
     }
 }
 
 fn describe_partition(
+    node: &Node,
     image: &Image,
-    index: PartitionIndex,
-    partition: &cairn_metadata::Partition,
+    topic: TopicId,
+    (index, partition): (PartitionIndex, &cairn_metadata::Partition),
 ) -> MetadataResponsePartition {
-    let offline = |id: &&cairn_protocol::ids::BrokerId| image.broker(**id).is_none_or(|broker| broker.fenced);
-    let error = if partition.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
+    let Led { leader, offline } = led(node, image, topic, (index, partition));
+    let error = if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
     MetadataResponsePartition {
         error_code: error.code(),
         partition_index: index.0,
-        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_id: leader.map_or(-1, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
         isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
-        offline_replicas: partition.replicas.iter().filter(offline).map(|id| id.0).collect(),
+        offline_replicas: offline.iter().map(|id| id.0).collect(),
     }
 }
 

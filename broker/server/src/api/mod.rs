@@ -14,6 +14,7 @@ use crate::node::Node;
 
 pub(crate) mod addresses;
 pub(crate) mod authorized;
+mod led;
 pub(crate) mod refusal;
 
 macro_rules! apis {

@@ -9,7 +9,7 @@ use cairn_metadata::configs::ConfigKind;
 
 use super::listener::{Advertised, Listener};
 use super::rules::{
-    Address, AdvertisedListeners, Bytes, Flag, Folder, HostPort, Listeners, Millis, Number, NumberOr, OneOf,
+    Address, AdvertisedListeners, Bytes, Flag, Folder, Folders, HostPort, Listeners, Millis, Number, NumberOr, OneOf,
     OneOfTexts, Optional, Policy, ProtocolMap, Rate, Rule, Text,
 };
 use super::source::Given;
@@ -128,10 +128,12 @@ keys! {
     node_id: i32 = "node.id", "1", "", Int, ReadOnly, Number(0..=i32::MAX);
     /// The rack or zone that this broker stands in.
     broker_rack: Option<String> = "broker.rack", "", "", Text, ReadOnly, Optional(Text);
-    /// The folder that holds all data; made when it is missing.
-    log_dir: PathBuf = "log.dir", "./cairn-data", "", List, ReadOnly, Folder;
-    /// The same by Kafka's other name, which wins over log.dir. One folder for now.
-    log_dirs: Option<PathBuf> = "log.dirs", "", "", List, ReadOnly, Optional(Folder);
+    /// The folder that holds all data, or several by comma; made when missing.
+    log_dir: Vec<PathBuf> = "log.dir", "./cairn-data", "", List, ReadOnly, Folders;
+    /// The same by Kafka's other name, which wins over log.dir. A new partition goes to the folder with the fewest.
+    log_dirs: Option<Vec<PathBuf>> = "log.dirs", "", "", List, ReadOnly, Optional(Folders);
+    /// The folder that holds the cluster's metadata, without which the broker does not start. Empty: the first of log.dirs.
+    metadata_log_dir: Option<PathBuf> = "metadata.log.dir", "", "", Text, ReadOnly, Optional(Folder);
 
     /// Where to listen for clients. Empty: 127.0.0.1:9092, and clients are told the address that they have reached.
     listeners: Option<Vec<Listener>> = "listeners", "", "", List, ReadOnly, Optional(Listeners);

@@ -11,7 +11,7 @@ mod unused;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cairn_metadata::configs::{ConfigKind, Durability, TimestampType};
@@ -119,10 +119,16 @@ impl BrokerConfig {
         self.values.given.insert("metrics.listener", address.to_string());
     }
 
-    /// The folder that holds all data.
+    /// The folders that hold partitions, one at least.
     #[must_use]
-    pub fn data_dir(&self) -> &Path {
+    pub fn data_dirs(&self) -> &[PathBuf] {
         self.log_dirs.as_deref().unwrap_or(&self.log_dir)
+    }
+
+    /// The folder that holds the cluster's metadata.
+    #[must_use]
+    pub fn metadata_dir(&self) -> &Path {
+        self.metadata_log_dir.as_deref().unwrap_or(&self.data_dirs()[0])
     }
 }
 
@@ -163,6 +169,14 @@ fn listeners(values: &Values) -> Result<Vec<Listener>, ConfigError> {
 
 /// What holds between keys.
 fn check(values: &Values) -> Result<(), ConfigError> {
+    let dirs = values.log_dirs.as_deref().unwrap_or(&values.log_dir);
+    if let Some(twice) = (1..dirs.len()).find(|at| dirs[..*at].contains(&dirs[*at])) {
+        return Err(ConfigError::Conflict {
+            key: "log.dirs",
+            value: dirs[twice].display().to_string(),
+            allowed: "each folder once".to_owned(),
+        });
+    }
     if values.queued_max_request_bytes < values.socket_request_max_bytes {
         return Err(ConfigError::Conflict {
             key: "queued.max.request.bytes",

@@ -211,6 +211,21 @@ impl Rule for Folder {
     }
 }
 
+/// One folder or several.
+pub(super) struct Folders;
+
+impl Rule for Folders {
+    type Out = Vec<PathBuf>;
+
+    fn parse(&self, text: &str) -> Option<Vec<PathBuf>> {
+        text.split(',').map(|path| Folder.parse(path.trim())).collect()
+    }
+
+    fn allowed(&self) -> String {
+        "the path of a folder, several by comma".to_owned()
+    }
+}
+
 /// Another rule, or nothing at all.
 pub(super) struct Optional<R>(pub(super) R);
 

@@ -8,7 +8,7 @@ fn load(sources: &Sources) -> Result<BrokerConfig, String> {
     BrokerConfig::load(sources).map_err(|error| error.to_string())
 }
 
-fn file(name: &str, content: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+fn file(name: &str, content: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
@@ -31,7 +31,8 @@ fn defaults() -> BrokerConfig {
 fn every_key_has_its_default_when_nothing_is_given() {
     let config = defaults();
     assert_eq!(config.node_id, 1);
-    assert_eq!(config.data_dir(), Path::new("./cairn-data"));
+    assert_eq!(config.data_dirs(), [Path::new("./cairn-data")]);
+    assert_eq!(config.metadata_dir(), Path::new("./cairn-data"));
     assert_eq!(topic_settings(&config), TopicSettings::resolve(&ConfigMap::new(), &ConfigMap::new()));
     assert_eq!(config.listeners().len(), 1);
     assert_eq!(config.listeners()[0].bind.to_string(), "127.0.0.1:9092");
@@ -90,7 +91,7 @@ fn errors_name_key_value_and_what_is_allowed() {
         ("listeners", "PLAINTEXT://:1,PLAINTEXT://:2", "each name once"),
         ("advertised.listeners", "OTHER://h:1", "has no OTHER"),
         ("listener.security.protocol.map", "A:SSL", "TLS and SASL are not served yet"),
-        ("log.dirs", "/a,/b", "the path of one folder"),
+        ("log.dirs", "/a,,/b", "the path of a folder, several by comma"),
         ("group.max.session.timeout.ms", "5999", "at least group.min.session.timeout.ms, 6000"),
         ("queued.max.request.bytes", "1MiB", "at least socket.request.max.bytes"),
         ("num.partition", "3", "unknown key num.partition (command line): did you mean num.partitions?"),

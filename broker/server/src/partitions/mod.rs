@@ -5,6 +5,7 @@
 mod acks;
 mod arrivals;
 mod cleaner;
+mod dirs;
 mod parallel;
 mod partition;
 mod registry;
@@ -16,6 +17,8 @@ mod upkeep;
 pub(crate) use acks::AckWait;
 pub(crate) use arrivals::Arrivals;
 pub(crate) use cleaner::Cleaner;
+pub use dirs::OpenLogDirsError;
+pub(crate) use dirs::{DirAt, DirLook, LogDirs};
 pub(crate) use partition::{AppendRefused, Appended, DeleteRecordsRefused, Partition, Required};
 pub(crate) use registry::{NotHere, Partitions};
 pub(crate) use scrubber::Scrubber;

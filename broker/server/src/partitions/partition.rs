@@ -6,7 +6,7 @@
 //! Must not know: requests, sockets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -20,11 +20,11 @@ use cairn_storage::log::{
 };
 use parking_lot::Mutex;
 
-use super::Settings;
 use super::acks::{AckQueue, Ticket};
 use super::arrivals::Waiting;
 use super::traffic::Traffic;
 use super::upkeep::Flusher;
+use super::{DirAt, Settings};
 
 /// A partition whose log is open here.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ pub(crate) struct Partition {
     pub(crate) topic_id: TopicId,
     pub(crate) index: PartitionIndex,
     pub(crate) reader: LogReader,
+    log_dir: AtomicUsize,
     writer: Mutex<Writer>,
     settings: ArcSwap<Settings>,
     /// Records below it may be read by clients.
@@ -98,7 +99,7 @@ pub(crate) enum AppendRefused {
 impl Partition {
     pub(crate) fn new(
         (topic, topic_id, index): (Arc<str>, TopicId, PartitionIndex),
-        log: Log,
+        (log, log_dir): (Log, DirAt),
         settings: Settings,
         leader_epoch: LeaderEpoch,
         flusher: Arc<Flusher>,
@@ -114,6 +115,7 @@ impl Partition {
             high_watermark: AtomicI64::new(readable.0),
             leader_epoch: AtomicI32::new(leader_epoch.0),
             settings: ArcSwap::from_pointee(settings),
+            log_dir: AtomicUsize::new(log_dir.0),
             waiting: Waiting::default(),
             traffic: Traffic::default(),
             closed: AtomicBool::new(false),
@@ -189,6 +191,18 @@ impl Partition {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Where its log lies.
+    pub(crate) fn log_dir(&self) -> DirAt {
+        DirAt(self.log_dir.load(Ordering::Acquire))
+    }
+
+    /// Its log dir has failed: who waits for something here waits no longer, and finds it offline.
+    pub(super) fn on_dir_lost(&self) {
+        let tickets = self.writer.lock().acks.release_all();
+        drop(tickets);
+        self.waiting.wake_all();
     }
 
     pub(super) fn waiting(&self) -> &Waiting {

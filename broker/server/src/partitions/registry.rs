@@ -12,20 +12,21 @@ use cairn_metadata::{Change, ConfigResource, Delta, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
 use cairn_storage::DataDir;
-use cairn_storage::dir::{Closed, DirOffline, ReplaceError, SpaceState};
+use cairn_storage::dir::{DirOffline, ReplaceError};
 use cairn_storage::log::LogName;
 use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
 use self::waiting::Carried;
-use super::{Flusher, Partition, Settings, parallel};
+use super::dirs::{DirLook, LogDirs, stopped};
+use super::{DirAt, Flusher, Partition, Settings, parallel};
 use crate::config::LiveConfig;
 
 /// All partitions that this broker keeps.
 #[derive(Debug)]
 pub(crate) struct Partitions {
     /// None once the broker has stopped.
-    dir: RwLock<Option<Arc<DataDir>>>,
+    dirs: RwLock<Option<LogDirs>>,
     by_id: papaya::HashMap<TopicId, Arc<TopicPlaces>, RandomState>,
     by_name: papaya::HashMap<Arc<str>, Arc<TopicPlaces>, RandomState>,
     flusher: Arc<Flusher>,
@@ -87,9 +88,9 @@ pub(crate) struct Counts {
 }
 
 impl Partitions {
-    pub(crate) fn new(dir: Arc<DataDir>, flusher: Arc<Flusher>, config: Arc<LiveConfig>) -> Arc<Self> {
+    pub(crate) fn new(dirs: LogDirs, flusher: Arc<Flusher>, config: Arc<LiveConfig>) -> Arc<Self> {
         Arc::new(Self {
-            dir: RwLock::new(Some(dir)),
+            dirs: RwLock::new(Some(dirs)),
             by_id: papaya::HashMap::with_hasher(RandomState::new()),
             by_name: papaya::HashMap::with_hasher(RandomState::new()),
             flusher,
@@ -134,37 +135,54 @@ impl Partitions {
         counts
     }
 
-    /// How full the disk is.
-    pub(crate) fn look_at_disk(&self) -> Result<SpaceState, DirOffline> {
-        self.with_dir(|dir| dir.failure().map_or_else(|| dir.refresh_space(), Err))
+    /// Whether the partition is here and cannot be served before a person has done something about it.
+    pub(crate) fn is_offline(&self, id: TopicId, index: PartitionIndex) -> bool {
+        matches!(self.by_id(id, index), Err(NotHere::Offline(_)))
+    }
+
+    /// How full and how well each log dir is. Blocks.
+    pub(crate) fn look_at_dirs(&self) -> Vec<DirLook> {
+        self.dirs.read().as_ref().map_or_else(Vec::new, LogDirs::look)
     }
 
     /// How many folders of unknown topics were set aside.
     pub(crate) fn count_strays(&self) -> Result<usize, DirOffline> {
-        self.with_dir(DataDir::count_strays)
+        let mut strays = 0;
+        self.each_dir(|dir| {
+            strays += dir.count_strays()?;
+            Ok::<_, DirOffline>(())
+        })?;
+        Ok(strays)
     }
 
-    /// What the allocator could not prepare in time.
+    /// What allocators could not prepare in time.
     pub(crate) fn allocator_stalls(&self) -> u64 {
-        self.dir.read().as_ref().and_then(|dir| dir.allocator_stats()).map_or(0, |stats| stats.stalls)
+        let stalls = |dir: &Arc<DataDir>| dir.allocator_stats().map_or(0, |stats| stats.stalls);
+        self.dirs.read().as_ref().map_or(0, |dirs| dirs.online().map(|(_, dir)| stalls(dir)).sum())
     }
 
     /// Notes up to where partitions are durable. Blocks.
     pub(crate) fn write_checkpoint(&self) {
-        if let Err(error) = self.with_dir(DataDir::write_changed_checkpoint) {
+        let written = self.each_dir(|dir| {
+            if let Err(error) = dir.write_changed_checkpoint() {
+                tracing::error!(%error, "checkpoint not written");
+            }
+            Ok::<_, DirOffline>(())
+        });
+        if let Err(error) = written {
             tracing::error!(%error, "checkpoint not written");
         }
     }
 
     /// The same, for who has to know. Blocks.
     pub(crate) fn checkpoint(&self) -> Result<(), ReplaceError> {
-        self.with_dir(DataDir::write_checkpoint)
+        self.each_dir(DataDir::write_checkpoint)
     }
 
     /// Up to where a partition was compacted.
     pub(super) fn cleaned_to(&self, partition: &Partition) -> Option<Offset> {
         let name = LogName::new(&partition.topic, partition.index).ok()?;
-        self.dir.read().as_ref()?.cleaned_to(&name)
+        self.dirs.read().as_ref()?.opened(partition.log_dir())?.cleaned_to(&name)
     }
 
     /// Notes, durably, up to where a partition was compacted. Blocks.
@@ -174,17 +192,17 @@ impl Partitions {
         if self.by_id(partition.topic_id, partition.index).is_err() {
             return Ok(());
         }
-        self.with_dir(|dir| dir.note_cleaned(&name, end))
+        match self.dirs.read().as_ref().and_then(|dirs| dirs.opened(partition.log_dir())) {
+            Some(dir) => dir.note_cleaned(&name, end),
+            None => Err(stopped(self.config.start().metadata_dir()).into()),
+        }
     }
 
-    fn with_dir<T, E: From<DirOffline>>(&self, work: impl FnOnce(&DataDir) -> Result<T, E>) -> Result<T, E> {
-        match &*self.dir.read() {
-            Some(dir) => work(dir),
-            None => Err(DirOffline {
-                path: self.config.start().data_dir().to_owned(),
-                cause: "the broker has stopped".into(),
-            }
-            .into()),
+    /// Does `work` with each log dir that serves, until it fails in one.
+    fn each_dir<E: From<DirOffline>>(&self, work: impl FnMut(&DataDir) -> Result<(), E>) -> Result<(), E> {
+        match &*self.dirs.read() {
+            Some(dirs) => dirs.each(work),
+            None => Err(stopped(self.config.start().metadata_dir()).into()),
         }
     }
 
@@ -210,38 +228,40 @@ impl Partitions {
 
     /// A topic has partitions from `first` on that it had not.
     fn on_partitions(&self, image: &Image, id: TopicId, first: PartitionIndex) {
-        let dir = self.dir.read();
-        let (Some(dir), Some(topic)) = (&*dir, image.topic(id)) else { return };
+        let dirs = self.dirs.read();
+        let (Some(dirs), Some(topic)) = (&*dirs, image.topic(id)) else { return };
         let settings = self.settings(topic);
         let known = self.by_id.pin().get(&id).cloned();
         let mut places = known.map_or_else(Vec::new, |topic| Vec::clone(&topic.places.load()));
         let new: Vec<_> = topic.partitions().filter(|(index, _)| *index >= first).collect();
         places.extend(parallel::each(&new, |(index, partition)| {
-            let log = self.create(dir, topic, *index, &settings);
-            let place = self.place(topic, *index, partition.leader_epoch, &settings, log);
+            let log = open::create(dirs, topic, *index, &settings);
+            let place = self.place(dirs, topic, *index, partition.leader_epoch, &settings, log);
             place.open().into_iter().for_each(Partition::settle);
             place
         }));
-        Self::note_logs(dir);
+        dirs.note();
         self.insert(topic, places);
     }
 
     fn on_deleted(&self, id: TopicId, name: &Arc<str>) {
         let Some(topic) = self.by_id.pin().remove(&id).cloned() else { return };
         self.by_name.pin().remove(name);
-        let dir = self.dir.read();
-        let Some(dir) = &*dir else { return };
+        let dirs = self.dirs.read();
+        let Some(dirs) = &*dirs else { return };
         let places = topic.places.load();
         let indexed: Vec<_> = (0..).map(PartitionIndex).zip(places.iter()).collect();
         parallel::each(&indexed, |(index, place)| {
             let deleted = match place {
                 Place::Open(partition) => {
                     let Some(log) = partition.close() else { return };
+                    dirs.count_out(partition.log_dir());
+                    let Some(dir) = dirs.opened(partition.log_dir()) else { return };
                     dir.delete_log(log).and_then(|deleted| deleted.remove())
                 }
                 // What lies there may not judge the next topic of this name.
                 Place::Offline(_) | Place::Waiting => match LogName::new(name, *index) {
-                    Ok(log) => dir.delete_folder(&log, id),
+                    Ok(log) => dirs.each(|dir| dir.delete_folder(&log, id)),
                     Err(_) => return,
                 },
             };
@@ -249,7 +269,41 @@ impl Partitions {
                 tracing::error!(topic = &**name, partition = index.0, %offline, "partition not deleted");
             }
         });
-        Self::note_logs(dir);
+        dirs.forget(id);
+        dirs.note();
+    }
+
+    /// Takes the partitions of log dirs that have failed offline, those of the dir with the metadata excepted: nothing could
+    /// be changed any more, but they are read on. To be called now and then. Blocks.
+    pub(crate) fn drop_failed(&self) {
+        let _nothing_comes = self.carried.lock();
+        let dirs = self.dirs.read();
+        let Some(dirs) = &*dirs else { return };
+        let why = |at: DirAt| match dirs.is_essential(at) {
+            true => None,
+            false => dirs.get(at).online().err(),
+        };
+        let failed: Vec<Option<Arc<str>>> = dirs.all().map(|(at, _)| why(at)).collect();
+        if failed.iter().all(Option::is_none) {
+            return;
+        }
+        let mut taken = 0;
+        for topic in self.by_id.pin().values() {
+            let before = topic.places.load_full();
+            let lost = |place: &Place| failed[place.open()?.log_dir().0].clone();
+            if before.iter().all(|place| lost(place).is_none()) {
+                continue;
+            }
+            let after = before.iter().map(|place| lost(place).map_or_else(|| place.clone(), Place::Offline)).collect();
+            topic.places.store(Arc::new(after));
+            for partition in before.iter().filter(|place| lost(place).is_some()).filter_map(Place::open) {
+                partition.on_dir_lost();
+                taken += 1;
+            }
+        }
+        if taken > 0 {
+            tracing::error!(partitions = taken, "partitions of failed log dirs are offline");
+        }
     }
 
     fn on_changed(&self, image: &Image, id: TopicId, changed: &[PartitionIndex]) {
@@ -314,12 +368,8 @@ impl Partitions {
                 tracing::error!(topic = &*partition.topic, partition = partition.index.0, %offline, "not closed well");
             }
         });
-        // Nobody else has it by now but who has forgotten to let it go.
-        let Some(dir) = self.dir.write().take().and_then(Arc::into_inner) else { return };
-        match dir.close() {
-            Ok(Closed::Clean) => {}
-            Ok(Closed::Unclean { left_open }) => tracing::warn!(left_open, "data directory closed with open logs"),
-            Err(offline) => tracing::error!(%offline, "data directory not closed well"),
+        if let Some(dirs) = self.dirs.write().take() {
+            dirs.close();
         }
     }
 }

@@ -12,12 +12,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use cairn_protocol::ids::Timestamp;
+use cairn_storage::dir::SpaceState;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Partition, Partitions};
+use super::{DirLook, Partition, Partitions};
 use crate::clock::CautiousClock;
 use crate::config::{BrokerConfig, millis};
 use crate::telemetry::{Health, Metrics};
@@ -175,17 +176,40 @@ impl Upkeep {
     /// Looks how full and how well the disk is, and tells. Blocks.
     pub(crate) fn look_at_disk(&self) {
         let mut troubles = Vec::new();
-        match self.partitions.look_at_disk() {
-            Ok(space) => {
-                let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-                self.metrics.disk_free.set(gauge(space.free_bytes));
-                self.metrics.disk_reserve.set(gauge(space.reserve_bytes));
-                match space.is_below_reserve() {
-                    true => troubles.push(format!("{} free bytes on disk are below the reserve", space.free_bytes)),
-                    false => self.partitions.retry_waiting(),
+        self.partitions.drop_failed();
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let mut offline = 0;
+        let mut spaces = Vec::new();
+        for DirLook { path, space, .. } in self.partitions.look_at_dirs() {
+            match space {
+                Ok(space) => {
+                    let told = self.metrics.log_dir(&path.to_string_lossy());
+                    told.free.set(gauge(space.free_bytes));
+                    told.reserve.set(gauge(space.reserve_bytes));
+                    if space.is_below_reserve() {
+                        let path = path.display();
+                        troubles.push(format!(
+                            "{} free bytes on the disk of {path} are below the reserve",
+                            space.free_bytes
+                        ));
+                    }
+                    spaces.push(space);
+                }
+                Err(why) => {
+                    offline += 1;
+                    troubles.push(format!("log dir {} is offline: {why}", path.display()));
                 }
             }
-            Err(offline) => troubles.push(offline.to_string()),
+        }
+        self.metrics.log_dirs_offline.set(offline);
+        // Of several the one that is nearest to its reserve, or farthest below it.
+        let headroom = |space: &SpaceState| i128::from(space.free_bytes) - i128::from(space.reserve_bytes);
+        if let Some(fullest) = spaces.iter().min_by_key(|space| headroom(space)) {
+            self.metrics.disk_free.set(gauge(fullest.free_bytes));
+            self.metrics.disk_reserve.set(gauge(fullest.reserve_bytes));
+        }
+        if spaces.iter().any(|space| !space.is_below_reserve()) {
+            self.partitions.retry_waiting();
         }
         self.metrics.allocator_stalls.inner().store(self.partitions.allocator_stalls(), Ordering::Relaxed);
         let counts = self.partitions.counts();

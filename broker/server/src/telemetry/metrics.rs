@@ -41,6 +41,9 @@ pub(crate) struct Metrics {
     pub(crate) strays: Gauge,
     pub(crate) disk_free: Gauge,
     pub(crate) disk_reserve: Gauge,
+    log_dir_free: Family<OfDir, Gauge>,
+    log_dir_reserve: Family<OfDir, Gauge>,
+    pub(crate) log_dirs_offline: Gauge,
     pub(crate) allocator_stalls: Counter,
     rebalances: Family<OfCause, Counter>,
     generations: Counter,
@@ -111,6 +114,18 @@ struct OfCause {
     cause: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfDir {
+    dir: String,
+}
+
+/// What is told of one log dir.
+#[derive(Clone, Debug)]
+pub(crate) struct LogDirMetrics {
+    pub(crate) free: Gauge,
+    pub(crate) reserve: Gauge,
+}
+
 /// 25 µs to 7 minutes, each bucket four times the one before.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_025, 4.0, 13))
@@ -170,6 +185,9 @@ impl Metrics {
             strays: Gauge::default(),
             disk_free: Gauge::default(),
             disk_reserve: Gauge::default(),
+            log_dir_free: Family::default(),
+            log_dir_reserve: Family::default(),
+            log_dirs_offline: Gauge::default(),
             allocator_stalls: Counter::default(),
             rebalances: Family::default(),
             generations: Counter::default(),
@@ -233,9 +251,24 @@ impl Metrics {
             self.strays.clone(),
         );
         let (name, unit) = bytes("disk_free");
-        registry.register_with_unit(name, "Free bytes of the data disk", unit, self.disk_free.clone());
+        registry.register_with_unit(
+            name,
+            "Free bytes of the data disk, of several the one that is nearest to its reserve",
+            unit,
+            self.disk_free.clone(),
+        );
         let (name, unit) = bytes("disk_reserve");
         registry.register_with_unit(name, "Free bytes below which produces wait", unit, self.disk_reserve.clone());
+        let (name, unit) = bytes("log_dir_free");
+        registry.register_with_unit(name, "Free bytes of a log dir's disk", unit, self.log_dir_free.clone());
+        let (name, unit) = bytes("log_dir_reserve");
+        let reserve = self.log_dir_reserve.clone();
+        registry.register_with_unit(name, "Free bytes of a log dir's disk below which produces wait", unit, reserve);
+        registry.register(
+            "log_dirs_offline",
+            "Log dirs that could not be opened, or have failed",
+            self.log_dirs_offline.clone(),
+        );
         registry.register(
             "allocator_stalls",
             "Appends that met a page that was not prepared",
@@ -259,6 +292,15 @@ impl Metrics {
             "Partitions in which the last pass of scrubbing found damage",
             self.scrub_damaged.clone(),
         );
+    }
+
+    /// What is told of the log dir at this path.
+    pub(crate) fn log_dir(&self, path: &str) -> LogDirMetrics {
+        let label = OfDir { dir: path.to_owned() };
+        LogDirMetrics {
+            free: self.log_dir_free.get_or_create_owned(&label),
+            reserve: self.log_dir_reserve.get_or_create_owned(&label),
+        }
     }
 
     /// Something has happened to a group.

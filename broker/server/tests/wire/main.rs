@@ -18,6 +18,7 @@ mod fetch;
 mod fetch_sessions;
 mod groups;
 mod list_offsets;
+mod log_dirs;
 mod metadata;
 mod no_space;
 mod offsets;

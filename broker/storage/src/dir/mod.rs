@@ -3,6 +3,7 @@
 //! ```text
 //!   lock  identity  checkpoint  clean-shutdown      ours: docs/formats/data-directory.md
 //!   cleaner-offset-checkpoint                       Kafka's: up to where logs were compacted
+//!   log-dir-assignments                             ours, where a broker has several: which of them keeps which partition
 //!   <topic>-<partition>/                            a log: Kafka's files
 //!   <topic>-<partition>.<unique>-delete/            a log that waits for its removal
 //!   <topic>-<partition>.<topic id>-stray/           a log of no known topic, kept for a person to judge
@@ -10,6 +11,7 @@
 //!
 //! Must not know: requests, when to write a checkpoint, configuration files.
 
+mod assignments;
 pub(crate) mod checkpoint;
 mod cleaned;
 pub(crate) mod frame;
@@ -26,6 +28,8 @@ use cairn_protocol::ids::{Offset, TopicId};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use self::assignments::Assignments;
+use self::assignments::{ASSIGNMENTS_MAX_BYTES, assignments_path};
 pub use self::checkpoint::{Checkpoint, LogMarks, OffsetOrder};
 use self::cleaned::cleaned_path;
 pub use self::frame::FrameError;
@@ -238,6 +242,46 @@ impl DataDir {
         }
     }
 
+    /// Which log dir of the broker keeps which partition, as noted here; `None` where nothing was.
+    ///
+    /// # Errors
+    /// When what is noted cannot be read as such.
+    pub fn read_assignments(&self) -> Result<Option<Assignments>, FrameError> {
+        match self.state.disk.read(&assignments_path(&self.state.root), ASSIGNMENTS_MAX_BYTES) {
+            Ok(bytes) => Assignments::decode(&bytes).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(_) => Err(FrameError::Damaged),
+        }
+    }
+
+    /// Notes, durably, which log dir of the broker keeps which partition.
+    ///
+    /// # Errors
+    /// When the disk is full: then what was noted before still stands. When it fails nobody knows which of the two does.
+    pub fn write_assignments(&self, assignments: &Assignments) -> Result<(), ReplaceError> {
+        self.state.check()?;
+        self.state.replace(&assignments_path(&self.state.root), &assignments.encode())
+    }
+
+    /// Whether there is a folder for a log of this name, whosever it is.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn has_folder(&self, name: &LogName) -> Result<bool, DirOffline> {
+        self.state.check()?;
+        match self.state.disk.list(&self.state.root.join(name.to_string())) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.state.fail("list a log's folder", &error)),
+        }
+    }
+
+    /// Whether the checkpoint knows of a log of this topic by this name.
+    #[must_use]
+    pub fn knows_log(&self, name: &LogName, topic_id: TopicId) -> bool {
+        self.state.marks_of(&name.to_string(), topic_id).is_some()
+    }
+
     /// The id of the topic that a folder says it belongs to; all zeros where it does not say.
     #[must_use]
     pub fn topic_id_of(&self, name: &LogName) -> TopicId {
@@ -246,16 +290,10 @@ impl DataDir {
 
     /// Whether the folder is there and no log of it is open.
     fn has_unopened(&self, name: &LogName) -> Result<bool, DirOffline> {
-        self.state.check()?;
-        let folder = name.to_string();
-        if self.state.is_open(&folder) {
+        if self.state.is_open(&name.to_string()) {
             return Ok(false);
         }
-        match self.state.disk.list(&self.state.root.join(folder)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(self.state.fail("list a log's folder", &error)),
-        }
+        self.has_folder(name)
     }
 
     /// Says whose the folder was, unless another one of the same topic was set aside before.

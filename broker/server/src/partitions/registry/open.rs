@@ -1,10 +1,9 @@
-//! From the folders of the data directory to partitions: opened where they are, made where they were never made.
+//! From the folders of the log dirs to partitions: opened where they are, made where they were never made.
 //!
 //! Must not know: who asks for partitions, what is done with those that cannot be had.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
@@ -15,7 +14,8 @@ use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{CreateLogError, Log, LogName, OpenLogError};
 
 use super::{Partitions, Place};
-use crate::partitions::{Partition, Settings, parallel};
+use crate::partitions::dirs::{Assigned, LogDirs};
+use crate::partitions::{DirAt, Partition, Settings, parallel};
 
 /// A partition's log cannot be had.
 #[derive(Debug)]
@@ -67,74 +67,43 @@ impl Partitions {
     /// Opens all partitions of the image, many at a time. Blocks. One that cannot be opened does not keep the others back.
     pub(crate) fn open_all(&self, image: &Arc<Image>) {
         let mut carried = self.carried.lock();
-        let dir = self.dir.read();
-        let Some(dir) = &*dir else { return };
-        let mut names = Vec::with_capacity(image.partition_count());
-        for topic in image.topics() {
-            for (index, _) in topic.partitions() {
-                names.extend(LogName::new(&topic.name, index));
-            }
-        }
-        self.report_strays(dir, &names);
-        let parallelism = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let topic_of = |name: &LogName| image.topic_by_name(name.topic()).expect("the names are of this image");
-        parallel::each(&names, |name| {
-            if let Err(offline) = free_name(dir, topic_of(name), name) {
-                tracing::error!(folder = %name, %offline, "folder of another topic not set aside");
-            }
+        let dirs = self.dirs.read();
+        let Some(dirs) = &*dirs else { return };
+        report_strays(dirs, image);
+        let settings: HashMap<_, _> = image.topics().map(|topic| (topic.id, self.settings(topic))).collect();
+        let all: Vec<_> = image.topics().flat_map(|topic| topic.partitions().map(move |held| (topic, held))).collect();
+        let placed = parallel::each(&all, |(topic, (index, partition))| {
+            let settings = &settings[&topic.id];
+            let log = open_or_create(dirs, topic, *index, settings);
+            self.place(dirs, topic, *index, partition.leader_epoch, settings, log)
         });
-        let opened = dir.open_logs(&names, parallelism, |name| self.settings(topic_of(name)).log);
-        let mut opened: HashMap<LogName, _> = opened.into_iter().collect();
+        let mut placed = placed.into_iter();
         for topic in image.topics() {
-            let settings = self.settings(topic);
-            let mut places = Vec::with_capacity(topic.partitions.len());
-            for (index, partition) in topic.partitions() {
-                let log = log_name(topic, index).and_then(|name| {
-                    let result = opened.remove(&name).expect("each legal name was opened");
-                    admit(dir, topic, &name, &settings, result)
-                });
-                places.push(self.place(topic, index, partition.leader_epoch, &settings, log));
-            }
-            self.insert(topic, places);
+            self.insert(topic, placed.by_ref().take(topic.partitions.len()).collect());
         }
         parallel::each(&self.all(), Partition::settle);
-        if let Err(offline) = dir.remove_deleted_logs() {
+        if let Err(offline) = dirs.each(|dir| dir.remove_deleted_logs().map(drop)) {
             tracing::error!(%offline, "deleted partitions not removed");
         }
-        Self::note_logs(dir);
+        dirs.note();
         carried.on_carried_out(image);
-    }
-
-    /// Has the data directory know which logs it has: one that is missing later is lost, and not to be made.
-    pub(super) fn note_logs(dir: &DataDir) {
-        if let Err(error) = dir.write_checkpoint() {
-            tracing::error!(%error, "logs not noted");
-        }
-    }
-
-    /// Tells of folders that belong to no topic. They stay: only a person can say whether they are wanted.
-    fn report_strays(&self, dir: &DataDir, known: &[LogName]) {
-        let Ok(there) = dir.list_logs() else { return };
-        let known: HashSet<&LogName> = known.iter().collect();
-        let strays = there.iter().filter(|name| name.topic() != CLUSTER_METADATA_TOPIC && !known.contains(name));
-        for stray in strays {
-            tracing::warn!(folder = %stray, data = %self.config.start().data_dir().display(), "folder belongs to no topic");
-        }
     }
 
     /// The place of a partition whose log was asked for.
     pub(super) fn place(
         &self,
+        dirs: &LogDirs,
         topic: &Topic,
         index: PartitionIndex,
         epoch: LeaderEpoch,
         settings: &Settings,
-        log: Result<Log, NoLog>,
+        log: Result<(Log, DirAt), NoLog>,
     ) -> Place {
         match log {
-            Ok(log) => {
+            Ok((log, at)) => {
+                dirs.assign(topic.id, index, at);
                 let (name, id, flusher) = (Arc::clone(&topic.name), topic.id, Arc::clone(&self.flusher));
-                Place::Open(Partition::new((name, id, index), log, settings.clone(), epoch, flusher))
+                Place::Open(Partition::new((name, id, index), (log, at), settings.clone(), epoch, flusher))
             }
             Err(NoLog::Broken(why)) => {
                 tracing::error!(topic = &*topic.name, partition = index.0, why = &*why, "partition is offline");
@@ -150,49 +119,153 @@ impl Partitions {
             }
         }
     }
+}
 
-    /// The log of a partition that has none yet, as far as the metadata tells.
-    pub(super) fn create(
-        &self,
-        dir: &DataDir,
-        topic: &Topic,
-        index: PartitionIndex,
-        settings: &Settings,
-    ) -> Result<Log, NoLog> {
-        let name = log_name(topic, index)?;
-        match dir.create_log(&name, topic.id, settings.log.clone()) {
-            Err(CreateLogError::Exists { .. }) => self.open_or_create(dir, topic, index, settings),
-            created => Ok(created?),
+/// Tells of folders that belong to no topic. They stay: only a person can say whether they are wanted.
+fn report_strays(dirs: &LogDirs, image: &Image) {
+    let is_known = |name: &LogName| {
+        let topic = image.topic_by_name(name.topic());
+        name.topic() == CLUSTER_METADATA_TOPIC || topic.is_some_and(|topic| topic.partition(name.partition()).is_some())
+    };
+    for (_, dir) in dirs.online() {
+        let Ok(there) = dir.list_logs() else { continue };
+        for stray in there.iter().filter(|name| !is_known(name)) {
+            tracing::warn!(folder = %stray, data = %dir.path().display(), "folder belongs to no topic");
         }
-    }
-
-    /// The log of a partition, whether it was made before or not.
-    pub(super) fn open_or_create(
-        &self,
-        dir: &DataDir,
-        topic: &Topic,
-        index: PartitionIndex,
-        settings: &Settings,
-    ) -> Result<Log, NoLog> {
-        let name = log_name(topic, index)?;
-        free_name(dir, topic, &name)?;
-        admit(dir, topic, &name, settings, dir.open_log(&name, settings.log.clone()))
     }
 }
 
-/// What was opened, or what there has to be instead.
-fn admit(
-    dir: &DataDir,
+/// The log of a partition that has none yet, as far as the metadata tells.
+pub(super) fn create(
+    dirs: &LogDirs,
+    topic: &Topic,
+    index: PartitionIndex,
+    settings: &Settings,
+) -> Result<(Log, DirAt), NoLog> {
+    let name = log_name(topic, index)?;
+    match create_somewhere(dirs, topic, &name, settings) {
+        Err(NotMade::Exists(_)) => open_or_create(dirs, topic, index, settings),
+        Err(NotMade::Failed(why)) => Err(why),
+        Ok(made) => Ok(made),
+    }
+}
+
+/// The log of a partition, whether it was made before or not.
+pub(super) fn open_or_create(
+    dirs: &LogDirs,
+    topic: &Topic,
+    index: PartitionIndex,
+    settings: &Settings,
+) -> Result<(Log, DirAt), NoLog> {
+    let name = log_name(topic, index)?;
+    let Some(at) = locate(dirs, topic, index, &name)? else {
+        return create_somewhere(dirs, topic, &name, settings).map_err(NoLog::from);
+    };
+    let dir = dirs.get(at).online().map_err(NoLog::Broken)?;
+    let log = match dir.open_log(&name, settings.log.clone()) {
+        // The broker was stopped between the topic's creation and its folders', or there was no room for them. A folder
+        // that was there is not made anew.
+        Err(OpenLogError::Missing { .. }) => dir.create_log(&name, topic.id, settings.log.clone())?,
+        opened => opened?,
+    };
+    dirs.count_in(at);
+    Ok((log, at))
+}
+
+/// A new log was not made.
+enum NotMade {
+    /// Something of its name is there.
+    Exists(CreateLogError),
+    Failed(NoLog),
+}
+
+impl From<NotMade> for NoLog {
+    fn from(not: NotMade) -> Self {
+        match not {
+            NotMade::Exists(error) => error.into(),
+            NotMade::Failed(why) => why,
+        }
+    }
+}
+
+/// Makes a log in the dir with the fewest; in another one where that has no room.
+fn create_somewhere(
+    dirs: &LogDirs,
     topic: &Topic,
     name: &LogName,
     settings: &Settings,
-    opened: Result<Log, OpenLogError>,
-) -> Result<Log, NoLog> {
-    match opened {
-        // The broker was stopped between the topic's creation and its folders', or there was no room for them. A folder
-        // that was there is not made anew.
-        Err(OpenLogError::Missing { .. }) => Ok(dir.create_log(name, topic.id, settings.log.clone())?),
-        opened => Ok(opened?),
+) -> Result<(Log, DirAt), NotMade> {
+    let mut tried = BTreeSet::new();
+    while let Some(at) = dirs.claim(&tried) {
+        let dir = dirs.get(at).online().map_err(|why| NotMade::Failed(NoLog::Broken(why)))?;
+        let error = match dir.create_log(name, topic.id, settings.log.clone()) {
+            Ok(log) => return Ok((log, at)),
+            Err(error) => error,
+        };
+        dirs.count_out(at);
+        match error {
+            CreateLogError::DiskFull => drop(tried.insert(at)),
+            exists @ CreateLogError::Exists { .. } => return Err(NotMade::Exists(exists)),
+            other => return Err(NotMade::Failed(other.into())),
+        }
+    }
+    Err(NotMade::Failed(match tried.is_empty() {
+        true => NoLog::Broken("no log dir is online".into()),
+        false => NoLog::NoSpace,
+    }))
+}
+
+/// Where the log of a partition lies, or has to lie; `None` where it was never made.
+fn locate(dirs: &LogDirs, topic: &Topic, index: PartitionIndex, name: &LogName) -> Result<Option<DirAt>, NoLog> {
+    let mut here = Vec::new();
+    for (at, dir) in dirs.online() {
+        let looked = free_name(dir, topic, name).and_then(|()| Ok(dirs.is_single() || dir.has_folder(name)?));
+        // A dir that fails here has told so, and is offline from now on.
+        if looked.unwrap_or(false) {
+            here.push(at);
+        }
+    }
+    let assigned = dirs.assigned(topic.id, index);
+    let paths = |found: &[DirAt]| {
+        let paths: Vec<_> = found.iter().map(|at| dirs.get(*at).path.display().to_string()).collect();
+        paths.join(" and ")
+    };
+    let broken = |why: String| Err(NoLog::Broken(why.into()));
+    match (&here[..], assigned) {
+        ([], Assigned::Online(at)) => Ok(Some(at)),
+        ([], Assigned::Offline(path)) => broken(format!("it is in log dir {path}, which is offline")),
+        ([], Assigned::Gone(path)) => {
+            broken(format!("it was in a log dir at {path} that is no more; put that back, or delete the topic"))
+        }
+        ([], Assigned::Nowhere) if dirs.is_in_doubt() => broken(
+            "no log dir has it; it may be in one that is offline, because what was noted of it is damaged".into(),
+        ),
+        ([], Assigned::Nowhere) => Ok(dirs.online().find(|(_, dir)| dir.knows_log(name, topic.id)).map(|(at, _)| at)),
+        (found, Assigned::Offline(path)) => broken(format!(
+            "its newest records are in log dir {path}, which is offline; what lies in {} is older",
+            paths(found)
+        )),
+        ([one], assigned) => {
+            // A person has moved it.
+            if let Assigned::Online(before) = assigned
+                && before != *one
+                && let Some(dir) = dirs.opened(before)
+            {
+                dir.delete_folder(name, topic.id)?;
+            }
+            Ok(Some(*one))
+        }
+        (several, Assigned::Online(at)) if several.contains(&at) => {
+            for older in several.iter().filter(|other| **other != at) {
+                let path = &dirs.get(*older).path;
+                tracing::warn!(folder = %name, path = %path.display(), "older copy of a partition is removed");
+                if let Some(dir) = dirs.opened(*older) {
+                    dir.delete_folder(name, topic.id)?;
+                }
+            }
+            Ok(Some(at))
+        }
+        (several, _) => broken(format!("it is in {}, and which is newer is not known: remove one", paths(several))),
     }
 }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use cairn_metadata::{Image, Topic};
 use cairn_protocol::ids::PartitionIndex;
-use cairn_storage::DataDir;
 
-use super::{Partitions, Place};
+use super::{Partitions, Place, open};
 use crate::partitions::Partition;
+use crate::partitions::dirs::LogDirs;
 
 /// Looks at the disk from one try to the next: doubled after each try that found no room, up to the largest.
 const LOOKS_MIN: u32 = 1;
@@ -78,15 +78,26 @@ impl Partitions {
         if !carried.pace.is_due() {
             return;
         }
-        let dir = self.dir.read();
-        let Some(dir) = &*dir else { return };
-        let before = waiting.len();
-        let left = waiting.into_iter().skip_while(|(topic, index)| self.retry(dir, topic, *index)).count();
-        if left > 0 {
+        let dirs = self.dirs.read();
+        let Some(dirs) = &*dirs else { return };
+        let mut served = Vec::new();
+        let mut left = waiting.into_iter();
+        let found_none = left.any(|(topic, index)| match self.retry(dirs, topic, index) {
+            Some(place) => {
+                served.push((topic, index, place));
+                false
+            }
+            None => true,
+        });
+        if found_none {
             carried.pace.back_off();
         }
-        if left < before {
-            Self::note_logs(dir);
+        if !served.is_empty() {
+            dirs.note();
+        }
+        for (topic, index, place) in served {
+            place.open().into_iter().for_each(Partition::settle);
+            self.put(topic, index, place);
         }
     }
 
@@ -104,21 +115,18 @@ impl Partitions {
         waiting
     }
 
-    /// Whether there was room.
-    fn retry(&self, dir: &DataDir, topic: &Topic, index: PartitionIndex) -> bool {
-        let Some(partition) = topic.partition(index) else { return true };
+    /// The new place; none where there was no room.
+    fn retry(&self, dirs: &LogDirs, topic: &Topic, index: PartitionIndex) -> Option<Place> {
+        let partition = topic.partition(index)?;
         let settings = self.settings(topic);
-        let log = match self.open_or_create(dir, topic, index, &settings) {
-            Err(super::open::NoLog::NoSpace) => return false,
+        let log = match open::open_or_create(dirs, topic, index, &settings) {
+            Err(open::NoLog::NoSpace) => return None,
             log => log,
         };
         if log.is_ok() {
             tracing::info!(topic = &*topic.name, partition = index.0, "partition is served: there is space again");
         }
-        let place = self.place(topic, index, partition.leader_epoch, &settings, log);
-        place.open().into_iter().for_each(Partition::settle);
-        self.put(topic, index, place);
-        true
+        Some(self.place(dirs, topic, index, partition.leader_epoch, &settings, log))
     }
 
     /// Puts another place where one is. Only with `carried` held, as all that changes places.
