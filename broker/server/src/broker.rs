@@ -4,10 +4,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn_consensus::{MetadataNode, NodeConfig};
-use cairn_metadata::{Answer, Command, NewBroker};
+use cairn_metadata::{Answer, Command, Image, NewBroker};
 use cairn_protocol::ids::BrokerId;
 use cairn_storage::dir::OpenDirError;
 use cairn_storage::disk::Disk;
@@ -32,13 +32,14 @@ use crate::dispatch::Dispatcher;
 use crate::fetch_sessions::FetchSessions;
 use crate::loggers::Loggers;
 use crate::net::{
-    Accepting, BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo, MostConnections,
-    RequestBudget, SocketOptions, accept_loop, bind,
+    Accepting, Admit, BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo,
+    MostConnections, RequestBudget, SocketOptions, accept_loop, bind,
 };
 use crate::node::Node;
 use crate::observer::Observer;
 use crate::partitions::{Cleaner, Flusher, LogDirs, OpenLogDirsError, Partitions, Scrubber, Upkeep};
 use crate::producer_ids::ProducerIds;
+use crate::quotas::{Admission, Quotas, Windows};
 use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
 
 /// How long connections may take to finish what they have begun when the broker stops.
@@ -140,19 +141,21 @@ impl Broker {
         let partitions = Partitions::new(dirs, Arc::clone(&flusher), Arc::clone(&config));
         let (opening, there) = (Arc::clone(&partitions), Arc::clone(&image));
         on_blocking_thread(move || opening.open_all(&there)).await;
-        let cluster = Arc::new(Cluster::new(metadata, image));
+        let cluster = Arc::new(Cluster::new(metadata, Arc::clone(&image)));
         let node = Arc::new(Node {
             id: BrokerId(config.start().node_id),
             producer_ids: ProducerIds::default(),
             cluster: Arc::clone(&cluster),
             coordinator: Coordinator::new(Arc::clone(&partitions), config.start(), Arc::clone(&metrics)),
             fetch_sessions: FetchSessions::new(config.start().max_incremental_fetch_session_cache_slots),
+            quotas: Arc::new(quotas(config.start(), &image)),
             partitions: Arc::clone(&partitions),
             metrics,
             config,
             loggers,
         });
-        let following = tokio::spawn(Arc::clone(&cluster).follow(cluster.updates(), Arc::clone(&partitions)));
+        let (updates, quotas) = (cluster.updates(), Arc::clone(&node.quotas));
+        let following = tokio::spawn(Arc::clone(&cluster).follow(updates, Arc::clone(&partitions), quotas));
         register(&node, storage_ids).await.map_err(|error| StartError::Register(error.to_string()))?;
         node.coordinator.load_all(&node.cluster);
         node.metrics.observatory.open(Arc::new(Observer::new(&node, disk)));
@@ -234,6 +237,17 @@ async fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BindError> {
     Ok(bound)
 }
 
+/// The quotas in force at start.
+fn quotas(config: &BrokerConfig, image: &Image) -> Quotas {
+    let windows = |count: u32, seconds: u32| Windows { count, length: Duration::from_secs(seconds.into()) };
+    let quotas = Quotas::new(
+        windows(config.quota_window_num, config.quota_window_size_seconds),
+        windows(config.controller_quota_window_num, config.controller_quota_window_size_seconds),
+    );
+    quotas.update(image.quotas());
+    quotas
+}
+
 /// Makes this broker known to the cluster, and able to lead.
 async fn register(node: &Node, storage_ids: Vec<Uuid>) -> Result<(), ProposeError> {
     let new = NewBroker {
@@ -284,9 +298,22 @@ fn connections_possible(config: &BrokerConfig) -> u32 {
 fn serve(node: &Arc<Node>, listeners: Vec<Bound>, stop: &CancellationToken, tasks: &TaskTracker) {
     let live = Arc::clone(&node.config);
     let possible = connections_possible(node.config.start());
-    let permits = ConnectionPermits::new(move || {
+    let permits = ConnectionPermits::new(move |ip| {
         let config = live.load();
-        MostConnections { all: config.max_connections.min(possible), of_address: config.max_connections_per_ip }
+        let own = config.max_connections_per_ip_overrides.iter().find(|(of, _)| *of == ip).map(|(_, most)| *most);
+        let of_address = own.unwrap_or(config.max_connections_per_ip);
+        MostConnections { all: config.max_connections.min(possible), of_address }
+    });
+    let admitting = Arc::clone(node);
+    let admit: Arc<Admit> = Arc::new(move |ip| {
+        let most = admitting.config.load().max_connection_creation_rate;
+        let admission = admitting.quotas.on_connection(ip, most, Instant::now());
+        match admission {
+            Admission::Now => {}
+            Admission::After(_) => admitting.metrics.connection_delayed("broker"),
+            Admission::RefusedAfter(_) => admitting.metrics.connection_delayed("address"),
+        }
+        admission
     });
     let config = node.config.start();
     let serving = Serving {
@@ -315,6 +342,7 @@ fn serve(node: &Arc<Node>, listeners: Vec<Bound>, stop: &CancellationToken, task
         };
         let accepting = Accepting {
             permits: Arc::clone(&permits),
+            admit: Arc::clone(&admit),
             failures: node.metrics.accept_failures.clone(),
             refused: node.metrics.connections_refused.clone(),
         };

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cairn_consensus::{MetadataNode, Updates};
-use cairn_metadata::{Answer, Command, Image, Rejected};
+use cairn_metadata::{Answer, Change, Command, Image, Rejected};
 use tokio::sync::watch;
 
 use crate::partitions::Partitions;
+use crate::quotas::Quotas;
 
 /// Reads and changes the cluster's metadata.
 #[derive(Debug)]
@@ -74,8 +75,16 @@ impl Cluster {
     }
 
     /// Carries out every change of the metadata here, one after the other, until the quorum's node has stopped.
-    pub(crate) async fn follow(self: Arc<Self>, mut updates: Updates, partitions: Arc<Partitions>) {
+    pub(crate) async fn follow(
+        self: Arc<Self>,
+        mut updates: Updates,
+        partitions: Arc<Partitions>,
+        quotas: Arc<Quotas>,
+    ) {
         while let Some((image, delta)) = updates.next().await {
+            if delta.changes.iter().any(|change| matches!(change, Change::QuotasChanged(_))) {
+                quotas.update(image.quotas());
+            }
             let (there, carried_out) = (Arc::clone(&partitions), Arc::clone(&image));
             let work = tokio::task::spawn_blocking(move || there.carry_out(&carried_out, &delta));
             if let Err(error) = work.await {

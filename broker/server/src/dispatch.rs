@@ -12,8 +12,9 @@ use cairn_protocol::header::RequestHeader;
 use cairn_protocol::{ApiKey, Message, Reader, Request as RequestBody};
 
 use crate::api;
-use crate::net::{Answer, ConnectionInfo, Order, Request, Service};
+use crate::net::{Answer, ConnectionInfo, Mute, Order, Reply, Request, Service};
 use crate::node::Node;
+use crate::quotas::{Enforcement, Kind, Meter, Metered, Mutations, Throttle};
 use crate::telemetry::RequestTimes;
 
 /// What an API knows about a request beside its body.
@@ -26,6 +27,29 @@ pub(crate) struct Call {
     correlation_id: i32,
     received: Instant,
     begun: Instant,
+    /// Bytes of the request.
+    size: usize,
+    /// How long the request has kept a thread busy, where any client has a quota of that.
+    meter: Option<Arc<Meter>>,
+}
+
+impl Call {
+    /// The client's name for quotas; empty when it has none.
+    pub(crate) fn client(&self) -> &str {
+        self.client_id.as_deref().unwrap_or_default()
+    }
+
+    /// What the request may make and delete: beyond that it is refused from this version on, and waits before.
+    pub(crate) fn mutations(&self, node: &Node, strict_from: i16) -> Mutations {
+        let enforcement = if self.version >= strict_from { Enforcement::Strict } else { Enforcement::Permissive };
+        Mutations::new(&node.quotas, self.client_id.as_deref(), enforcement)
+    }
+
+    /// How long the client has to wait for the time that the request has taken until now.
+    pub(crate) fn throttle_by_time(&self, node: &Node, now: Instant) -> Throttle {
+        let spent = self.meter.as_ref().map(|meter| meter.spent(now));
+        spent.map_or(Throttle::NONE, |spent| node.quotas.on_request(self.client(), spent, now))
+    }
 }
 
 /// What an API gives back.
@@ -62,7 +86,8 @@ impl Dispatcher {
 impl Service for Dispatcher {
     fn call(&self, request: Request) -> Answer {
         let begun = Instant::now();
-        self.node.metrics.bytes_received.inc_by(request.frame.len() as u64);
+        let size = request.frame.len();
+        self.node.metrics.bytes_received.inc_by(size as u64);
         let mut reader = Reader::new(request.frame);
         let header = match RequestHeader::decode(&mut reader) {
             Ok(header) => header,
@@ -76,6 +101,8 @@ impl Service for Dispatcher {
             correlation_id: header.correlation_id,
             received: request.received,
             begun,
+            size,
+            meter: self.node.quotas.has(Kind::Request).then(|| Meter::start(begun)),
         };
         tracing::trace!(
             api = call.api.name(),
@@ -89,6 +116,9 @@ impl Service for Dispatcher {
     }
 }
 
+/// Where a response says how long the client is to wait.
+pub(crate) type ThrottleTimeOf<T> = fn(&mut T) -> &mut i32;
+
 /// Decodes the body, has `handle` do the work, and encodes the answer. What does not decode ends the connection, as in
 /// Kafka: there is no answer to what was not understood.
 pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
@@ -96,6 +126,7 @@ pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
     call: Call,
     mut reader: Reader,
     handle: impl FnOnce(&Arc<Node>, &Call, R) -> Outcome<R::Response>,
+    throttle_time: ThrottleTimeOf<R::Response>,
 ) -> Answer {
     let request = match R::decode(&mut reader, call.version) {
         Ok(request) => request,
@@ -104,20 +135,29 @@ pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
         }
     };
     match handle(node, &call, request) {
-        Outcome::Now(response) => Answer::Now(finish(node, &call, None, &response)),
+        Outcome::Now(response) => Answer::Now(finish(node, &call, None, response, throttle_time)),
         Outcome::Close(why) => Answer::Close(why),
         Outcome::Silent => {
             observe(node, &call, None);
-            Answer::Now(Vec::new())
+            // Who wants no answer is muted all the same; its time does not count, as in Kafka.
+            let throttle = throttle_by_bytes(node, &call, call.begun);
+            Answer::Now(Reply { pieces: Vec::new(), mute: mute(node, &call, throttle) })
         }
         Outcome::Later(response, order) => {
+            let meter = call.meter.clone();
+            if let Some(meter) = &meter {
+                meter.pause(Instant::now());
+            }
             let node = Arc::clone(node);
             let waits_since = Instant::now();
             let answer = async move {
                 let response = response.await;
-                finish(&node, &call, Some(waits_since), &response)
+                finish(&node, &call, Some(waits_since), response, throttle_time)
             };
-            Answer::Later(Box::pin(answer), order)
+            match meter {
+                None => Answer::Later(Box::pin(answer), order),
+                meter => Answer::Later(Box::pin(Metered { inner: Box::pin(answer), meter }), order),
+            }
         }
     }
 }
@@ -133,12 +173,40 @@ fn observe(node: &Node, call: &Call, waits_since: Option<Instant>) {
     node.metrics.observe(call.api, times);
 }
 
-/// Counts the answer and makes a frame of it.
-fn finish(node: &Node, call: &Call, waits_since: Option<Instant>, response: &impl Message) -> Vec<Bytes> {
+/// Counts the answer, adds how long the client is to wait, and makes a frame of it.
+fn finish<T: Message>(
+    node: &Node,
+    call: &Call,
+    waits_since: Option<Instant>,
+    mut response: T,
+    throttle_time: ThrottleTimeOf<T>,
+) -> Reply {
     observe(node, call, waits_since);
-    let pieces = encode(call, call.version, response);
+    let told = throttle_time(&mut response);
+    let mut throttle = Throttle::from_millis(*told);
+    if node.quotas.has_any() {
+        let now = Instant::now();
+        // What is fetched was weighed before it was put into the answer, together with the time.
+        if call.api != ApiKey::Fetch {
+            throttle = throttle.max(throttle_by_bytes(node, call, now)).max(call.throttle_by_time(node, now));
+        }
+        *told = throttle.millis();
+    }
+    let pieces = encode(call, call.version, &response);
     node.metrics.bytes_sent.inc_by(pieces.iter().map(|piece| piece.len() as u64).sum());
-    pieces
+    Reply { pieces, mute: mute(node, call, throttle) }
+}
+
+fn throttle_by_bytes(node: &Node, call: &Call, now: Instant) -> Throttle {
+    match call.api {
+        ApiKey::Produce => node.quotas.on_produced(call.client(), call.size, now),
+        _ => Throttle::NONE,
+    }
+}
+
+fn mute(node: &Node, call: &Call, throttle: Throttle) -> Option<Mute> {
+    let time = throttle.time();
+    (!throttle.is_none()).then(|| Mute { time, counted: node.metrics.throttled(call.api, time) })
 }
 
 /// The frame of an answer in pieces. `body_version` differs from the call's only for ApiVersions.

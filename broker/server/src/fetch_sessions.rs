@@ -133,6 +133,19 @@ impl FetchSessions {
         Ok(Fetching { wanted, session: Some((session_id, session)), kind: Kind::Incremental })
     }
 
+    /// The answer is empty, as the client has to wait: a session that was begun for it is not, as the client could not know
+    /// what its answer would have told. Gives the id that the answer bears.
+    pub(crate) fn on_throttled(&self, fetching: &Fetching) -> i32 {
+        match (&fetching.session, fetching.kind) {
+            (Some((id, _)), Kind::Incremental) => *id,
+            (Some((id, _)), Kind::Whole) => {
+                self.sessions.lock().remove(id);
+                0
+            }
+            (None, _) => 0,
+        }
+    }
+
     /// Remembers a new session, where there is room or can be made.
     fn begin(&self, wanted: &[Wanted], by: Naming, now: Instant) -> Option<(i32, Arc<Mutex<Session>>)> {
         let mut sessions = self.sessions.lock();

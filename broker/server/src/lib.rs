@@ -24,6 +24,7 @@ mod topics;
 mod cluster;
 mod fetch_sessions;
 mod partitions;
+mod quotas;
 
 mod blocking;
 mod clock;

@@ -14,6 +14,7 @@ use crate::fetch_sessions::FetchSessions;
 use crate::loggers::Loggers;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
+use crate::quotas::Quotas;
 use crate::telemetry::Metrics;
 
 /// One running broker, as its APIs see it.
@@ -27,6 +28,7 @@ pub(crate) struct Node {
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) coordinator: Coordinator,
     pub(crate) fetch_sessions: FetchSessions,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) metrics: Arc<Metrics>,
 }
 

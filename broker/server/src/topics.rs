@@ -53,8 +53,9 @@ fn offsets_configs(segment_bytes: i32) -> Vec<(Box<str>, Box<str>)> {
     ]
 }
 
-/// Makes a topic that somebody asked for, as the broker's configuration says. That it exists by now is no error.
-pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<(), ErrorCode> {
+/// Makes a topic that somebody asked for, as the broker's configuration says, and tells how many partitions were made. That it
+/// exists by now is no error.
+pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<usize, ErrorCode> {
     let config = node.config.start();
     let (partitions, replication_factor, configs) = if name == names::CONSUMER_OFFSETS_TOPIC {
         let segment_bytes = config.offsets_topic_segment_bytes;
@@ -67,7 +68,8 @@ pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<(), ErrorCod
     let assignments =
         assign(&node.image(), count, replicas, random_start()).map_err(|_| ErrorCode::InvalidReplicationFactor)?;
     match node.cluster.propose(create(name, assignments, configs)).await {
-        Ok(_) | Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(()),
+        Ok(_) => Ok(count),
+        Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(0),
         Err(ProposeError::Rejected(Rejected::TopicNameCollision { .. } | Rejected::TopicName { .. })) => {
             Err(ErrorCode::InvalidTopicException)
         }

@@ -2,10 +2,12 @@
 //!
 //! - The count is that of all partitions, and must be more than there are.
 //! - Replicas may be given by hand: one list for each new partition, as long as those of the others.
+//! - Beyond `controller_mutation_rate`: THROTTLING_QUOTA_EXCEEDED from version 3 on, a wait afterwards before (KIP-599).
 //! - Validate-only does all checks and changes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_metadata::{Command, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
@@ -18,14 +20,19 @@ use super::refusal::Refusal;
 use crate::cluster::ProposeError;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
+use crate::quotas::Mutations;
 use crate::topics;
+
+/// The first version that is refused beyond controller_mutation_rate; earlier ones wait afterwards.
+const STRICT_FROM: i16 = 3;
 
 pub(super) fn handle(
     node: &Arc<Node>,
-    _call: &Call,
+    call: &Call,
     request: CreatePartitionsRequest,
 ) -> Outcome<CreatePartitionsResponse> {
     let node = Arc::clone(node);
+    let mut mutations = call.mutations(&node, STRICT_FROM);
     Outcome::alone(async move {
         let mut named = HashMap::<Box<str>, usize>::new();
         for topic in &request.topics {
@@ -37,7 +44,7 @@ pub(super) fn handle(
                 let message = format!("topic '{}' stands in the request more than once", topic.name);
                 Err(Refusal::new(ErrorCode::InvalidRequest, message))
             } else {
-                raise(&node, topic, request.validate_only).await
+                raise(&node, topic, request.validate_only, &mut mutations).await
             };
             results.push(CreatePartitionsTopicResult {
                 name: topic.name.clone(),
@@ -45,11 +52,17 @@ pub(super) fn handle(
                 error_message: raised.err().map(|refusal| refusal.message),
             });
         }
-        CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }
+        let throttle_time_ms = mutations.throttle(Instant::now()).millis();
+        CreatePartitionsResponse { throttle_time_ms, results }
     })
 }
 
-async fn raise(node: &Node, wanted: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
+async fn raise(
+    node: &Node,
+    wanted: &CreatePartitionsTopic,
+    validate_only: bool,
+    mutations: &mut Mutations,
+) -> Result<(), Refusal> {
     let image = node.image();
     let topic = image.topic_by_name(&wanted.name).ok_or_else(|| Refusal::unknown_topic(&wanted.name))?;
     let expected = topic.partitions.len();
@@ -69,6 +82,7 @@ async fn raise(node: &Node, wanted: &CreatePartitionsTopic, validate_only: bool)
     };
     let command = Command::CreatePartitions { id: topic.id, expected, assignments };
     image.apply(image.version() + 1, &command).map_err(|rejected| Refusal::from(ProposeError::from(rejected)))?;
+    mutations.take(added, Instant::now())?;
     if !validate_only {
         node.cluster.propose(command).await?;
     }

@@ -4,10 +4,12 @@
 //! - Replicas may be given by hand: for partitions from 0 on without a gap, and then neither number.
 //! - A name that stands in the request twice is refused, each time.
 //! - Configs are checked before anything is made; versions 5 and later hear all configs in force (KIP-525).
+//! - Beyond `controller_mutation_rate`: THROTTLING_QUOTA_EXCEEDED from version 6 on, a wait afterwards before (KIP-599).
 //! - Validate-only does all checks and makes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_metadata::configs::{self, ConfigMap, describe_all};
 use cairn_metadata::{Command, Image};
@@ -20,10 +22,15 @@ use cairn_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
+use crate::quotas::Mutations;
 use crate::topics;
 
-pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: CreateTopicsRequest) -> Outcome<CreateTopicsResponse> {
+/// The first version that is refused beyond controller_mutation_rate; earlier ones wait afterwards.
+const STRICT_FROM: i16 = 6;
+
+pub(super) fn handle(node: &Arc<Node>, call: &Call, request: CreateTopicsRequest) -> Outcome<CreateTopicsResponse> {
     let node = Arc::clone(node);
+    let mut mutations = call.mutations(&node, STRICT_FROM);
     Outcome::alone(async move {
         let mut named = HashMap::<Box<str>, usize>::new();
         for topic in &request.topics {
@@ -35,15 +42,21 @@ pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: CreateTopicsReques
                 let message = format!("topic '{}' stands in the request more than once", topic.name);
                 Err(Refusal::new(ErrorCode::InvalidRequest, message))
             } else {
-                create(&node, topic, request.validate_only).await
+                create(&node, topic, request.validate_only, &mut mutations).await
             };
             topics.push(made.unwrap_or_else(|refusal| refused(&topic.name, refusal)));
         }
-        CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
+        let throttle_time_ms = mutations.throttle(Instant::now()).millis();
+        CreateTopicsResponse { throttle_time_ms, topics }
     })
 }
 
-async fn create(node: &Node, wanted: &CreatableTopic, validate_only: bool) -> Result<CreatableTopicResult, Refusal> {
+async fn create(
+    node: &Node,
+    wanted: &CreatableTopic,
+    validate_only: bool,
+    mutations: &mut Mutations,
+) -> Result<CreatableTopicResult, Refusal> {
     let image = node.image();
     let assignments = assignments(node, &image, wanted)?;
     let configs = checked_configs(wanted)?;
@@ -53,6 +66,7 @@ async fn create(node: &Node, wanted: &CreatableTopic, validate_only: bool) -> Re
     let id = new.id;
     // The same fold that will decide tells now what it would say.
     image.apply(image.version() + 1, &command).map_err(|rejected| Refusal::from(crate::cluster::ProposeError::from(rejected)))?;
+    mutations.take(partitions, Instant::now())?;
     if !validate_only {
         node.cluster.propose(command).await?;
     }

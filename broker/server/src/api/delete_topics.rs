@@ -1,10 +1,12 @@
 //! DeleteTopics, versions 1 to 6: by name, from version 6 on also by id. Records and configs go with the topic.
 //!
 //! - A topic that stands in the request twice, or by name and id at once, is refused with INVALID_REQUEST.
+//! - Beyond `controller_mutation_rate`: THROTTLING_QUOTA_EXCEEDED from version 5 on, a wait afterwards before (KIP-599).
 //! - The answer comes when the topic is gone from the metadata; its files go in the background.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_metadata::{Command, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
@@ -17,9 +19,14 @@ use super::refusal::Refusal;
 use crate::clock;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
+use crate::quotas::Mutations;
+
+/// The first version that is refused beyond controller_mutation_rate; earlier ones wait afterwards.
+const STRICT_FROM: i16 = 5;
 
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: DeleteTopicsRequest) -> Outcome<DeleteTopicsResponse> {
     let node = Arc::clone(node);
+    let mut mutations = call.mutations(&node, STRICT_FROM);
     let wanted = if call.version >= 6 { request.topics } else { by_name(request.topic_names) };
     Outcome::alone(async move {
         let mut seen = HashSet::new();
@@ -31,12 +38,13 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: DeleteTopicsRequest
                     let message = format!("topic '{}' stands in the request more than once", topic.name);
                     Err(Refusal::new(ErrorCode::InvalidRequest, message))
                 }
-                Ok(topic) => delete(&node, topic).await,
+                Ok(topic) => delete(&node, topic, &mut mutations).await,
                 Err(refusal) => Err(refusal.clone()),
             };
             responses.push(answer(&state, found.ok().as_deref(), deleted.err()));
         }
-        DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
+        let throttle_time_ms = mutations.throttle(Instant::now()).millis();
+        DeleteTopicsResponse { throttle_time_ms, responses }
     })
 }
 
@@ -57,10 +65,11 @@ fn find(image: &Image, state: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> 
     }
 }
 
-async fn delete(node: &Node, topic: &Topic) -> Result<(), Refusal> {
+async fn delete(node: &Node, topic: &Topic, mutations: &mut Mutations) -> Result<(), Refusal> {
     if !node.config.start().delete_topic_enable {
         return Err(Refusal::new(ErrorCode::TopicDeletionDisabled, "delete.topic.enable is false"));
     }
+    mutations.take(topic.partitions.len(), Instant::now())?;
     node.cluster.propose(Command::DeleteTopic { id: topic.id }).await?;
     // A crash in between leaves offsets behind that expire later, and that no topic of the same name is given.
     node.coordinator.on_topic_deleted(&node.cluster, &topic.name, topic.id, clock::now()).await;

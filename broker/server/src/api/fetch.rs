@@ -7,6 +7,7 @@
 //! - The client's leader epoch is checked from 9 on: FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
 //! - Isolation: as there are no transactions yet, what is readable is stable.
 //! - Records leave as slices of the log's maps. What is not in memory is read on a thread that may wait for the disk.
+//! - A client beyond its quota gets an empty answer that says how long to wait, and no more than its windows hold in one.
 //! - Only consumers fetch here: a replica's id is not believed, and its request is read as a consumer's.
 
 use std::future::poll_fn;
@@ -27,6 +28,7 @@ use crate::dispatch::{Call, Outcome};
 use crate::fetch_sessions::{Fetching, Naming, SessionRequest, TopicKey, Wanted};
 use crate::node::Node;
 use crate::partitions::{Arrivals, Partition};
+use crate::quotas::Throttle;
 
 /// The first version that names topics by id.
 const BY_ID_FROM: i16 = 13;
@@ -35,7 +37,8 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: FetchRequest) -> Outcome<FetchResponse> {
     let now = Instant::now();
-    let max_bytes = request.max_bytes.min(node.config.start().fetch_max_bytes);
+    let by_quota = node.quotas.most_fetched(call.client()).and_then(|most| i32::try_from(most).ok()).unwrap_or(i32::MAX);
+    let max_bytes = request.max_bytes.min(node.config.start().fetch_max_bytes).min(by_quota);
     let bounds = Bounds {
         min_bytes: i64::from(request.min_bytes.min(max_bytes)),
         max_bytes: u64::try_from(max_bytes).unwrap_or(0),
@@ -55,7 +58,8 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: FetchRequest) -> Ou
             return Outcome::Now(FetchResponse { error_code: error.code(), ..FetchResponse::default() });
         }
     };
-    let fetch = Fetch::new(node, fetching, bounds);
+    let limited = node.quotas.has_any().then(|| call.clone());
+    let fetch = Fetch::new(node, fetching, bounds, limited);
     match fetch.look(Disk::Never) {
         Some(found) if !fetch.should_wait(&found, now) => Outcome::Now(fetch.answer(found)),
         found => Outcome::alone(fetch.wait(found)),
@@ -77,6 +81,8 @@ struct Fetch {
     /// The partitions of `fetching`, or why they cannot be read.
     held: Vec<Result<Arc<Partition>, ErrorCode>>,
     bounds: Bounds,
+    /// The request, where any client has a quota.
+    limited: Option<Call>,
 }
 
 /// What one look at all partitions has found.
@@ -99,9 +105,9 @@ enum Disk {
 struct Cold;
 
 impl Fetch {
-    fn new(node: &Arc<Node>, fetching: Fetching, bounds: Bounds) -> Self {
+    fn new(node: &Arc<Node>, fetching: Fetching, bounds: Bounds, limited: Option<Call>) -> Self {
         let held = fetching.wanted.iter().map(|wanted| open(node, wanted)).collect();
-        Self { node: Arc::clone(node), fetching, held, bounds }
+        Self { node: Arc::clone(node), fetching, held, bounds, limited }
     }
 
     /// Reads what there is; nothing when that would wait for the disk.
@@ -172,7 +178,20 @@ impl Fetch {
         .await
     }
 
+    /// How long the client has to wait before it may have what was found.
+    fn throttle(&self, found: &Found) -> Throttle {
+        let Some(call) = &self.limited else { return Throttle::NONE };
+        let now = Instant::now();
+        let by_time = call.throttle_by_time(&self.node, now);
+        self.node.quotas.on_fetched(call.client(), found.bytes, by_time, now)
+    }
+
     fn answer(&self, found: Found) -> FetchResponse {
+        let throttle = self.throttle(&found);
+        if !throttle.is_none() {
+            let session_id = self.node.fetch_sessions.on_throttled(&self.fetching);
+            return FetchResponse { throttle_time_ms: throttle.millis(), session_id, ..FetchResponse::default() };
+        }
         for data in found.partitions.iter().filter(|data| data.error_code != ErrorCode::None.code()) {
             let error = ErrorCode::from_code(data.error_code).unwrap_or(ErrorCode::UnknownServerError);
             self.node.metrics.error(ApiKey::Fetch, error);

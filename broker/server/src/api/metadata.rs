@@ -8,6 +8,7 @@
 //! - Authorized operations: all of them, when asked for, as nobody is forbidden anything yet.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_metadata::{Image, Topic, names};
 use cairn_protocol::error_code::ErrorCode;
@@ -45,15 +46,22 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: MetadataRequest) ->
     let (node, call) = (Arc::clone(node), call.clone());
     Outcome::alone(async move {
         let mut refused = Vec::new();
+        let mut mutations = call.mutations(&node, NEVER_STRICT);
         for name in missing {
-            if let Err(error) = topics::make_missing(&node, &name).await {
-                refused.push((name, error));
+            match topics::make_missing(&node, &name).await {
+                // Whoever asks for a topic is not refused it for a quota, and waits afterwards.
+                Ok(partitions) => mutations.take(partitions, Instant::now()).unwrap_or_default(),
+                Err(error) => refused.push((name, error)),
             }
         }
-        answer(&node, &call, &wanted, operations, &refused)
+        let throttle_time_ms = mutations.throttle(Instant::now()).millis();
+        MetadataResponse { throttle_time_ms, ..answer(&node, &call, &wanted, operations, &refused) }
     })
 }
 
+/// Topics that are made because they were asked for are made whatever `controller_mutation_rate` says; see
+/// [`Call::mutations`].
+const NEVER_STRICT: i16 = i16::MAX;
 /// The first version that names topics by id.
 const BY_ID_FROM: i16 = 12;
 

@@ -30,7 +30,7 @@ macro_rules! apis {
                 return refuse(node, &call);
             }
             match call.api {
-                $(ApiKey::$key => serve(node, call, reader, $module::handle),)+
+                $(ApiKey::$key => serve(node, call, reader, $module::handle, |response| &mut response.throttle_time_ms),)+
                 _ => refuse(node, &call),
             }
         }
@@ -64,6 +64,8 @@ apis! {
     DeleteGroups => delete_groups,
     IncrementalAlterConfigs => incremental_alter_configs,
     OffsetDelete => offset_delete,
+    DescribeClientQuotas => describe_client_quotas,
+    AlterClientQuotas => alter_client_quotas,
     DescribeCluster => describe_cluster,
     DescribeProducers => describe_producers,
     ListConfigResources => list_config_resources,
@@ -79,7 +81,7 @@ fn is_served(api: ApiKey, version: i16) -> bool {
 /// ends, and the broker's log says why.
 fn refuse(node: &Arc<Node>, call: &Call) -> Answer {
     if call.api == ApiKey::ApiVersions {
-        return Answer::Now(api_versions::unsupported(node, call));
+        return Answer::Now(api_versions::unsupported(node, call).into());
     }
     let shown = call.api.advertised_versions();
     if !SERVED.contains(&call.api) {

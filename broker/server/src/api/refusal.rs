@@ -7,6 +7,7 @@ use cairn_metadata::configs::ConfigError;
 use cairn_protocol::error_code::ErrorCode;
 
 use crate::cluster::ProposeError;
+use crate::quotas::QuotaExceeded;
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,12 @@ impl From<ConfigError> for Refusal {
 impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Self {
         Self::new(error_of(&error), error.to_string())
+    }
+}
+
+impl From<QuotaExceeded> for Refusal {
+    fn from(error: QuotaExceeded) -> Self {
+        Self::new(ErrorCode::ThrottlingQuotaExceeded, error.to_string())
     }
 }
 

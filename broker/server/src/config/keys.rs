@@ -3,14 +3,15 @@
 //! Must not know: where the values come from, who uses them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use cairn_metadata::configs::ConfigKind;
 
 use super::listener::{Advertised, Listener};
 use super::rules::{
-    Address, AdvertisedListeners, Bytes, Flag, Folder, Folders, HostPort, Listeners, Millis, Number, NumberOr, OneOf,
-    OneOfTexts, Optional, Policy, ProtocolMap, Rate, Rule, Text,
+    Address, AdvertisedListeners, Bytes, CountsByAddress, Flag, Folder, Folders, HostPort, Listeners, Millis, Number,
+    NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolMap, Rate, Rule, Text,
 };
 use super::source::Given;
 use super::{ConfigError, Durability, TimestampType};
@@ -156,6 +157,18 @@ keys! {
     max_connections: u32 = "max.connections", "10000", "", Int, ClusterWide, Number(1..=1_000_000);
     /// Connections at a time from one address.
     max_connections_per_ip: u32 = "max.connections.per.ip", "1024", "", Int, ClusterWide, Number(1..=1_000_000);
+    /// The same for single addresses: ADDRESS:COUNT, several by comma.
+    max_connections_per_ip_overrides: Vec<(IpAddr, u32)> = "max.connections.per.ip.overrides", "", "", Text, ClusterWide, CountsByAddress;
+    /// Connections that are taken in a second; those beyond wait. The default is no limit.
+    max_connection_creation_rate: u32 = "max.connection.creation.rate", "2147483647", "", Int, ClusterWide, Number(1..=0x7fff_ffff);
+    /// Windows of time over which clients are held to their quotas, the one that is not full yet among them.
+    quota_window_num: u32 = "quota.window.num", "11", "", Int, ReadOnly, Number(1..=1_000);
+    /// Seconds of each.
+    quota_window_size_seconds: u32 = "quota.window.size.seconds", "1", "", Int, ReadOnly, Number(1..=3_600);
+    /// How many windows' worth of partitions a client may make or delete at once under controller_mutation_rate.
+    controller_quota_window_num: u32 = "controller.quota.window.num", "11", "", Int, ReadOnly, Number(1..=1_000);
+    /// Seconds of each.
+    controller_quota_window_size_seconds: u32 = "controller.quota.window.size.seconds", "1", "", Int, ReadOnly, Number(1..=3_600);
     /// A connection without a request for so long is closed.
     connections_max_idle_ms: i64 = "connections.max.idle.ms", "600000", "ms", Long, ReadOnly, Millis(1..=i64::MAX / 2_000_000);
     /// Requests of one connection that are read but not answered yet.

@@ -3,7 +3,7 @@
 //! Must not know: which keys there are.
 
 use std::fmt::Display;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -290,6 +290,29 @@ impl Rule for AdvertisedListeners {
 
     fn allowed(&self) -> String {
         "NAME://HOST:PORT, several by comma; the host must be one that clients can reach, not 0.0.0.0".to_owned()
+    }
+}
+
+/// `ADDRESS:COUNT` pairs. Names of hosts are not looked up: what they stand for may change.
+pub(super) struct CountsByAddress;
+
+impl Rule for CountsByAddress {
+    type Out = Vec<(IpAddr, u32)>;
+
+    fn parse(&self, text: &str) -> Option<Vec<(IpAddr, u32)>> {
+        let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+        pairs
+            .map(|pair| {
+                let (address, count) = pair.rsplit_once(':')?;
+                let address = address.trim();
+                let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+                Some((bare.parse::<IpAddr>().ok()?.to_canonical(), count.trim().parse().ok()?))
+            })
+            .collect()
+    }
+
+    fn allowed(&self) -> String {
+        "ADDRESS:COUNT, several by comma".to_owned()
     }
 }
 

@@ -22,6 +22,7 @@ use super::inbox::{Frame, Inbox, ReceiveError};
 use super::listener::ListenerInfo;
 use super::outbox::Outbox;
 use super::permits::{RequestBudget, RequestPermit};
+use crate::telemetry::Held;
 
 /// What handles requests: the dispatcher, and in tests something simpler.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -41,12 +42,34 @@ pub(crate) struct Request {
 
 /// What became of a request.
 pub(crate) enum Answer {
-    /// The pieces of the answer, with its length in front; empty when the client wants none.
-    Now(Vec<Bytes>),
+    /// The answer.
+    Now(Reply),
     /// The answer comes when the future is ready.
-    Later(Pin<Box<dyn Future<Output = Vec<Bytes>> + Send>>, Order),
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>, Order),
     /// The bytes were no request: the connection ends.
     Close(Box<str>),
+}
+
+/// An answer, and what follows for the connection.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    /// With the length in front; empty when the client wants none.
+    pub(crate) pieces: Vec<Bytes>,
+    pub(crate) mute: Option<Mute>,
+}
+
+/// The client has used more than it may: no further request of it is taken for a while (KIP-219). Its answers still leave.
+#[derive(Debug)]
+pub(crate) struct Mute {
+    pub(crate) time: Duration,
+    /// Counts the connection as long as it is muted.
+    pub(crate) counted: Held,
+}
+
+impl From<Vec<Bytes>> for Reply {
+    fn from(pieces: Vec<Bytes>) -> Self {
+        Self { pieces, mute: None }
+    }
 }
 
 /// Whether the next request may begin before this one is answered.
@@ -134,14 +157,20 @@ pub(crate) struct Connection<S> {
     pending: VecDeque<Pending>,
     /// Bytes of the requests in `pending`.
     request_bytes: usize,
+    muted: Option<Muted>,
     /// Why no further request is taken; what is pending is still answered.
     ending: Option<Ended>,
     last_request: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
+struct Muted {
+    until: Instant,
+    _counted: Held,
+}
+
 struct Pending {
-    answer: Pin<Box<dyn Future<Output = Vec<Bytes>> + Send>>,
+    answer: Pin<Box<dyn Future<Output = Reply> + Send>>,
     order: Order,
     request_bytes: usize,
     _permit: Option<RequestPermit>,
@@ -169,6 +198,7 @@ impl<S: Service> Connection<S> {
             outbox: Outbox::default(),
             pending: VecDeque::new(),
             request_bytes: 0,
+            muted: None,
             ending: None,
             last_request: Instant::now(),
             timer: Box::pin(tokio::time::sleep(limits.request_timeout.min(limits.idle))),
@@ -220,11 +250,18 @@ impl<S: Service> Connection<S> {
 
     /// Hands requests over until a bound is met or no whole one is there; tells whether one was.
     fn take_requests(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.muted.as_ref().is_some_and(|muted| muted.until <= now) {
+            self.muted = None;
+        }
         let mut took = 0;
         while self.ending.is_none() {
             if !self.may_take() {
                 self.inbox.read_ahead(&mut self.stream, cx);
                 self.inbox.rest(now);
+                // A client that has gone and left nothing to be done need not be waited for, however long it is muted.
+                if self.muted.is_some() && self.pending.is_empty() {
+                    self.ending = self.inbox.take_end().map(Ended::from);
+                }
                 break;
             }
             match self.inbox.poll_frame(&mut self.stream, cx, now) {
@@ -245,7 +282,8 @@ impl<S: Service> Connection<S> {
     }
 
     fn may_take(&self) -> bool {
-        self.pending.len() < self.limits.in_flight_max
+        self.muted.is_none()
+            && self.pending.len() < self.limits.in_flight_max
             && self.outbox.bytes() < self.limits.queued_bytes_max
             && self.request_bytes < self.limits.request_bytes_max
             && self.pending.back().is_none_or(|last| last.order == Order::Pipelined)
@@ -255,14 +293,19 @@ impl<S: Service> Connection<S> {
         let request_bytes = bytes.len();
         let request = Request { frame: bytes, received, connection: Arc::clone(&self.info) };
         match self.service.call(request) {
-            Answer::Now(pieces) if self.pending.is_empty() => self.outbox.push(pieces),
-            Answer::Now(pieces) if pieces.is_empty() => {}
-            Answer::Now(pieces) => self.pending.push_back(Pending {
-                answer: Box::pin(std::future::ready(pieces)),
-                order: Order::Pipelined,
-                request_bytes: 0,
-                _permit: None,
-            }),
+            Answer::Now(Reply { pieces, mute }) => {
+                self.mute(mute);
+                if self.pending.is_empty() {
+                    self.outbox.push(pieces);
+                } else if !pieces.is_empty() {
+                    self.pending.push_back(Pending {
+                        answer: Box::pin(std::future::ready(pieces.into())),
+                        order: Order::Pipelined,
+                        request_bytes: 0,
+                        _permit: None,
+                    });
+                }
+            }
             Answer::Later(answer, order) => {
                 self.request_bytes += request_bytes;
                 self.pending.push_back(Pending { answer, order, request_bytes, _permit: permit });
@@ -275,15 +318,26 @@ impl<S: Service> Connection<S> {
     fn take_answers(&mut self, cx: &mut Context<'_>) -> bool {
         let mut took = false;
         while let Some(front) = self.pending.front_mut() {
-            let Poll::Ready(pieces) = front.answer.as_mut().poll(cx) else {
+            let Poll::Ready(Reply { pieces, mute }) = front.answer.as_mut().poll(cx) else {
                 return took;
             };
             self.request_bytes -= front.request_bytes;
             self.outbox.push(pieces);
             self.pending.pop_front();
+            self.mute(mute);
             took = true;
         }
         took
+    }
+
+    /// Takes no further requests until the latest end of all that have muted the connection.
+    fn mute(&mut self, mute: Option<Mute>) {
+        let Some(Mute { time, counted }) = mute else { return };
+        let now = Instant::now();
+        let until = now.checked_add(time).unwrap_or(now + self.limits.idle);
+        if self.muted.as_ref().is_none_or(|muted| muted.until < until) {
+            self.muted = Some(Muted { until, _counted: counted });
+        }
     }
 
     /// Ends the connection when a deadline has passed; otherwise sees to it that the task wakes at the next one.
@@ -310,6 +364,14 @@ impl<S: Service> Connection<S> {
 
     /// The earliest deadline, and what it means; one that means nothing is only a time to look again.
     fn next_deadline(&self) -> (Instant, Option<Ended>) {
+        let (at, ended) = self.next_end();
+        match &self.muted {
+            Some(muted) if muted.until < at => (muted.until, None),
+            _ => (at, ended),
+        }
+    }
+
+    fn next_end(&self) -> (Instant, Option<Ended>) {
         let limits = &*self.limits;
         if let Some(since) = self.outbox.stalled() {
             return (since + limits.write_timeout, Some(Ended::SlowReader(limits.write_timeout)));

@@ -141,6 +141,12 @@ impl Inbox {
         self.begun = self.begun.map(|_| now);
     }
 
+    /// Why nothing more will come, when it is known and nothing is left to hand out.
+    pub(crate) fn take_end(&mut self) -> Option<ReceiveError> {
+        let is_between_frames = self.buffer.is_empty() && matches!(self.wanted, Wanted::Length);
+        if is_between_frames { self.closed.take() } else { None }
+    }
+
     /// Gives memory back that a resting connection does not need.
     pub(crate) fn shrink(&mut self) {
         if self.buffer.is_empty() {

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::permits::{ConnectionPermit, ConnectionPermits};
 use crate::config::{Advertise, HostPort, Listener};
+use crate::quotas::Admission;
 
 /// How long the loop rests after the system refused a connection (no descriptors, no memory): doubled each time, up to the
 /// second. Connections wait in the kernel's backlog meanwhile.
@@ -115,10 +116,13 @@ fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener
     socket.listen(options.backlog)
 }
 
+/// What is done about a connection from this address that has just come.
+pub(crate) type Admit = dyn Fn(IpAddr) -> Admission + Send + Sync;
+
 /// Who may connect, and what is counted of those who may not.
-#[derive(Debug)]
 pub(crate) struct Accepting {
     pub(crate) permits: Arc<ConnectionPermits>,
+    pub(crate) admit: Arc<Admit>,
     /// The system did not give a connection.
     pub(crate) failures: Counter,
     /// It was closed at once for want of a permit.
@@ -144,15 +148,29 @@ pub(crate) async fn accept_loop<F>(
         match accepted {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF_MIN;
-                match accepting.permits.take(peer.ip()) {
-                    Ok(permit) => {
-                        tasks.spawn(serve(stream, peer, Arc::clone(&bound.info), permit));
-                    }
+                let permit = match accepting.permits.take(peer.ip()) {
+                    Ok(permit) => permit,
                     Err(refused) => {
                         accepting.refused.inc();
                         tracing::debug!(%peer, %refused, "connection refused");
+                        continue;
+                    }
+                };
+                match (accepting.admit)(peer.ip()) {
+                    Admission::Now => {}
+                    // All that come wait in the kernel's backlog meanwhile.
+                    Admission::After(time) => tokio::select! {
+                        () = tokio::time::sleep(time) => {}
+                        () = shutdown.cancelled() => return,
+                    },
+                    // A client that is closed at once would come again at once. It keeps its place, so that these are bounded.
+                    Admission::RefusedAfter(time) => {
+                        tracing::debug!(%peer, ?time, "connection refused: its address makes too many a second");
+                        tasks.spawn(close_after(time, stream, permit, shutdown.clone()));
+                        continue;
                     }
                 }
+                tasks.spawn(serve(stream, peer, Arc::clone(&bound.info), permit));
             }
             Err(error) => {
                 accepting.failures.inc();
@@ -164,4 +182,12 @@ pub(crate) async fn accept_loop<F>(
             }
         }
     }
+}
+
+async fn close_after(time: Duration, stream: TcpStream, permit: ConnectionPermit, shutdown: CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = shutdown.cancelled() => {}
+    }
+    drop((stream, permit));
 }

@@ -12,11 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Who may connect: so many in all, so many from one address.
 pub(crate) struct ConnectionPermits {
-    most: Box<dyn Fn() -> MostConnections + Send + Sync>,
+    most: Box<dyn Fn(IpAddr) -> MostConnections + Send + Sync>,
     taken: Mutex<Taken>,
 }
 
-/// How many connections there may be now.
+/// How many connections there may be now, in all and from the address that is asked about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MostConnections {
     pub(crate) all: u32,
@@ -53,14 +53,14 @@ pub(crate) enum ConnectionRefused {
 
 impl ConnectionPermits {
     /// `most` is asked with every connection.
-    pub(crate) fn new(most: impl Fn() -> MostConnections + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(most: impl Fn(IpAddr) -> MostConnections + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { most: Box::new(most), taken: Mutex::default() })
     }
 
     /// Takes a place for a connection from `ip`.
     pub(crate) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<ConnectionPermit, ConnectionRefused> {
         let ip = ip.to_canonical();
-        let most = (self.most)();
+        let most = (self.most)(ip);
         let mut taken = self.taken.lock();
         if taken.all >= most.all {
             return Err(ConnectionRefused::TooMany(most.all));
@@ -121,19 +121,31 @@ impl RequestBudget {
 mod tests {
     use super::*;
 
+    /// An address with a bound of its own.
+    fn own() -> IpAddr {
+        "10.0.0.9".parse().unwrap()
+    }
+
     #[test]
     fn connections_are_counted_in_all_and_by_address() {
-        let permits = ConnectionPermits::new(|| MostConnections { all: 3, of_address: 2 });
+        let permits =
+            ConnectionPermits::new(|ip| MostConnections { all: 3, of_address: if ip == own() { 1 } else { 2 } });
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "::1".parse().unwrap());
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
         let first = permits.take(a).unwrap();
         let _second = permits.take(mapped).unwrap();
         assert_eq!(permits.take(a).unwrap_err(), ConnectionRefused::TooManyFromAddress(2));
-        let _third = permits.take(b).unwrap();
+        let third = permits.take(b).unwrap();
         assert_eq!(permits.take(b).unwrap_err(), ConnectionRefused::TooMany(3));
         drop(first);
-        let _fourth = permits.take(b).unwrap();
+        let fourth = permits.take(b).unwrap();
         assert_eq!(permits.taken.lock().by_ip.len(), 2);
+        let one_of_two = permits.take(own());
+        assert_eq!(one_of_two.unwrap_err(), ConnectionRefused::TooMany(3));
+        drop(fourth);
+        let _fifth = permits.take(own()).unwrap();
+        drop(third);
+        assert_eq!(permits.take(own()).unwrap_err(), ConnectionRefused::TooManyFromAddress(1));
     }
 
     #[tokio::test]

@@ -26,6 +26,9 @@ pub(crate) struct Metrics {
     apis: Vec<ApiMetrics>,
     errors: Family<OfError, Counter>,
     connections: Gauge,
+    connections_throttled: Gauge,
+    connections_delayed: Family<OfReason, Counter>,
+    throttle_time: Family<OfApi, Histogram>,
     connections_accepted: Counter,
     connections_ended: Family<OfReason, Counter>,
     pub(crate) connections_refused: Counter,
@@ -170,6 +173,9 @@ impl Metrics {
             apis,
             errors: Family::default(),
             connections: Gauge::default(),
+            connections_throttled: Gauge::default(),
+            connections_delayed: Family::default(),
+            throttle_time: Family::new_with_constructor(seconds),
             connections_accepted: Counter::default(),
             connections_ended: Family::default(),
             connections_refused: Counter::default(),
@@ -208,6 +214,22 @@ impl Metrics {
     fn register_in(&self, registry: &mut Registry) {
         registry.register("errors", "Errors in answers, by API and error", self.errors.clone());
         registry.register("connections", "Connections that are open", self.connections.clone());
+        registry.register(
+            "connections_throttled",
+            "Connections that are not read from now, as their client has used more than its quota",
+            self.connections_throttled.clone(),
+        );
+        registry.register(
+            "connections_delayed",
+            "Connections that came too fast: for all of the broker (served later), or for their address (closed later)",
+            self.connections_delayed.clone(),
+        );
+        registry.register_with_unit(
+            "throttle_time",
+            "How long clients were told to wait, by the API whose answer told them",
+            Unit::Seconds,
+            self.throttle_time.clone(),
+        );
         registry.register("connections_accepted", "Connections ever accepted", self.connections_accepted.clone());
         registry.register("connections_ended", "Connections ended, by reason", self.connections_ended.clone());
         registry.register(
@@ -348,10 +370,20 @@ impl Metrics {
     }
 
     /// One connection that is accepted; it is open until what is returned is dropped.
-    pub(crate) fn connection_begun(&self) -> OpenConnection {
+    pub(crate) fn connection_begun(&self) -> Held {
         self.connections_accepted.inc();
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+        Held::new(&self.connections)
+    }
+
+    /// One answer that tells its client to wait so long; the connection counts as throttled until what is returned is dropped.
+    pub(crate) fn throttled(&self, api: ApiKey, time: Duration) -> Held {
+        self.throttle_time.get_or_create(&OfApi { api: api.name() }).observe(time.as_secs_f64());
+        Held::new(&self.connections_throttled)
+    }
+
+    /// One connection that has come too fast, for the broker or for its address.
+    pub(crate) fn connection_delayed(&self, reason: &'static str) {
+        self.connections_delayed.get_or_create(&OfReason { reason }).inc();
     }
 
     /// One connection that has ended.
@@ -405,11 +437,18 @@ impl CleanerMetrics {
     }
 }
 
-/// Counts an open connection as long as it lives, also when its task ends in a panic.
+/// Counts one thing as long as it lives, also when its task ends in a panic.
 #[derive(Debug)]
-pub(crate) struct OpenConnection(Gauge);
+pub(crate) struct Held(Gauge);
 
-impl Drop for OpenConnection {
+impl Held {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -9,5 +9,5 @@ mod observed;
 
 pub use http::HttpError;
 pub(crate) use http::{Health, HttpServer};
-pub(crate) use metrics::{Metrics, RequestTimes};
+pub(crate) use metrics::{Held, Metrics, RequestTimes};
 pub(crate) use observed::{GroupDetail, Lag, Loading, Observe, Observed, ObservedGroup, ObservedMember, Traffic};

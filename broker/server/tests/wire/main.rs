@@ -23,6 +23,7 @@ mod metadata;
 mod no_space;
 mod offsets;
 mod produce;
+mod quotas;
 mod scrubbing;
 mod start;
 mod strays;

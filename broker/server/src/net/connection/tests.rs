@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -23,18 +24,27 @@ impl Service for Echo {
         let later = |frame: Bytes| {
             Box::pin(async move {
                 gate.acquire().await.unwrap().forget();
-                vec![frame]
+                vec![frame].into()
             })
         };
         match frame[0] {
             b'W' => Answer::Later(later(frame), Order::Pipelined),
             b'A' => Answer::Later(later(frame), Order::Alone),
-            b'N' => Answer::Now(Vec::new()),
-            b'L' => Answer::Now(vec![Bytes::from(vec![b'L'; 1 << 20]); 64]),
+            b'N' => Answer::Now(Reply::default()),
+            b'M' => Answer::Now(muted(frame)),
+            b'L' => Answer::Now(vec![Bytes::from(vec![b'L'; 1 << 20]); 64].into()),
             b'X' => Answer::Close("as asked".into()),
-            _ => Answer::Now(vec![frame]),
+            _ => Answer::Now(vec![frame].into()),
         }
     }
+}
+
+/// The request's own bytes, and a mute of so many milliseconds as the bytes behind the first say.
+fn muted(frame: Bytes) -> Reply {
+    let millis: [u8; 4] = frame[1..5].try_into().unwrap();
+    let time = Duration::from_millis(u32::from_be_bytes(millis).into());
+    let counted = Held::new(&Gauge::default());
+    Reply { pieces: vec![frame], mute: Some(Mute { time, counted }) }
 }
 
 struct Fixture {
@@ -327,4 +337,59 @@ async fn a_stopping_broker_answers_what_it_has_begun() {
     f.gate.add_permits(1);
     assert_eq!(f.receive(8).await, b"WWWWWWWW");
     assert!(matches!(f.ended.await.unwrap(), Ended::Shutdown));
+}
+
+const HOUR_MS: u32 = 3_600_000;
+const HOUR: Duration = Duration::from_millis(HOUR_MS as u64);
+
+/// A frame of eight bytes that mutes its connection.
+fn muting(millis: u32) -> Vec<u8> {
+    let mut bytes = frame(b'M', 8);
+    bytes[5..9].copy_from_slice(&millis.to_be_bytes());
+    bytes
+}
+
+#[tokio::test]
+async fn a_muted_client_is_answered_at_once_and_not_read_from_until_its_time_is_over() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    let sent = Instant::now();
+    f.send(b'W', 8).await;
+    f.client.write_all(&muting(40)).await.unwrap();
+    f.client.write_all(&muting(200)).await.unwrap();
+    f.send(b'1', 8).await;
+    assert_eq!((f.handled().await, f.handled().await), (b'W', b'M'));
+    f.gate.add_permits(1);
+    assert_eq!(&f.receive(16).await[..9], b"WWWWWWWWM", "what was begun is answered while it is muted");
+    assert_eq!(f.handled().await, b'M');
+    assert!(sent.elapsed() >= Duration::from_millis(40), "the first time was over");
+    f.receive(8).await;
+    assert_eq!(f.handled().await, b'1');
+    assert!(sent.elapsed() >= Duration::from_millis(240), "the second as well");
+    assert_eq!(f.receive(8).await, b"11111111");
+}
+
+#[tokio::test]
+async fn a_muted_client_that_leaves_is_not_waited_for_unless_it_left_something_to_do() {
+    let limits = Limits { idle: HOUR, ..LIMITS };
+    let mut f = Fixture::new(limits.clone(), &budget()).await;
+    f.client.write_all(&muting(HOUR_MS)).await.unwrap();
+    f.receive(8).await;
+    f.client.shutdown().await.unwrap();
+    assert!(matches!(f.ended.await.unwrap(), Ended::Receive(ReceiveError::Closed)));
+
+    let mut f = Fixture::new(limits, &budget()).await;
+    f.client.write_all(&[muting(50), frame(b'1', 8)].concat()).await.unwrap();
+    f.client.shutdown().await.unwrap();
+    assert_eq!((f.handled().await, f.handled().await), (b'M', b'1'));
+    assert_eq!(&f.receive(16).await[8..], b"11111111");
+    assert!(matches!(f.ended.await.unwrap(), Ended::Receive(ReceiveError::Closed)));
+}
+
+#[tokio::test]
+async fn a_muted_client_is_idle_after_all() {
+    let limits = Limits { idle: Duration::from_millis(30), ..LIMITS };
+    let mut f = Fixture::new(limits, &budget()).await;
+    f.client.write_all(&muting(HOUR_MS)).await.unwrap();
+    f.receive(8).await;
+    assert!(matches!(f.ended.await.unwrap(), Ended::Idle(_)));
 }
