@@ -60,6 +60,14 @@ pub(crate) struct ConsumerWrite {
     pub(crate) group: Arc<str>,
     pub(crate) number: WriteNumber,
     pub(crate) reply: Option<(Waiter, Reply)>,
+    pub(crate) becomes: Becomes,
+}
+
+/// Which protocol a group has when what it changes is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Becomes {
+    Consumer,
+    Classic,
 }
 
 /// A static member that has come back under another id, and what it was before.
@@ -246,6 +254,8 @@ pub enum Cause {
     RevocationTimedOut,
     /// The assignment could not be written.
     WriteFailed,
+    /// The last member that spoke the new protocol is gone, and the others go on with the classic one.
+    Downgraded,
     /// There are more members than `group.max.size` allows, since it was lowered.
     TooManyMembers,
 }
@@ -265,6 +275,7 @@ impl Cause {
             Self::SyncTimedOut => "sync_timed_out",
             Self::RevocationTimedOut => "revocation_timed_out",
             Self::WriteFailed => "write_failed",
+            Self::Downgraded => "downgraded",
             Self::TooManyMembers => "too_many_members",
         }
     }

@@ -61,7 +61,17 @@ impl Join<'_> {
         Ok(())
     }
 
-    fn new_id(&self) -> Arc<str> {
+    /// Whether a new member has to come back with the id that it is given.
+    pub(crate) fn needs_id(&self) -> bool {
+        self.member.is_empty() && self.instance.is_none() && self.version >= KNOWN_ID_FROM
+    }
+
+    /// How long it may need to join again; the first version does not say.
+    pub(crate) fn rebalance_timeout(&self) -> i32 {
+        if self.rebalance_timeout_ms < 0 { self.session_timeout_ms } else { self.rebalance_timeout_ms }
+    }
+
+    pub(crate) fn new_id(&self) -> Arc<str> {
         let prefix = self.instance.unwrap_or(self.client_id);
         let end = prefix.floor_char_boundary(ID_PREFIX_MAX);
         format!("{}-{}", &prefix[..end], self.unique).into()

@@ -2,12 +2,13 @@
 //!
 //! Must not know: which request or timer was the reason.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, Happened, Next, SyncReply};
+use crate::effects::{Cause, Happened, JoinReply, Next, SyncReply};
 use crate::group::{GroupState, JoinPhase};
 use crate::turn::Turn;
 
@@ -173,13 +174,31 @@ impl Turn<'_> {
             self.begin_rebalance(Cause::WriteFailed, error.name());
             return;
         }
+        let given: HashMap<&str, &Bytes> = assignments.iter().map(|(to, assignment)| (&**to, assignment)).collect();
         for (id, member) in self.group.members_mut() {
-            let given = assignments.iter().rfind(|(to, _)| **to == **id);
-            member.assignment = given.map_or_else(Bytes::new, |(_, assignment)| assignment.clone());
+            member.assignment = given.get(&**id).map_or_else(Bytes::new, |assignment| (*assignment).clone());
         }
         self.answer_syncs(ErrorCode::None);
         self.group.enter(GroupState::Stable, self.now.wall);
         self.tell(Happened::Stabilized);
+    }
+
+    /// Answers everybody who waits for something, and nobody waits any more.
+    pub(crate) fn send_away(&mut self, error: ErrorCode) {
+        for id in self.group.member_ids() {
+            self.finish_join(&id, JoinReply::refused(&id, error));
+        }
+        self.answer_syncs(error);
+    }
+
+    /// A group that has come about with members in it: they have to be heard of, and to join again.
+    pub(crate) fn begin_again(&mut self, cause: Cause) {
+        for id in self.group.member_ids() {
+            self.renew_session(&id);
+        }
+        if self.group.state() == GroupState::Stable {
+            self.begin_rebalance(cause, "the group goes on with the classic protocol");
+        }
     }
 
     fn withdraw_assignments(&mut self, error: ErrorCode) {

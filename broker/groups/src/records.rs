@@ -53,6 +53,8 @@ pub(crate) enum Change {
     Group,
     /// A group that goes away as soon as this is appended.
     GroupDeleted(Box<str>),
+    /// A consumer group that is a classic one as soon as this is appended.
+    Downgraded(Box<StoredGroup>),
     /// A step that a consumer group takes as soon as this is appended.
     Consumer(Arc<str>, ConsumerChange),
 }
@@ -110,6 +112,12 @@ impl Record {
         let value = stored.to_value().to_prefixed_bytes(GROUP_VALUE_VERSION, GROUP_VALUE_VERSION);
         let value = value.expect("what members said came in by the same encoding, and their ids are bounded");
         Self { key: group_key(&stored.name), value: Some(value), change: Change::Group }
+    }
+
+    /// The record that keeps what was a consumer group.
+    pub(crate) fn of_downgraded(stored: StoredGroup) -> Self {
+        let record = Self::of_group(&stored);
+        Self { change: Change::Downgraded(Box::new(stored)), ..record }
     }
 
     /// The record that makes a step of a consumer group last.

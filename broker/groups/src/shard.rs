@@ -143,6 +143,10 @@ impl Shard {
                 Change::GroupDeleted(name) => {
                     self.groups.remove(&*name);
                 }
+                Change::Downgraded(stored) => {
+                    let group = stored.into_group();
+                    self.groups.insert(Arc::clone(&group.name), group);
+                }
                 Change::Consumer(group, change) => self.apply_consumer(&group, &change),
             }
         }
@@ -252,6 +256,8 @@ fn key(group: &str, topic: &str, partition: PartitionIndex) -> OffsetKey {
     OffsetKey { group: group.into(), topic: topic.into(), partition }
 }
 
+#[cfg(test)]
+mod dice;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how a record's bytes are laid out; what groups do.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,9 +43,11 @@ struct StoredMember {
 impl StoredGroup {
     /// The group as it is, with these assignments where they are not the members' own yet.
     pub(crate) fn of(group: &Group, assignments: Option<&[(Box<str>, Bytes)]>) -> Self {
-        let assignment = |id: &str, member: &Member| match assignments {
+        let given: Option<HashMap<&str, &Bytes>> =
+            assignments.map(|given| given.iter().map(|(to, bytes)| (&**to, bytes)).collect());
+        let assignment = |id: &str, member: &Member| match &given {
             None => member.assignment.clone(),
-            Some(given) => given.iter().find(|(to, _)| **to == *id).map(|(_, bytes)| bytes.clone()).unwrap_or_default(),
+            Some(given) => given.get(id).map(|bytes| (*bytes).clone()).unwrap_or_default(),
         };
         let members = group.members().map(|(id, member)| StoredMember {
             id: (**id).into(),

@@ -2,6 +2,7 @@
 //!
 //! Must not know: messages of the wire.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -109,8 +110,10 @@ impl Turn<'_> {
 
     /// The leader has assigned. Members that it has forgotten get nothing; what it gives to others goes to nobody.
     fn assign(&mut self, given: &[(Box<str>, Bytes)]) {
+        // The last one counts where a leader gives twice.
+        let by_member: HashMap<&str, &Bytes> = given.iter().map(|(to, assignment)| (&**to, assignment)).collect();
         let to_member = |id: &Arc<str>| {
-            let assignment = given.iter().rfind(|(to, _)| **to == **id).map(|(_, assignment)| assignment);
+            let assignment = by_member.get(&**id);
             ((**id).into(), assignment.map_or_else(Bytes::new, |assignment| Bytes::copy_from_slice(assignment)))
         };
         let assignments: Vec<(Box<str>, Bytes)> = self.group.member_ids().iter().map(to_member).collect();

@@ -26,6 +26,7 @@ use super::staged::Staged;
 use super::state::Core;
 use super::topics::{Topics, metadata_hash};
 use super::{regex, target};
+use crate::stored_group::StoredGroup;
 use crate::timers::Now;
 
 /// What is at hand while something is decided.
@@ -34,6 +35,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: Now,
     pub(crate) topics: &'a dyn Topics,
     pub(crate) settings: &'a ConsumerSettings,
+    /// How many members a classic group may have.
+    pub(crate) classic_members_max: usize,
 }
 
 /// What was decided.
@@ -45,13 +48,15 @@ pub(crate) struct Decided<R> {
     pub(crate) reply: R,
     pub(crate) timing: Vec<Timing>,
     pub(crate) seen: Option<Seen>,
+    /// What the group becomes, when it ends as a consumer group by this.
+    pub(crate) downgraded: Option<StoredGroup>,
 }
 
 impl<R> Decided<R> {
     /// The same with another answer.
     pub(crate) fn map<T>(self, answer: impl FnOnce(R) -> T) -> Decided<T> {
-        let Self { changes, reply, timing, seen } = self;
-        Decided { changes, reply: answer(reply), timing, seen }
+        let Self { changes, reply, timing, seen, downgraded } = self;
+        Decided { changes, reply: answer(reply), timing, seen, downgraded }
     }
 }
 
@@ -110,7 +115,7 @@ pub(crate) fn heartbeat(
             _ => Timing::Rebalanced(id),
         });
     }
-    Ok(Decided { changes: staged.finish_with(last), reply, timing, seen })
+    Ok(Decided { changes: staged.finish_with(last), reply, timing, seen, downgraded: None })
 }
 
 /// A group that is full takes nobody in; who is in it is heard.

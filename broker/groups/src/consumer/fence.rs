@@ -12,6 +12,7 @@ use super::decide::{Decided, Scene, check_instance, drop_unused_regexes, remove,
 use super::group::{ConsumerGroup, Timing};
 use super::heartbeat::{ConsumerHeartbeat, HeartbeatReply, Refusal};
 use super::member::{AWAY_EPOCH, Current};
+use super::migrate;
 use super::staged::Staged;
 use super::topics::metadata_hash;
 
@@ -49,6 +50,7 @@ pub(crate) fn leave(heartbeat: &ConsumerHeartbeat<'_>, group: &ConsumerGroup) ->
         reply: farewell(id, heartbeat.epoch),
         timing: Vec::new(),
         seen: None,
+        downgraded: None,
     }))
 }
 
@@ -76,5 +78,6 @@ pub(crate) fn fence(ids: &[Arc<str>], group: &ConsumerGroup, scene: &Scene<'_>) 
     let epoch = core.group.epoch + 1;
     staged.apply(Change::Epoch(Some(GroupEpoch { epoch, metadata_hash })));
     let timing = ids.iter().map(|id| Timing::Gone(Arc::clone(id))).collect();
-    Decided { changes: staged.finish_with(None), reply: (), timing, seen: None }
+    let downgraded = migrate::downgraded(group, staged.core(), scene);
+    Decided { changes: staged.finish_with(None), reply: (), timing, seen: None, downgraded }
 }

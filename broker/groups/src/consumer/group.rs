@@ -47,13 +47,10 @@ pub(crate) enum Timing {
     /// It has given up what it had to.
     Rebalanced(Arc<str>),
     /// It has so long to join again, unless it was told already.
-    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
     Join(Arc<str>, i32),
     /// It has joined, and has so long to ask for its assignment.
-    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
     Sync(Arc<str>, i32),
     /// It has asked for its assignment.
-    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
     Synced(Arc<str>),
     /// It is gone.
     Gone(Arc<str>),

@@ -7,6 +7,7 @@
 //!   fence         members go                                     target      what everybody is to have: assignor
 //!   state         a group: Core::apply is all that changes it    reconcile   one member's way there
 //!   change        the steps that it takes                        records     the same steps in Kafka's bytes
+//!   classic       members that speak the old protocol            migrate     groups go from one protocol to the other
 //! ```
 //! Nothing changes before it is written: a decision is made on a copy ([`staged`]), its steps are appended, and the group
 //! takes them when they are in the log, in the same way as when the log is read back. So what the records say and what is in
@@ -35,3 +36,22 @@ pub(crate) mod describe;
 pub(crate) mod fence;
 pub(crate) mod heartbeat;
 pub(crate) mod pending;
+
+pub(crate) mod classic;
+mod classic_bytes;
+pub(crate) mod migrate;
+
+#[cfg(test)]
+pub(crate) mod classic_bytes_for_tests {
+    //! What a client reads of what it was given.
+
+    use bytes::Bytes;
+
+    use super::assignment::Partitions;
+    use super::classic_bytes::{given, to_ids};
+    use super::topics::Topics;
+
+    pub(crate) fn given_ids(assignment: &Bytes, topics: &dyn Topics) -> Partitions {
+        to_ids(&given(assignment).expect("it reads"), topics)
+    }
+}

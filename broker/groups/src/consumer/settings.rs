@@ -35,12 +35,10 @@ impl MigrationPolicy {
         all.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(name))
     }
 
-    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
     pub(crate) fn allows_upgrade(self) -> bool {
         matches!(self, Self::Bidirectional | Self::Upgrade)
     }
 
-    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
     pub(crate) fn allows_downgrade(self) -> bool {
         matches!(self, Self::Bidirectional | Self::Downgrade)
     }

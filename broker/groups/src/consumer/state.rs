@@ -151,7 +151,6 @@ impl Core {
     }
 
     /// How many members speak the classic protocol.
-    #[expect(dead_code, reason = "for groups that change their protocol with members in them")]
     pub(crate) fn classic_members(&self) -> usize {
         self.members.values().filter(|member| member.is_classic()).count()
     }

@@ -2,6 +2,7 @@
 //!
 //! Must not know: other members.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -56,8 +57,9 @@ impl Member {
 /// Each name once, the first of it; bytes of their own, so that they do not hold on to the frame that they came in.
 pub(crate) fn distinct(protocols: &[Protocol]) -> Vec<Protocol> {
     let mut kept: Vec<Protocol> = Vec::with_capacity(protocols.len());
+    let mut names = HashSet::with_capacity(protocols.len());
     for protocol in protocols {
-        if !kept.iter().any(|earlier| earlier.name == protocol.name) {
+        if names.insert(&protocol.name) {
             kept.push(Protocol {
                 name: Arc::clone(&protocol.name),
                 metadata: Bytes::copy_from_slice(&protocol.metadata),

@@ -9,18 +9,24 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::Shard;
 use crate::consumer::change::Change;
+use crate::consumer::classic;
 use crate::consumer::decide::{self, Decided, Scene, Seen};
 use crate::consumer::describe::{self, DescribedConsumerGroup};
 use crate::consumer::fence::{self, Leaving, farewell};
 use crate::consumer::group::{ConsumerGroup, MemberTimers, Timing};
 use crate::consumer::heartbeat::{ConsumerHeartbeat, Refusal};
 use crate::consumer::member::MemberState;
+use crate::consumer::migrate::{self, Upgraded};
 use crate::consumer::records::Decoded;
 use crate::consumer::settings::ConsumerSettings;
 use crate::consumer::topics::{NoTopics, Topics};
-use crate::effects::{Cause, ConsumerWrite, Effects, Event, Happened, Next, Reply, Then, Waiter, Write};
+use crate::effects::{
+    Becomes, Cause, ConsumerWrite, Effects, Event, Happened, JoinReply, Next, Reply, SyncReply, Then, Waiter, Write,
+};
 use crate::group::GroupState;
+use crate::join::Join;
 use crate::records::Record;
+use crate::sync::{Identity, Leaver, Sync};
 use crate::timers::{ConsumerTimer, Now, Ticks, Timer, TimerKey, TimerKind};
 
 /// The topics that are known at present.
@@ -103,18 +109,33 @@ impl Shard {
             return self.hear_leaving(&name, heartbeat, waiter, now, effects);
         }
         let settings = self.settings_of(&name);
-        let scene = Scene { now, topics: &*self.topics.0, settings: &settings };
+        let scene = self.scene(&settings, now);
+        let mut upgraded = match self.groups.get(&name).filter(|group| group.state() != GroupState::Empty) {
+            Some(classic) => Some(migrate::upgrade(classic, &scene)?),
+            None => None,
+        };
         let fresh = ConsumerGroup::new(Arc::clone(&name));
-        let group = self.consumers.get(&name).unwrap_or(&fresh);
-        let decided = decide::heartbeat(heartbeat, group, &scene)?;
+        let existing = upgraded.as_ref().map(|upgraded| &upgraded.group).or_else(|| self.consumers.get(&name));
+        let mut decided = decide::heartbeat(heartbeat, existing.unwrap_or(&fresh), &scene)?;
+        if let Some(Upgraded { changes, timing, .. }) = &mut upgraded {
+            changes.append(&mut decided.changes);
+            timing.append(&mut decided.timing);
+            (decided.changes, decided.timing) = (std::mem::take(changes), std::mem::take(timing));
+            // They join again, and are members of the consumer group then.
+            self.turn(&name, now, effects, |turn| turn.send_away(ErrorCode::RebalanceInProgress));
+        }
         let cause = if heartbeat.is_joining() { Cause::Joined } else { Cause::MetadataChanged };
         let decided = decided.map(|reply| Some((waiter, Reply::Heartbeat(reply))));
         self.carry_on(&name, first, decided, (cause, heartbeat.member), now, effects);
         Ok(())
     }
 
+    fn scene<'a>(&'a self, settings: &'a ConsumerSettings, now: Now) -> Scene<'a> {
+        Scene { now, topics: &*self.topics.0, settings, classic_members_max: self.settings.members_max }
+    }
+
     /// The group that a heartbeat is for, and what has to be written first. One that does not exist is made by its first
-    /// member, and takes the place of a classic one without members.
+    /// member, and takes the place of a classic one.
     fn consumer_group(&self, heartbeat: &ConsumerHeartbeat<'_>) -> Result<(Arc<str>, Vec<Record>), Refusal> {
         let name = heartbeat.group;
         if let Some((name, _)) = self.consumers.get_key_value(name) {
@@ -123,7 +144,7 @@ impl Shard {
         let classic = self.groups.get(name);
         match classic {
             None if heartbeat.is_joining() => Ok((name.into(), Vec::new())),
-            Some(group) if heartbeat.is_joining() && group.state() == GroupState::Empty => {
+            Some(group) if heartbeat.is_joining() => {
                 Ok((Arc::clone(&group.name), vec![Record::of_deleted_group(name)]))
             }
             _ => {
@@ -169,7 +190,7 @@ impl Shard {
         let ids: Vec<Arc<str>> = late.keys().filter(|id| group.core.member(id).is_some()).cloned().collect();
         let Some(first) = ids.first() else { return };
         let (cause, detail) = (late[first], first.to_string());
-        let scene = Scene { now, topics: &*self.topics.0, settings: &settings };
+        let scene = self.scene(&settings, now);
         let decided = fence::fence(&ids, group, &scene).map(|()| reply);
         let (epoch, is_last) = (group.core.group.epoch + 1, group.core.size() == ids.len());
         let event = |what| Event { group: Arc::clone(name), generation: epoch, what };
@@ -189,7 +210,7 @@ impl Shard {
         now: Now,
         effects: &mut Effects,
     ) {
-        let Decided { changes, reply, timing, seen } = decided;
+        let Decided { changes, reply, timing, seen, downgraded } = decided;
         let version = self.topics.0.version();
         let group = self.consumers.entry(Arc::clone(name)).or_insert_with(|| ConsumerGroup::new(Arc::clone(name)));
         for timing in timing {
@@ -209,9 +230,19 @@ impl Shard {
             effects.events.push(Event { group: Arc::clone(name), generation: epoch, what });
         }
         let number = self.pending.begin(name);
-        let changes = changes.into_iter().map(|change| Record::of_consumer(name, change));
-        let records = first.into_iter().chain(changes).collect();
-        let then = Then(Next::Consumer(ConsumerWrite { group: Arc::clone(name), number, reply }));
+        let mut becomes = Becomes::Consumer;
+        let mut records = first;
+        let mut last = Vec::new();
+        if let Some(stored) = downgraded {
+            becomes = Becomes::Classic;
+            let mut core = group.core.clone();
+            changes.iter().for_each(|change| core.apply(change));
+            last.extend(core.deletion().into_iter().map(|change| Record::of_consumer(name, change)));
+            last.push(Record::of_downgraded(stored));
+        }
+        records.extend(changes.into_iter().map(|change| Record::of_consumer(name, change)));
+        records.append(&mut last);
+        let then = Then(Next::Consumer(ConsumerWrite { group: Arc::clone(name), number, reply, becomes }));
         effects.writes.push(Write { records, then });
     }
 
@@ -223,7 +254,7 @@ impl Shard {
         now: Now,
         effects: &mut Effects,
     ) {
-        let ConsumerWrite { group: name, number, reply } = write;
+        let ConsumerWrite { group: name, number, reply, becomes } = write;
         if let Some((waiter, reply)) = reply {
             let reply = match written {
                 Ok(()) => reply,
@@ -232,6 +263,9 @@ impl Shard {
             effects.replies.push((waiter, reply));
         }
         effects.replies.extend(self.pending.finish(&name, number, written));
+        if becomes == Becomes::Classic && self.groups.contains_key(&name) {
+            self.turn(&name, now, effects, |turn| turn.begin_again(Cause::Downgraded));
+        }
         if written.is_err() {
             // It is as it was; what was taken for done has to be looked at again.
             if self.consumers.get(&name).is_some_and(ConsumerGroup::is_void) {
@@ -315,6 +349,64 @@ impl Shard {
         }
     }
 
+    /// A JoinGroup to a group that has members and is a consumer group. None where there is no such group.
+    pub(super) fn join_consumers(&mut self, join: &Join<'_>, waiter: Waiter, now: Now) -> Option<Effects> {
+        let mut effects = Effects::default();
+        let settings = self.settings_of(join.group);
+        let group = self.consumers.get(join.group).filter(|group| !group.core.is_empty())?;
+        let name = Arc::clone(&group.name);
+        match classic::join(join, group, &self.scene(&settings, now)) {
+            Ok(decided) => {
+                let decided = decided.map(|reply| Some((waiter, Reply::Join(reply))));
+                self.carry_on(&name, Vec::new(), decided, (Cause::Joined, join.member), now, &mut effects);
+            }
+            Err(error) => effects.replies.push((waiter, Reply::Join(JoinReply::refused(join.member, error)))),
+        }
+        Some(effects)
+    }
+
+    /// A SyncGroup to a consumer group. None where there is no such group.
+    pub(super) fn sync_consumers(&mut self, sync: &Sync<'_>, waiter: Waiter, now: Now) -> Option<Effects> {
+        let mut effects = Effects::default();
+        let group = self.consumers.get_mut(sync.group)?;
+        let (answer, timing) = classic::sync(sync, &group.core, &*self.topics.0);
+        timing.into_iter().for_each(|timing| group.time(timing, now, &mut self.timers));
+        let reply = Reply::Sync(answer.unwrap_or_else(SyncReply::refused));
+        let reply = self.pending.hold(sync.group, waiter, reply);
+        effects.replies.extend(reply.map(|reply| (waiter, reply)));
+        Some(effects)
+    }
+
+    /// A Heartbeat to a consumer group. None where there is no such group.
+    pub(super) fn heartbeat_consumers(
+        &mut self,
+        name: &str,
+        by: &Identity<'_>,
+        now: Now,
+    ) -> Option<Result<(), ErrorCode>> {
+        let group = self.consumers.get_mut(name)?;
+        let (answer, timing) = classic::heartbeat(by, &group.core);
+        timing.into_iter().for_each(|timing| group.time(timing, now, &mut self.timers));
+        Some(answer)
+    }
+
+    /// A LeaveGroup to a consumer group. None where there is no such group.
+    pub(super) fn leave_consumers(
+        &mut self,
+        name: &str,
+        leavers: &[Leaver<'_>],
+        now: Now,
+        effects: &mut Effects,
+    ) -> Option<Vec<Result<(), ErrorCode>>> {
+        let group = self.consumers.get(name)?;
+        let name = Arc::clone(&group.name);
+        let results = classic::leave(leavers, &group.core);
+        let left = results.iter().filter_map(|result| result.as_ref().ok());
+        let left: BTreeMap<Arc<str>, Cause> = left.map(|id| (Arc::clone(id), Cause::Left)).collect();
+        self.fence(&name, &left, None, now, effects);
+        Some(results.into_iter().map(|result| result.map(drop)).collect())
+    }
+
     /// Whether a member may fetch offsets: one that says who it is has to be in the group, and at this epoch.
     pub fn check_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
         let Some(group) = self.consumers.get(group) else { return Ok(()) };
@@ -341,3 +433,5 @@ fn epoch_of(change: &Change) -> Option<i32> {
 
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod walk;

@@ -50,11 +50,10 @@ impl Shard {
             refuse(&mut effects, error);
             return effects;
         }
+        if let Some(effects) = self.join_consumers(join, waiter, now) {
+            return effects;
+        }
         if let Some(group) = self.consumers.get(join.group) {
-            if !group.core.is_empty() {
-                refuse(&mut effects, ErrorCode::InconsistentGroupProtocol);
-                return effects;
-            }
             // A group without members is of the protocol that the next one speaks.
             effects.writes.push(Write { records: group.deletion(), then: Then(Next::Nothing) });
             self.consumers.remove(join.group);
@@ -85,6 +84,9 @@ impl Shard {
     /// A member asks for its assignment; it is answered when the leader's is durable.
     #[must_use]
     pub fn sync(&mut self, sync: &Sync<'_>, waiter: Waiter, now: Now) -> Effects {
+        if let Some(effects) = self.sync_consumers(sync, waiter, now) {
+            return effects;
+        }
         let mut effects = Effects::default();
         let name = sync.group;
         let error = if name.is_empty() { ErrorCode::InvalidGroupId } else { ErrorCode::UnknownMemberId };
@@ -99,6 +101,9 @@ impl Shard {
         if group.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
+        if let Some(answer) = self.heartbeat_consumers(group, by, now) {
+            return answer;
+        }
         let known = self.turn(group, now, &mut Effects::default(), |turn| turn.heartbeat(by));
         known.unwrap_or(Err(ErrorCode::UnknownMemberId))
     }
@@ -107,6 +112,9 @@ impl Shard {
     #[must_use]
     pub fn leave(&mut self, group: &str, leavers: &[Leaver<'_>], now: Now) -> (Vec<Result<(), ErrorCode>>, Effects) {
         let mut effects = Effects::default();
+        if let Some(results) = self.leave_consumers(group, leavers, now, &mut effects) {
+            return (results, effects);
+        }
         let known = self.turn(group, now, &mut effects, |turn| turn.leave(leavers));
         (known.unwrap_or_else(|| vec![Err(ErrorCode::UnknownMemberId); leavers.len()]), effects)
     }

@@ -22,6 +22,9 @@ use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::partitions::{AckWait, AppendRefused, Appended, Partition, Required};
 
+/// How many bytes of keys and values go into one batch of what is deleted: half of what a batch may have.
+const DELETE_BYTES_MAX: usize = 512 * 1024;
+
 /// Groups that may have to be read first.
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -238,13 +241,19 @@ impl Groups {
         now: Timestamp,
         decide: impl FnOnce(&cairn_groups::Shard) -> (Vec<Record>, T),
     ) -> Result<T, CommitFailed> {
-        let wait = AckWait::default();
-        let (decided, appended) = {
+        let mut writes = Vec::new();
+        let decided = {
             let mut state = self.state.lock();
             let (records, decided) = decide(&state.groups);
-            (decided, self.append(&mut state, records, now, &wait)?)
+            for part in in_parts(records) {
+                let wait = AckWait::default();
+                writes.push((self.append(&mut state, part, now, &wait)?, wait));
+            }
+            decided
         };
-        self.finish(appended, wait).await?;
+        for (appended, wait) in writes {
+            self.finish(appended, wait).await?;
+        }
         Ok(decided)
     }
 
@@ -322,6 +331,26 @@ impl Groups {
     }
 }
 
+/// Records in their order, in parts that a batch has room for: what is deleted at once has no bound of its own.
+fn in_parts(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let mut parts: Vec<Vec<Record>> = Vec::new();
+    let mut bytes = 0;
+    for record in records {
+        let len = record.key.len() + record.value.as_ref().map_or(0, |value| value.len());
+        match parts.last_mut() {
+            Some(part) if bytes + len <= DELETE_BYTES_MAX => {
+                bytes += len;
+                part.push(record);
+            }
+            _ => {
+                bytes = len;
+                parts.push(vec![record]);
+            }
+        }
+    }
+    parts
+}
+
 fn build(records: &[Record], now: Timestamp) -> Result<bytes::Bytes, CommitFailed> {
     let mut builder = BatchBuilder::new();
     for record in records {
@@ -332,4 +361,50 @@ fn build(records: &[Record], now: Timestamp) -> Result<bytes::Bytes, CommitFaile
         FinishError::TooLarge => CommitFailed::TooLarge,
         FinishError::Empty | FinishError::Compress(_) => unreachable!("there are records, and they are not compressed"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_groups::{Commit, CommitError, GroupCommit, Now, PartitionCommit};
+    use cairn_protocol::ids::{Offset, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn what_is_deleted_at_once_fits_into_batches() {
+        let now = Now { wall: Timestamp(1), ticks: Ticks(1) };
+        let mut groups = cairn_groups::Shard::new();
+        let topic = "t".repeat(200);
+        for index in 0..8_000 {
+            let by = GroupCommit {
+                group: "g",
+                generation: -1,
+                member: "",
+                instance: None,
+                retention_ms: -1,
+                unknown_group: CommitError::IllegalGeneration,
+                version: 9,
+            };
+            let commit = PartitionCommit {
+                topic: &topic,
+                topic_id: TopicId::ZERO,
+                partition: PartitionIndex(index),
+                offset: Offset(1),
+                leader_epoch: -1,
+                metadata: "",
+            };
+            let records = groups.commit(&Commit { by, partitions: &[commit] }, now).records;
+            groups.on_appended(Offset(i64::from(index)), records);
+        }
+        groups.on_committed(Offset(8_000));
+        let records = groups.expire(Timestamp(i64::MAX), 0);
+        assert!(records.iter().map(|record| record.key.len()).sum::<usize>() > 1 << 20, "more than a batch may have");
+        let parts = in_parts(records.clone());
+        assert!(parts.len() > 2);
+        assert_eq!(parts.concat(), records);
+        for part in parts {
+            assert!(build(&part, Timestamp(1)).expect("it fits").len() < 1 << 20);
+        }
+        assert!(in_parts(Vec::new()).is_empty());
+    }
 }
