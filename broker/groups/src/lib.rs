@@ -1,7 +1,7 @@
 //! What the group coordinator decides: a request and the time in, replies and records out.
 //!
 //! One [`Shard`] stands for one partition of `__consumer_offsets` and for the groups that [`partition_of`] gives it. It
-//! holds committed offsets, and the groups of the classic protocol with their members; whoever drives it appends the records
+//! holds committed offsets, and the groups with their members; whoever drives it appends the records
 //! that it asks for, tells it when they are durable, and only then lets the answers go:
 //!
 //! ```text
@@ -20,8 +20,22 @@
 //!   at next_deadline(): on_time(now) -> Effects   sessions, joins and syncs that run out
 //! ```
 //! After a restart every record of the partition goes through [`Shard::load`], then [`Shard::on_loaded`] starts the sessions.
-//! Rules and error codes are those of Apache Kafka 4.3's coordinator. Other protocols (KIP-848) have records of their own;
-//! their groups would lie beside [`group::Group`] in the shard.
+//!
+//! Groups of the next generation's protocol, KIP-848, lie beside those of the classic one, in `consumer`; a name belongs to
+//! one of the two, and goes from one to the other while members are in it:
+//!
+//! ```text
+//!   on_topics(topics)                             at first, and whenever topics have changed
+//!   consumer_heartbeat(request, waiter, now) -> Effects
+//!                                                 its write is appended; the group changes by on_appended, and not before
+//!   on_written(write.then, ..) -> Effects         the answer, once it is durable
+//! ```
+//! Such a group never is what its records do not say: a decision is made on a copy, and both a restart and the append that
+//! follows it take the same steps ([`Shard::on_appended`] must follow before anything else is asked of the shard). Members of
+//! the classic protocol in such a group are served by [`Shard::join`], [`Shard::sync`], [`Shard::heartbeat`] and
+//! [`Shard::leave`] as elsewhere.
+//!
+//! Rules and error codes are those of Apache Kafka 4.3's coordinator.
 //!
 //! Must not know: files, sockets, clocks, how a log makes records durable.
 

@@ -22,7 +22,7 @@ pub(crate) enum Leaving {
     /// For good.
     Gone(Arc<str>),
     /// A static member, for a while: nothing changes for the others.
-    Away(Decided<HeartbeatReply>),
+    Away(Box<Decided<HeartbeatReply>>),
 }
 
 /// Decides on a heartbeat that says that its member leaves.
@@ -45,13 +45,13 @@ pub(crate) fn leave(heartbeat: &ConsumerHeartbeat<'_>, group: &ConsumerGroup) ->
     }
     let member = core.member(id).ok_or_else(|| unknown_member(id, heartbeat.group))?;
     let away = Current { epoch: AWAY_EPOCH, revoking: Held::new(), ..(*member.current).clone() };
-    Ok(Leaving::Away(Decided {
+    Ok(Leaving::Away(Box::new(Decided {
         changes: vec![Change::Current(Arc::clone(id), Some(Arc::new(away)))],
         reply: farewell(id, heartbeat.epoch),
         timing: Vec::new(),
         seen: None,
         downgraded: None,
-    }))
+    })))
 }
 
 /// What a member is told that leaves.

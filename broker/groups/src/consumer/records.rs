@@ -55,7 +55,8 @@ pub(crate) fn encode(group: &str, change: &Change) -> Result<(Bytes, Option<Byte
         }
         Change::Subscription(member, subscription) => {
             let key = ConsumerGroupMemberMetadataKey { group_id: group, member_id: (**member).into() };
-            both(&key, subscription.as_deref().map(subscription_value).as_ref())
+            let (key, value) = both(&key, subscription.as_deref().map(subscription_value).as_ref())?;
+            Ok((key, value.map(without_null)))
         }
         Change::TargetEpoch(target) => {
             let value = target.map(|target| ConsumerGroupTargetAssignmentMetadataValue {
@@ -87,6 +88,18 @@ pub(crate) fn encode(group: &str, change: &Change) -> Result<(Bytes, Option<Byte
 fn both<K: RecordPart, V: Message>(key: &K, value: Option<&V>) -> Result<(Bytes, Option<Bytes>), EncodeError> {
     let value = value.map(|value| value.to_prefixed_bytes(VERSION, VERSION)).transpose()?;
     Ok((key.to_prefixed_bytes(K::TYPE, VERSION)?, value))
+}
+
+/// How a subscription ends that has no part of the classic protocol: one tagged field, the first, of one byte, null.
+const NULL_CLASSIC: &[u8] = &[1, 0, 1, 0];
+/// How Kafka ends it: no tagged fields, as null is what stands for none.
+const NO_CLASSIC: &[u8] = &[0];
+
+fn without_null(value: Bytes) -> Bytes {
+    match value.strip_suffix(NULL_CLASSIC) {
+        Some(before) => [before, NO_CLASSIC].concat().into(),
+        None => value,
+    }
 }
 
 fn texts(names: &BTreeSet<Arc<str>>) -> Vec<Box<str>> {
@@ -250,3 +263,6 @@ fn current(value: ConsumerGroupCurrentMemberAssignmentValue) -> Current {
         revoking: held(value.partitions_pending_revocation),
     }
 }
+
+#[cfg(test)]
+mod tests;

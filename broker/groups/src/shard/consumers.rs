@@ -432,6 +432,8 @@ fn epoch_of(change: &Change) -> Option<i32> {
 }
 
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod walk;
