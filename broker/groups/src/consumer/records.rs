@@ -214,6 +214,12 @@ fn read_value<T: Message>(value: Option<(i16, Bytes)>) -> Result<Option<T>, Deco
     value.map(|(version, bytes)| read(bytes, version)).transpose()
 }
 
+/// Where the field is left out, what is read has nothing in it. A member of the classic protocol always knows some way to
+/// assign.
+fn is_said(classic: &ClassicMemberMetadata) -> bool {
+    !classic.supported_protocols.is_empty()
+}
+
 fn subscription(value: ConsumerGroupMemberMetadataValue) -> Subscription {
     let protocol = |protocol: ClassicProtocol| Protocol {
         name: (*protocol.name).into(),
@@ -229,7 +235,7 @@ fn subscription(value: ConsumerGroupMemberMetadataValue) -> Subscription {
         regex: value.subscribed_topic_regex.as_deref().unwrap_or_default().into(),
         rebalance_timeout_ms: value.rebalance_timeout_ms,
         assignor: value.server_assignor,
-        classic: value.classic_member_metadata.map(|classic| Classic {
+        classic: value.classic_member_metadata.filter(is_said).map(|classic| Classic {
             session_timeout_ms: classic.session_timeout_ms,
             protocols: classic.supported_protocols.into_iter().map(protocol).collect(),
         }),
