@@ -82,6 +82,13 @@ class Broker:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def empty(self):
+        """Begins anew with no data."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.prepare()
+
     def cpu_seconds(self):
         # Fields 14 and 15 of stat(5), counted behind the name in parentheses.
         text = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()

@@ -1,4 +1,5 @@
-"""The load: Apache Kafka's own clients, in a JVM of their own. It must not know which broker it meets."""
+"""The load: Apache Kafka's own clients in a JVM of their own, and for what they cannot do `benches/src/bin/load`. It must not know
+which broker it meets."""
 
 import pathlib
 import re
@@ -47,3 +48,30 @@ def consume(broker, topic, partitions, records):
     printed = java(HERE / "Load.java", "consume", broker.bootstrap, topic, partitions, records)
     found = re.search(r"consumed (\d+) records, \d+ bytes, ([\d.]+) s", printed)
     return int(found[1]) / float(found[2])
+
+
+class Counted:
+    """What the load of our own has printed, and the broker's processor time while it measured."""
+
+    def __init__(self, figures, cpu_seconds):
+        self.figures = figures
+        self.cpu_seconds = cpu_seconds
+
+    def __getitem__(self, name):
+        return self.figures[name]
+
+
+def own(binary, broker, *args):
+    """Runs the load of our own. The processor time counts from its line `measuring` to its line `measured`, or all of it."""
+    began, ended, figures = broker.cpu_seconds(), None, {}
+    process = subprocess.Popen([binary, "--bootstrap", broker.bootstrap, *map(str, args)], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.strip() == "measuring":
+            began = broker.cpu_seconds()
+        elif line.strip() == "measured":
+            ended = broker.cpu_seconds()
+        else:
+            figures |= {name: float(value) for name, value in (word.split("=") for word in line.split())}
+    if process.wait() != 0:
+        raise RuntimeError(f"{args}: the load ended with {process.returncode}")
+    return Counted(figures, (broker.cpu_seconds() if ended is None else ended) - began)

@@ -12,7 +12,7 @@ use cairn_protocol::header::RequestHeader;
 use cairn_protocol::{ApiKey, Message, Reader, Request as RequestBody};
 
 use crate::api;
-use crate::net::{Answer, ConnectionInfo, Mute, Order, Reply, Request, Service};
+use crate::net::{Answer, ConnectionInfo, Mute, Order, Replied, Reply, Request, Service};
 use crate::node::Node;
 use crate::quotas::{Enforcement, Kind, Meter, Metered, Mutations, Throttle};
 use crate::telemetry::RequestTimes;
@@ -58,6 +58,8 @@ pub(crate) enum Outcome<T> {
     Now(T),
     /// The answer, when the future is ready.
     Later(Pin<Box<dyn Future<Output = T> + Send>>, Order),
+    /// All of it happens in the future, and the next request of the connection waits for that.
+    Elsewhere(Pin<Box<dyn Future<Output = Self> + Send>>),
     /// The client wants no answer.
     Silent,
     /// The client wants no answer, and can be told of an error in no other way than by ending the connection.
@@ -134,15 +136,12 @@ pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
             return Answer::Close(format!("{} version {}: {}", call.api, call.version, describe(&error)).into());
         }
     };
-    match handle(node, &call, request) {
-        Outcome::Now(response) => Answer::Now(finish(node, &call, None, response, throttle_time)),
-        Outcome::Close(why) => Answer::Close(why),
-        Outcome::Silent => {
-            observe(node, &call, None);
-            // Who wants no answer is muted all the same; its time does not count, as in Kafka.
-            let throttle = throttle_by_bytes(node, &call, call.begun);
-            Answer::Now(Reply { pieces: Vec::new(), mute: mute(node, &call, throttle) })
+    let later = match handle(node, &call, request) {
+        Outcome::Now(response) => {
+            return finish(node, &call, None, response, throttle_time).map_or_else(Answer::Close, Answer::Now);
         }
+        Outcome::Silent => return Answer::Now(silence(node, &call, None)),
+        Outcome::Close(why) => return Answer::Close(why),
         Outcome::Later(response, order) => {
             let meter = call.meter.clone();
             if let Some(meter) = &meter {
@@ -154,12 +153,55 @@ pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
                 let response = response.await;
                 finish(&node, &call, Some(waits_since), response, throttle_time)
             };
-            match meter {
+            return match meter {
                 None => Answer::Later(Box::pin(answer), order),
                 meter => Answer::Later(Box::pin(Metered { inner: Box::pin(answer), meter }), order),
-            }
+            };
         }
+        Outcome::Elsewhere(outcome) => outcome,
+    };
+    let node = Arc::clone(node);
+    let waits_since = Instant::now();
+    let reply = async move {
+        let outcome = later.await;
+        settle(&node, &call, waits_since, outcome, throttle_time).await
+    };
+    Answer::Later(Box::pin(reply), Order::Alone)
+}
+
+/// The reply that comes of what was done elsewhere. That counts as the client's time; what it waits for after that does not.
+async fn settle<T: Message>(
+    node: &Node,
+    call: &Call,
+    waits_since: Instant,
+    mut outcome: Outcome<T>,
+    throttle_time: ThrottleTimeOf<T>,
+) -> Replied {
+    loop {
+        return match outcome {
+            Outcome::Now(response) => finish(node, call, Some(waits_since), response, throttle_time),
+            Outcome::Later(response, _) => {
+                if let Some(meter) = &call.meter {
+                    meter.pause(Instant::now());
+                }
+                let response = response.await;
+                finish(node, call, Some(waits_since), response, throttle_time)
+            }
+            Outcome::Silent => Ok(silence(node, call, Some(waits_since))),
+            Outcome::Close(why) => Err(why),
+            Outcome::Elsewhere(further) => {
+                outcome = further.await;
+                continue;
+            }
+        };
     }
+}
+
+/// Counts a request that is not answered. Who wants no answer is muted all the same; its time does not count, as in Kafka.
+fn silence(node: &Node, call: &Call, waits_since: Option<Instant>) -> Reply {
+    observe(node, call, waits_since);
+    let throttle = throttle_by_bytes(node, call, call.begun);
+    Reply { pieces: Vec::new(), mute: mute(node, call, throttle) }
 }
 
 /// Counts what is answered now, and where its time has gone.
@@ -180,7 +222,7 @@ fn finish<T: Message>(
     waits_since: Option<Instant>,
     mut response: T,
     throttle_time: ThrottleTimeOf<T>,
-) -> Reply {
+) -> Replied {
     observe(node, call, waits_since);
     let told = throttle_time(&mut response);
     let mut throttle = Throttle::from_millis(*told);
@@ -192,9 +234,9 @@ fn finish<T: Message>(
         }
         *told = throttle.millis();
     }
-    let pieces = encode(call, call.version, &response);
+    let pieces = encode(call, call.version, &response)?;
     node.metrics.bytes_sent.inc_by(pieces.iter().map(|piece| piece.len() as u64).sum());
-    Reply { pieces, mute: mute(node, call, throttle) }
+    Ok(Reply { pieces, mute: mute(node, call, throttle) })
 }
 
 fn throttle_by_bytes(node: &Node, call: &Call, now: Instant) -> Throttle {
@@ -210,10 +252,17 @@ fn mute(node: &Node, call: &Call, throttle: Throttle) -> Option<Mute> {
 }
 
 /// The frame of an answer in pieces. `body_version` differs from the call's only for ApiVersions.
-pub(crate) fn encode(call: &Call, body_version: i16, response: &impl Message) -> Vec<Bytes> {
+///
+/// What does not encode is a fault of ours. It must not take more than this connection with it, and the log says which
+/// answer it was.
+pub(crate) fn encode(call: &Call, body_version: i16, response: &impl Message) -> Result<Vec<Bytes>, Box<str>> {
     match response_frame(call.api, body_version, call.correlation_id, response) {
-        Ok(frame) => frame.segments().to_vec(),
-        Err(error) => panic!("answer of {} version {} does not encode: {error}", call.api, call.version),
+        Ok(frame) => Ok(frame.segments().to_vec()),
+        Err(error) => {
+            let why = format!("the answer of {} version {} does not encode: {error}", call.api, call.version);
+            tracing::error!(%error, api = call.api.name(), version = call.version, "an answer does not encode");
+            Err(why.into())
+        }
     }
 }
 

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use cairn_protocol::Message;
 use cairn_protocol::error_code::ErrorCode;
+use cairn_protocol::messages::consumer_protocol_assignment::TopicPartition;
 use cairn_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use cairn_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use cairn_protocol::messages::{
-    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, FindCoordinatorRequest, HeartbeatRequest,
+    JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
 };
 use clap::Args;
 use tokio::sync::{Notify, mpsc};
@@ -26,8 +29,8 @@ const FIND_VERSION: i16 = 4;
 const JOIN_VERSION: i16 = 9;
 const SYNC_VERSION: i16 = 5;
 const HEARTBEAT_VERSION: i16 = 4;
-/// What a consumer of some topics says of itself, and what it is given: about as many bytes.
-const SUBSCRIPTION_BYTES: usize = 64;
+/// The topic that the members say they want. Nobody asks whether it is there.
+const TOPIC: &str = "members";
 /// When a rebalance is given up.
 const REBALANCE_MAX: Duration = Duration::from_secs(60);
 /// Between two questions for a coordinator that is not there yet.
@@ -206,7 +209,7 @@ impl Member {
                 rebalance_timeout_ms: 60_000,
                 member_id: self.id.clone(),
                 protocol_type: "consumer".into(),
-                protocols: vec![JoinGroupRequestProtocol { name: "range".into(), metadata: some_bytes() }],
+                protocols: vec![JoinGroupRequestProtocol { name: "range".into(), metadata: subscription()? }],
                 ..JoinGroupRequest::default()
             };
             let joined = self.wire.call(JOIN_VERSION, &request).await?;
@@ -214,6 +217,7 @@ impl Member {
             match joined.error_code {
                 0 => return Ok(joined),
                 code if code == ErrorCode::MemberIdRequired.code() => {}
+                code if ErrorCode::from_code(code).is_some_and(ErrorCode::is_retriable) => sleep(LOOK).await,
                 code => bail!("JoinGroup: error {code}"),
             }
         }
@@ -221,10 +225,11 @@ impl Member {
 
     /// Whether there is an assignment; else another rebalance has begun.
     async fn sync(&mut self, joined: &JoinGroupResponse) -> Result<bool> {
-        let given = joined
-            .members
-            .iter()
-            .map(|member| SyncGroupRequestAssignment { member_id: member.member_id.clone(), assignment: some_bytes() });
+        let assignment = assignment()?;
+        let given = joined.members.iter().map(|member| SyncGroupRequestAssignment {
+            member_id: member.member_id.clone(),
+            assignment: assignment.clone(),
+        });
         let request = SyncGroupRequest {
             group_id: self.group.clone(),
             generation_id: joined.generation_id,
@@ -263,6 +268,16 @@ impl Member {
     }
 }
 
-fn some_bytes() -> Bytes {
-    Bytes::from_static(&[7; SUBSCRIPTION_BYTES])
+/// What a consumer says of itself.
+fn subscription() -> Result<Bytes> {
+    let wanted = ConsumerProtocolSubscription { topics: vec![TOPIC.into()], ..ConsumerProtocolSubscription::default() };
+    Ok(wanted.to_prefixed_bytes(0, 0)?)
+}
+
+/// What a consumer is given.
+fn assignment() -> Result<Bytes> {
+    let partitions = TopicPartition { topic: TOPIC.into(), partitions: vec![0] };
+    let given =
+        ConsumerProtocolAssignment { assigned_partitions: vec![partitions], ..ConsumerProtocolAssignment::default() };
+    Ok(given.to_prefixed_bytes(0, 0)?)
 }

@@ -150,6 +150,11 @@ impl TopicConfigKey {
 /// The known name that a mistyped one is nearest to, where one is near.
 fn suggestion(name: &str) -> String {
     const NEAR: f64 = 0.8;
+    /// A longer name is no mistyped one, and comparing it with every key would take long.
+    const NAME_LEN_MAX: usize = 128;
+    if name.len() > NAME_LEN_MAX {
+        return String::new();
+    }
     let name = name.replace(['_', '-'], ".");
     let likeness = |key: &TopicConfigKey| strsim::jaro_winkler(key.name, &name);
     let nearest = TOPIC_CONFIGS.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));

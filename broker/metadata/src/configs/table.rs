@@ -305,12 +305,12 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         [same("log.roll.ms"), Synonym { name: "log.roll.hours", factor: HOUR_MS }],
         "After how long a segment ends, also when it is not full, so that retention can reach it."
     ),
-    only_default!(
+    in_force!(
         "unclean.leader.election.enable",
         Boolean,
         "false",
         Any,
-        [],
-        "Whether a replica that may lack acknowledged records can become leader. Not accepted yet: it never does."
+        [same("unclean.leader.election.enable")],
+        "Whether a replica that may lack acknowledged records can become leader when no other is left. A partition with one replica has no other to choose, so that nothing changes for it."
     ),
 ];

@@ -63,12 +63,9 @@ fn values_are_checked() {
 
 #[test]
 fn what_is_not_in_force_accepts_its_default_only() {
-    for (name, value) in [
-        ("unclean.leader.election.enable", "true"),
-        ("preallocate", "true"),
-        ("remote.storage.enable", "true"),
-        ("follower.replication.throttled.replicas", "*"),
-    ] {
+    for (name, value) in
+        [("preallocate", "true"), ("remote.storage.enable", "true"), ("follower.replication.throttled.replicas", "*")]
+    {
         let error = check(name, value).expect_err(name);
         assert!(matches!(error, ConfigError::NotYet { .. }), "{error}");
     }

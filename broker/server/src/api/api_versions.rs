@@ -32,7 +32,7 @@ pub(super) fn handle(_node: &Arc<Node>, call: &Call, request: ApiVersionsRequest
 }
 
 /// The answer to a version that is not known.
-pub(super) fn unsupported(node: &Node, call: &Call) -> Vec<Bytes> {
+pub(super) fn unsupported(node: &Node, call: &Call) -> Result<Vec<Bytes>, Box<str>> {
     node.metrics.error(call.api, ErrorCode::UnsupportedVersion);
     encode(call, 0, &refusal(ErrorCode::UnsupportedVersion, vec![shown(ApiKey::ApiVersions)]))
 }

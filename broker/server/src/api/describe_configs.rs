@@ -4,6 +4,7 @@
 //! - All configs are told, set or not; or those that are asked for, unknown names left out. Of all brokers only what is set.
 //! - A config is read-only when it cannot be set while the broker runs. None is sensitive yet.
 //! - Synonyms and documentation only when asked for.
+//! - A resource that is named more than once is answered once, as it stands first.
 //! - Other brokers and other kinds of resources: INVALID_REQUEST.
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use cairn_protocol::messages::describe_configs_response::{
 };
 use cairn_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
+use super::once::once;
 use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
@@ -23,6 +25,7 @@ use crate::resources::{Resource, Told};
 pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DescribeConfigsRequest) -> Outcome<DescribeConfigsResponse> {
     let DescribeConfigsRequest { resources, include_synonyms, include_documentation } = request;
     let details = Details { synonyms: include_synonyms, documentation: include_documentation };
+    let resources = once(resources, |resource| (resource.resource_type, resource.resource_name.clone()));
     let results = resources.iter().map(|resource| match describe(node, resource) {
         Ok(configs) => DescribeConfigsResult {
             error_message: None,

@@ -1,6 +1,7 @@
 //! DescribeGroups, versions 0 to 6: groups of the classic protocol with their members.
 //!
 //! - What members have said and were given is told of a stable group; of another one, only who they are.
+//! - A group that is named more than once is answered once.
 //! - A group that does not exist: the state Dead, and from version 6 on GROUP_ID_NOT_FOUND with a message.
 
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use cairn_protocol::messages::describe_groups_response::{DescribedGroup, Describ
 use cairn_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 
 use super::authorized;
+use super::once::once;
+use super::refusal::cut;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 
@@ -27,7 +30,7 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: DescribeGroupsReque
         Err(error) => DescribedGroup { error_code: error.code(), group_id: name, ..DescribedGroup::default() },
     };
     Outcome::Now(DescribeGroupsResponse {
-        groups: request.groups.into_iter().map(describe).collect(),
+        groups: once(request.groups, Box::clone).into_iter().map(describe).collect(),
         ..DescribeGroupsResponse::default()
     })
 }
@@ -61,6 +64,6 @@ fn missing(name: Box<str>, version: i16, operations: i32) -> DescribedGroup {
     if version < NOT_FOUND_FROM {
         return DescribedGroup { group_id: name, ..dead };
     }
-    let error_message = Some(format!("Group {name} not found.").into());
+    let error_message = Some(cut(format!("Group {name} not found.")));
     DescribedGroup { error_code: ErrorCode::GroupIdNotFound.code(), error_message, group_id: name, ..dead }
 }

@@ -2,6 +2,7 @@
 //!
 //! - Each with its newest epoch, its last sequence and the time of its last batch, sorted by id. There are no transactions yet, so
 //!   none is open.
+//! - What is named more than once is answered once; a topic, as it stands first.
 //! - Producers that wrote nothing for `producer.id.expiration.ms` are forgotten, and not told.
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use cairn_protocol::messages::describe_producers_response::{PartitionResponse, P
 use cairn_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
 use cairn_storage::log;
 
+use super::once::once;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 
@@ -22,8 +24,9 @@ pub(super) fn handle(
     _call: &Call,
     request: DescribeProducersRequest,
 ) -> Outcome<DescribeProducersResponse> {
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partition_indexes.iter().map(|index| describe(node, &topic.name, *index)).collect();
+    let topics = once(request.topics, |topic| topic.name.clone()).into_iter().map(|topic| {
+        let indexes = once(topic.partition_indexes, |index| *index);
+        let partitions = indexes.iter().map(|index| describe(node, &topic.name, *index)).collect();
         TopicResponse { name: topic.name, partitions }
     });
     Outcome::Now(DescribeProducersResponse { topics: topics.collect(), ..DescribeProducersResponse::default() })

@@ -14,6 +14,7 @@ use cairn_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use super::addresses;
 use super::refusal::Refusal;
+use super::once::once;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 use crate::topics;
@@ -23,7 +24,7 @@ const TRANSACTION: i8 = 1;
 
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: FindCoordinatorRequest) -> Outcome<FindCoordinatorResponse> {
     let FindCoordinatorRequest { key, key_type, coordinator_keys } = request;
-    let keys = if call.version >= 4 { coordinator_keys } else { vec![key] };
+    let keys = if call.version >= 4 { once(coordinator_keys, Box::clone) } else { vec![key] };
     if key_type != GROUP || node.image().topic_by_name(CONSUMER_OFFSETS_TOPIC).is_some() {
         return Outcome::Now(answer(node, call, key_type, keys));
     }

@@ -7,11 +7,10 @@
 //! - Broker configs that cannot be set while a broker runs are refused with INVALID_REQUEST; those that Kafka has and that mean
 //!   nothing here are kept and told.
 //! - Deleting what is not there is no error. Validate-only does all checks and changes nothing.
+//! - What the cluster's own topics cannot be without is not taken from them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use cairn_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use cairn_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -19,7 +18,7 @@ use cairn_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
-use crate::resources::{Change, Mode, Operation, Resource, check_once};
+use crate::resources::{Altered, Change, Mode, Operation, Wanted, Wish, alter_each};
 
 pub(super) fn handle(
     node: &Arc<Node>,
@@ -28,33 +27,32 @@ pub(super) fn handle(
 ) -> Outcome<IncrementalAlterConfigsResponse> {
     let node = Arc::clone(node);
     Outcome::alone(async move {
-        let mode = Mode::from(request.validate_only);
-        let mut seen = HashSet::new();
-        let mut responses = Vec::with_capacity(request.resources.len());
-        for resource in &request.resources {
-            let altered = if seen.insert((resource.resource_type, &*resource.resource_name)) {
-                alter(&node, resource, mode).await
-            } else {
-                Err(Refusal::new(ErrorCode::InvalidRequest, "the resource stands in the request more than once"))
-            };
-            responses.push(AlterConfigsResourceResponse {
-                error_code: altered.as_ref().err().map_or(ErrorCode::None, |refusal| refusal.error).code(),
-                error_message: altered.err().map(|refusal| refusal.message),
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            });
-        }
+        let wanted = request.resources.iter().map(|resource| Wanted {
+            kind: resource.resource_type,
+            name: &resource.resource_name,
+            wish: wish(resource),
+        });
+        let altered = alter_each(&node, wanted.collect(), Mode::from(request.validate_only)).await;
+        let responses = altered.into_iter().map(answer).collect();
         IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }
     })
 }
 
-async fn alter(node: &Node, wanted: &AlterConfigsResource, mode: Mode) -> Result<(), Refusal> {
-    let resource = Resource::parse(node, wanted.resource_type, &wanted.resource_name)?;
-    check_once(wanted.configs.iter().map(|config| &*config.name))?;
+fn wish(wanted: &AlterConfigsResource) -> Result<Wish<'_>, Refusal> {
     let mut changes = Vec::with_capacity(wanted.configs.len());
     for config in &wanted.configs {
         let operation = Operation::parse(&config.name, config.config_operation, config.value.as_deref())?;
         changes.push(Change { name: &config.name, operation });
     }
-    resource.alter(node, &changes, mode).await
+    Ok(Wish::Change(changes))
+}
+
+fn answer(altered: Altered) -> AlterConfigsResourceResponse {
+    let Altered { kind, name, error, message } = altered;
+    AlterConfigsResourceResponse {
+        error_code: error.code(),
+        error_message: message,
+        resource_type: kind,
+        resource_name: name,
+    }
 }

@@ -4,6 +4,7 @@
 //!   INVALID_REQUEST as in Kafka.
 //! - A topic that does not exist is made when the client allows it and `auto.create.topics.enable` does; the answer waits for
 //!   it and shows it whole, so that the client need not ask again.
+//! - A topic that is named more than once is answered once, as in Kafka.
 //! - The address of this broker is what the listener advertises: with nothing configured, what the client has reached.
 //! - Authorized operations: all of them, when asked for, as nobody is forbidden anything yet.
 
@@ -22,6 +23,7 @@ use cairn_protocol::messages::{MetadataRequest, MetadataResponse};
 use super::addresses::{self, Address};
 use super::authorized;
 use super::led::{Led, led};
+use super::once::once;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 use crate::topics;
@@ -71,6 +73,7 @@ enum Wanted {
     These(Vec<Named>),
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Named {
     Name(Box<str>),
     Id(TopicId),
@@ -93,7 +96,7 @@ fn wanted(version: i16, topics: Option<&[MetadataRequestTopic]>) -> Wanted {
     match topics {
         None => Wanted::All,
         Some([]) if version == 0 => Wanted::All,
-        Some(topics) => Wanted::These(topics.iter().map(named).collect()),
+        Some(topics) => Wanted::These(once(topics.iter().map(named).collect(), Named::clone)),
     }
 }
 

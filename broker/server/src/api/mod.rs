@@ -15,6 +15,7 @@ use crate::node::Node;
 pub(crate) mod addresses;
 pub(crate) mod authorized;
 mod led;
+pub(crate) mod once;
 pub(crate) mod refusal;
 
 macro_rules! apis {
@@ -81,7 +82,7 @@ fn is_served(api: ApiKey, version: i16) -> bool {
 /// ends, and the broker's log says why.
 fn refuse(node: &Arc<Node>, call: &Call) -> Answer {
     if call.api == ApiKey::ApiVersions {
-        return Answer::Now(api_versions::unsupported(node, call).into());
+        return api_versions::unsupported(node, call).map_or_else(Answer::Close, |pieces| Answer::Now(pieces.into()));
     }
     let shown = call.api.advertised_versions();
     if !SERVED.contains(&call.api) {

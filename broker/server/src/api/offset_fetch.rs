@@ -1,12 +1,14 @@
 //! OffsetFetch, versions 1 to 10: the offsets that groups have committed. Several groups at once from version 8 on.
 //!
 //! - A partition without one is answered with offset -1 and no error; topics null (2 and later) means all that there is.
+//! - A partition that is named more than once is answered once; a group, as it stands first.
 //! - What a topic that was deleted had, another of the same name does not get (topics by id from 10 on).
 //! - Only what is durable is told, so that no consumer goes on from an offset that a crash takes back. Without
 //!   transactions every committed offset is stable.
 //! - Who asks does not matter: member and epoch (9 and later) are for groups of a later protocol than the classic one, as
 //!   in Kafka.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cairn_groups::CommittedOffset;
@@ -21,6 +23,7 @@ use cairn_protocol::messages::offset_fetch_response::{
 use cairn_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 
 use super::offset_commit::BY_ID_FROM;
+use super::once::once;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 
@@ -30,10 +33,21 @@ const GROUPS_FROM: i16 = 8;
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: OffsetFetchRequest) -> Outcome<OffsetFetchResponse> {
     let version = call.version;
     if version < GROUPS_FROM {
-        return Outcome::Now(single(fetch(node, version, &only_group(request))));
+        return Outcome::Now(single(fetch(node, version, &without_repeats(only_group(request)))));
     }
-    let groups = request.groups.iter().map(|group| fetch(node, version, group)).collect();
+    let groups = once(request.groups, |group| group.group_id.clone());
+    let groups = groups.into_iter().map(|group| fetch(node, version, &without_repeats(group))).collect();
     Outcome::Now(OffsetFetchResponse { groups, ..OffsetFetchResponse::default() })
+}
+
+/// Each partition once, also where a topic stands in it more than once.
+fn without_repeats(mut group: OffsetFetchRequestGroup) -> OffsetFetchRequestGroup {
+    let mut seen = HashMap::<_, HashSet<i32>>::new();
+    for topic in group.topics.iter_mut().flatten() {
+        let asked = seen.entry((topic.name.clone(), topic.topic_id)).or_default();
+        topic.partition_indexes.retain(|index| asked.insert(*index));
+    }
+    group
 }
 
 /// The older form, which asks for one group, in the newer one.

@@ -5,6 +5,7 @@
 //! - acks=0: no answer; after an error the connection ends, which is all that such a client can notice. acks=1 and acks=all:
 //!   answered when appended, and under `durability=synced` (or `flush.messages` reached) when on disk.
 //! - Where the topic's `compression.type` is not `producer`, a batch that came otherwise is compressed anew, outside any lock.
+//!   What may take long goes to a thread of its own, and the connection's next request waits for it.
 //! - acks=all with fewer in-sync replicas than `min.insync.replicas`: NOT_ENOUGH_REPLICAS.
 //! - A topic with `cleanup.policy=compact` refuses a batch with a record without a key: INVALID_RECORD.
 //! - Idempotent producers: a retry of one of the last five batches is answered with where it is.
@@ -27,10 +28,13 @@ use cairn_protocol::messages::produce_response::{
 };
 use cairn_protocol::messages::{ProduceRequest, ProduceResponse};
 use cairn_protocol::records::{
-    BatchView, DecompressError, InvalidProduced, ProduceLimits, Produced, RecompressError, Record, Records,
+    BatchView, Compression, DecompressError, InvalidProduced, ProduceLimits, Produced, RecompressError, Record, Records,
 };
 use cairn_storage::log::{AppendError, ProducerError};
+use uuid::Uuid;
 
+use super::refusal::cut;
+use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::dispatch::{Call, Outcome, describe};
 use crate::net::Order;
@@ -46,11 +50,45 @@ const NO_TIMESTAMP: i64 = -1;
 /// Records of a batch that are told to be at fault, at most.
 const FAULTS_TOLD_MAX: usize = 10_000;
 
+/// Batches up to this length are compressed anew where requests are handled; longer ones, and those that come compressed and
+/// so may be long inside, on a thread that may take its time.
+const RECOMPRESSED_HERE_MAX: usize = 16 << 10;
+
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: ProduceRequest) -> Outcome<ProduceResponse> {
+    let by_id = call.version >= BY_ID_FROM;
+    if !takes_long(node, by_id, &request.topic_data) {
+        return append_all(node, by_id, request);
+    }
+    let node = Arc::clone(node);
+    Outcome::Elsewhere(Box::pin(on_blocking_thread(move || append_all(&node, by_id, request))))
+}
+
+/// Whether a batch of the request is long, and is to be compressed anew.
+fn takes_long(node: &Node, by_id: bool, topics: &[TopicProduceData]) -> bool {
+    let long = |topic: &TopicProduceData, data: &PartitionProduceData| {
+        let Some(batch) = data.records.as_ref().and_then(|records| BatchView::parse(records).ok()) else { return false };
+        let is_long = batch.compression() != Compression::None || batch.as_bytes().len() > RECOMPRESSED_HERE_MAX;
+        is_long
+            && find(node, by_id, &topic.name, topic.topic_id, data.index).is_ok_and(|partition| {
+                partition.settings().topic.compression.is_some_and(|wanted| wanted.codec != batch.compression())
+            })
+    };
+    topics.iter().any(|topic| topic.partition_data.iter().any(|data| long(topic, data)))
+}
+
+fn find(node: &Node, by_id: bool, name: &str, id: Uuid, index: i32) -> Result<Arc<Partition>, NotHere> {
+    if by_id {
+        node.partitions.by_id(TopicId(id), PartitionIndex(index))
+    } else {
+        node.partitions.by_name(name, PartitionIndex(index))
+    }
+}
+
+fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome<ProduceResponse> {
     let ProduceRequest { transactional_id, acks, topic_data, .. } = request;
     let mut produce = Produce {
         node,
-        by_id: call.version >= BY_ID_FROM,
+        by_id,
         now: clock::now(),
         required: required(acks, transactional_id.as_deref()),
         wait: AckWait::default(),
@@ -133,11 +171,7 @@ impl Produce<'_> {
         let TopicProduceData { name, topic_id, partition_data } = data;
         let mut partition_responses = Vec::with_capacity(partition_data.len());
         for PartitionProduceData { index, records } in partition_data {
-            let found = if self.by_id {
-                self.node.partitions.by_id(TopicId(topic_id), PartitionIndex(index))
-            } else {
-                self.node.partitions.by_name(&name, PartitionIndex(index))
-            };
+            let found = find(self.node, self.by_id, &name, topic_id, index);
             partition_responses.push(match self.append(found, records) {
                 Ok(response) => PartitionProduceResponse { index, ..response },
                 Err(refusal) => {
@@ -290,7 +324,7 @@ impl Refusal {
     }
 
     fn new(error: ErrorCode, why: &dyn std::error::Error) -> Self {
-        Self { error, message: Some(why.to_string().into()), records: Vec::new() }
+        Self { error, message: Some(cut(why.to_string())), records: Vec::new() }
     }
 
     fn transactions() -> Self {
@@ -301,7 +335,7 @@ impl Refusal {
     fn invalid(error: &InvalidProduced) -> Self {
         let record = |batch_index| BatchIndexAndErrorMessage {
             batch_index,
-            batch_index_error_message: Some(describe(error).into()),
+            batch_index_error_message: Some(cut(describe(error))),
         };
         Self { records: error.record_index().map(record).into_iter().collect(), ..Self::new(error.error_code(), error) }
     }
@@ -322,7 +356,7 @@ impl From<NotHere> for Refusal {
     fn from(not_here: NotHere) -> Self {
         match not_here {
             NotHere::Offline(why) => {
-                Self { message: Some((*why).into()), ..Self::plain(ErrorCode::KafkaStorageError) }
+                Self { message: Some(cut(&*why)), ..Self::plain(ErrorCode::KafkaStorageError) }
             }
             NotHere::NoSpace => Self::new(ErrorCode::KafkaStorageError, &NotHere::NoSpace),
             other => Self::plain(other.error_code()),

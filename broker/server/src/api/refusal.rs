@@ -16,9 +16,22 @@ pub(crate) struct Refusal {
     pub(crate) message: Box<str>,
 }
 
+/// The longest text of an error, in bytes. It may hold a name as long as a name can be on the wire, and a text that is longer
+/// than that cannot be sent at all.
+const TEXT_MAX: usize = 2_048;
+
+/// The text, or as much of it as is sent of a long one.
+pub(crate) fn cut(text: impl Into<Box<str>>) -> Box<str> {
+    let text = text.into();
+    if text.len() <= TEXT_MAX {
+        return text;
+    }
+    format!("{}...", &text[..text.floor_char_boundary(TEXT_MAX)]).into()
+}
+
 impl Refusal {
     pub(crate) fn new(error: ErrorCode, message: impl Into<Box<str>>) -> Self {
-        Self { error, message: message.into() }
+        Self { error, message: cut(message) }
     }
 
     /// Nothing has this name.
@@ -59,5 +72,17 @@ fn error_of(error: &ProposeError) -> ErrorCode {
         Rejected::ClusterIdExists | Rejected::TopicIdTaken(_) | Rejected::ProducerIdsExhausted => {
             ErrorCode::UnknownServerError
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_two_characters() {
+        assert_eq!(&*cut("short"), "short");
+        let text = cut("\u{20ac}".repeat(20_000));
+        assert!(text.len() <= TEXT_MAX + 3 && text.ends_with("\u{20ac}..."), "{}", text.len());
     }
 }

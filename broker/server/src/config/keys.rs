@@ -143,6 +143,9 @@ keys! {
     advertised_listeners: Option<Vec<Advertised>> = "advertised.listeners", "", "", List, ReadOnly, Optional(AdvertisedListeners);
     /// The protocol of each listener's name.
     listener_security_protocol_map: Vec<(String, String)> = "listener.security.protocol.map", "PLAINTEXT:PLAINTEXT", "", Text, ReadOnly, ProtocolMap;
+    /// By which listener the brokers of a cluster reach each other: a name that listeners has. A single broker has no other to
+    /// reach. Empty: any.
+    inter_broker_listener_name: Option<String> = "inter.broker.listener.name", "", "", Text, ReadOnly, Optional(Text);
     /// Where metrics and health are served over HTTP. Port 0: any free one.
     metrics_listener: HostPort = "metrics.listener", "127.0.0.1:0", "", Text, ReadOnly, Address;
     /// Connections that wait to be accepted.
@@ -196,6 +199,9 @@ keys! {
     delete_topic_enable: bool = "delete.topic.enable", "true", "", Boolean, ReadOnly, Flag;
     /// In-sync replicas without which acks=all is refused.
     min_insync_replicas: i32 = "min.insync.replicas", "1", "", Int, ClusterWide, Number(1..=i32::MAX);
+    /// Whether a replica that may lack acknowledged records can become leader when no other is left. A partition with one
+    /// replica has no other to choose, so that nothing changes for it.
+    unclean_leader_election_enable: bool = "unclean.leader.election.enable", "false", "", Boolean, ClusterWide, Flag;
     /// How batches are compressed on disk. producer: each as it was sent. Any other (uncompressed, gzip, snappy, lz4, zstd):
     /// batches that came otherwise are compressed anew before they are appended.
     compression_type: String = "compression.type", "producer", "", Text, ClusterWide, OneOfTexts(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);

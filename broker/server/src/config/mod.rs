@@ -72,6 +72,9 @@ pub enum ConfigError {
     },
 }
 
+/// A longer key is no mistyped one, and comparing it with every key would take long.
+const KEY_LEN_MAX: usize = 128;
+
 /// How alike two keys must be for one to be suggested for the other.
 const SUGGESTION_LIKENESS_MIN: f64 = 0.7;
 
@@ -83,6 +86,9 @@ impl ConfigError {
 
 /// `: did you mean ...?` where a key is like this one, else nothing.
 fn nearest_key(key: &str) -> String {
+    if key.len() > KEY_LEN_MAX {
+        return String::new();
+    }
     let key = key.replace('.', "_");
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&name.replace('.', "_"), &key);
     let best = KEYS.iter().map(|key| key.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
@@ -163,6 +169,12 @@ fn listeners(values: &Values) -> Result<Vec<Listener>, ConfigError> {
             return Err(ConfigError::Conflict { key: "advertised.listeners", value, allowed });
         };
         listener.advertise = Advertise::Fixed(advertised.address.clone());
+    }
+    if let Some(name) = &values.inter_broker_listener_name
+        && !listeners.iter().any(|listener| listener.name == name.to_uppercase())
+    {
+        let allowed = format!("a name that listeners has, which has no {}", name.to_uppercase());
+        return Err(ConfigError::Conflict { key: "inter.broker.listener.name", value: name.clone(), allowed });
     }
     Ok(listeners)
 }

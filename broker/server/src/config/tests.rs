@@ -148,6 +148,32 @@ fn image(set: &[(ConfigResource, &str, &str)]) -> Image {
 }
 
 #[test]
+fn the_listener_between_brokers_is_one_of_the_listeners() {
+    let with = |name| {
+        let sources = Sources::none()
+            .set("listeners", "INSIDE://127.0.0.1:1,OUTSIDE://127.0.0.1:2")
+            .set("listener.security.protocol.map", "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT")
+            .set("inter.broker.listener.name", name);
+        load(&sources)
+    };
+    assert!(with("inside").is_ok() && with("").is_ok());
+    let error = with("CONTROLLER").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "invalid value for inter.broker.listener.name: got \"CONTROLLER\", allowed is a name that listeners has, which has no CONTROLLER"
+    );
+}
+
+/// What is that long is no mistyped key: it is not compared with every one of them.
+#[test]
+fn a_very_long_key_gets_no_suggestion() {
+    let long = "log.retention.ms".repeat(8);
+    assert_eq!(nearest_key(&long[..KEY_LEN_MAX]), "");
+    let error = check_dynamic(&"log.retention.ms".repeat(2_000), "1").unwrap_err();
+    assert!(matches!(error, SetError::Unknown { suggestion, .. } if suggestion.is_empty()));
+}
+
+#[test]
 fn what_was_set_since_goes_over_what_was_given() {
     let start = load(&Sources::none().set("message.max.bytes", "1KiB").set("log.retention.hours", "1")).unwrap();
     let live = live(&start);

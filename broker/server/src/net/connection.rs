@@ -45,8 +45,8 @@ pub(crate) enum Answer {
     /// The answer.
     Now(Reply),
     /// The answer comes when the future is ready.
-    Later(Pin<Box<dyn Future<Output = Reply> + Send>>, Order),
-    /// The bytes were no request: the connection ends.
+    Later(Pin<Box<dyn Future<Output = Replied> + Send>>, Order),
+    /// The bytes were no request, or there is no answer to it: the connection ends.
     Close(Box<str>),
 }
 
@@ -71,6 +71,9 @@ impl From<Vec<Bytes>> for Reply {
         Self { pieces, mute: None }
     }
 }
+
+/// What has become of an answer that was waited for; without one, the connection ends.
+pub(crate) type Replied = Result<Reply, Box<str>>;
 
 /// Whether the next request may begin before this one is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +173,7 @@ struct Muted {
 }
 
 struct Pending {
-    answer: Pin<Box<dyn Future<Output = Reply> + Send>>,
+    answer: Pin<Box<dyn Future<Output = Replied> + Send>>,
     order: Order,
     request_bytes: usize,
     _permit: Option<RequestPermit>,
@@ -299,7 +302,7 @@ impl<S: Service> Connection<S> {
                     self.outbox.push(pieces);
                 } else if !pieces.is_empty() {
                     self.pending.push_back(Pending {
-                        answer: Box::pin(std::future::ready(pieces.into())),
+                        answer: Box::pin(std::future::ready(Ok(pieces.into()))),
                         order: Order::Pipelined,
                         request_bytes: 0,
                         _permit: None,
@@ -318,8 +321,18 @@ impl<S: Service> Connection<S> {
     fn take_answers(&mut self, cx: &mut Context<'_>) -> bool {
         let mut took = false;
         while let Some(front) = self.pending.front_mut() {
-            let Poll::Ready(Reply { pieces, mute }) = front.answer.as_mut().poll(cx) else {
+            let Poll::Ready(reply) = front.answer.as_mut().poll(cx) else {
                 return took;
+            };
+            let Reply { pieces, mute } = match reply {
+                Ok(reply) => reply,
+                Err(why) => {
+                    // Answers come in order: without this one there are none behind it.
+                    self.pending.clear();
+                    self.request_bytes = 0;
+                    self.ending = Some(Ended::Garbage(why));
+                    return true;
+                }
             };
             self.request_bytes -= front.request_bytes;
             self.outbox.push(pieces);

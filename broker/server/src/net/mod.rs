@@ -8,7 +8,9 @@ mod listener;
 mod outbox;
 mod permits;
 
-pub(crate) use connection::{Answer, Connection, ConnectionInfo, Limits, Mute, Order, Reply, Request, Service};
+pub(crate) use connection::{
+    Answer, Connection, ConnectionInfo, Limits, Mute, Order, Replied, Reply, Request, Service,
+};
 pub use listener::BindError;
 pub(crate) use listener::{Accepting, Admit, Bound, ListenerInfo, SocketOptions, accept_loop, bind};
 pub(crate) use permits::{ConnectionPermits, MostConnections, RequestBudget};

@@ -2,6 +2,7 @@
 //!
 //! Must not know: any single API's messages.
 
+mod altering;
 mod brokers;
 mod operations;
 mod topics;
@@ -14,7 +15,9 @@ use cairn_protocol::ids::BrokerId;
 use crate::api::refusal::Refusal;
 use crate::loggers::ROOT;
 use crate::node::Node;
-pub(crate) use operations::{Change, Operation, check_once};
+pub(crate) use altering::{Altered, Wanted, Wish, alter_each};
+use operations::check_once;
+pub(crate) use operations::{Change, Operation};
 
 /// Kafka's numbers of the kinds.
 pub(crate) const TOPIC: i8 = 2;
@@ -97,6 +100,11 @@ impl Resource {
         }
     }
 
+    /// Whether this is a config that must not be deleted: replacing all configs leaves it as it is.
+    fn cannot_lose(&self, name: &str) -> bool {
+        matches!(self, Self::Topic(topic) if topics::is_protected(topic, name))
+    }
+
     /// Has exactly these configs set from here on, or keeps all as they are.
     pub(crate) async fn replace(&self, node: &Node, set: &[(&str, &str)], mode: Mode) -> Result<(), Refusal> {
         let image = node.image();
@@ -105,7 +113,8 @@ impl Resource {
             Self::Brokers | Self::Broker(_) => image.configs(&brokers::resource(self)),
             Self::Loggers => return Err(invalid("AlterConfigs cannot change levels of loggers")),
         };
-        let gone = present.keys().filter(|name| set.iter().all(|(kept, _)| *kept != &***name));
+        let gone =
+            present.keys().filter(|name| set.iter().all(|(kept, _)| *kept != &***name) && !self.cannot_lose(name));
         let deletes = gone.map(|name| Change { name, operation: Operation::Delete });
         let sets = set.iter().map(|(name, value)| Change { name, operation: Operation::Set(value) });
         let changes: Vec<Change<'_>> = deletes.chain(sets).collect();

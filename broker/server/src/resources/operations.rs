@@ -8,6 +8,9 @@ use cairn_metadata::configs::ConfigKind;
 use cairn_protocol::error_code::ErrorCode;
 
 use super::invalid;
+
+/// The longest value: what a string on the wire can hold, so that each value can be told.
+const VALUE_MAX: usize = i16::MAX as usize;
 use crate::api::refusal::Refusal;
 
 /// A change of one config.
@@ -54,7 +57,7 @@ impl<'a> Operation<'a> {
             let message = format!("config '{name}' is no list: nothing can be appended to or subtracted from it");
             return Err(Refusal::new(ErrorCode::InvalidConfig, message));
         }
-        Ok(match self {
+        let value = match self {
             Self::Set(value) => Some(value.to_owned()),
             Self::Delete => None,
             Self::Append(given) => {
@@ -67,7 +70,15 @@ impl<'a> Operation<'a> {
                 let left = words(&present).filter(|word| words(given).all(|gone| gone != *word));
                 Some(left.collect::<Vec<_>>().join(","))
             }
-        })
+        };
+        match value {
+            Some(value) if value.len() > VALUE_MAX => {
+                let message =
+                    format!("config '{name}' would be a list of {} bytes, the most is {VALUE_MAX}", value.len());
+                Err(Refusal::new(ErrorCode::InvalidConfig, message))
+            }
+            value => Ok(value),
+        }
     }
 }
 

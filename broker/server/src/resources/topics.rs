@@ -3,11 +3,14 @@
 //! Must not know: any single API's messages.
 
 use cairn_metadata::configs::{self, Described, describe_all, effective};
-use cairn_metadata::{Command, ConfigChange, Topic};
+use cairn_metadata::{Command, ConfigChange, Topic, names};
+use cairn_protocol::error_code::ErrorCode;
 
 use super::{Change, Mode, Operation, Told};
 use crate::api::refusal::Refusal;
 use crate::node::Node;
+
+const CLEANUP_POLICY: &str = "cleanup.policy";
 
 pub(super) fn describe(node: &Node, name: &str) -> Result<Vec<Told>, Refusal> {
     let image = node.image();
@@ -32,12 +35,30 @@ pub(super) async fn alter(node: &Node, name: &str, changes: &[Change<'_>], mode:
     let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
     let mut checked = Vec::with_capacity(changes.len());
     for change in changes {
-        checked.push(ConfigChange { name: change.name.into(), value: value(node, topic, change)? });
+        let value = value(node, topic, change)?;
+        check_protected(topic, change.name, value.as_deref())?;
+        checked.push(ConfigChange { name: change.name.into(), value });
     }
     if mode == Mode::Apply && !checked.is_empty() {
         node.cluster.propose(Command::SetTopicConfigs { id: topic.id, changes: checked }).await?;
     }
     Ok(())
+}
+
+/// Whether the topic cannot be without this config: the cluster's own topics keep what is newest of each key, and would lose
+/// groups and offsets to age otherwise.
+pub(super) fn is_protected(topic: &str, name: &str) -> bool {
+    names::is_internal(topic) && name == CLEANUP_POLICY
+}
+
+/// Refuses to take the compaction from the cluster's own topics.
+fn check_protected(topic: &Topic, name: &str, value: Option<&str>) -> Result<(), Refusal> {
+    let compacts = value.is_some_and(|value| value.split(',').any(|word| word == "compact"));
+    if !is_protected(&topic.name, name) || compacts {
+        return Ok(());
+    }
+    let message = format!("{name} of {} must have compact, which keeps the newest record of each key", topic.name);
+    Err(Refusal::new(ErrorCode::InvalidConfig, message))
 }
 
 /// What one change comes to. A config that there is none of can be deleted, as in Kafka: a later release may have set it.

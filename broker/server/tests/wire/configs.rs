@@ -231,7 +231,9 @@ async fn every_key_of_a_broker_is_told() {
         // One that each number can be, but for those with a bound below.
         let set = alter(BROKER, "1", &[(key.name, SET, Some("1048576"))]);
         let refused = altered(&mut client, set, true).await == ErrorCode::InvalidRequest.code();
-        let of_another_kind = ["log.durability", "log.message.timestamp.type", "compression.type"].contains(&key.name);
+        let of_another_kind =
+            ["log.durability", "log.message.timestamp.type", "compression.type", "unclean.leader.election.enable"]
+                .contains(&key.name);
         let of_another_kind = of_another_kind
             || ["log.cleanup.policy", "log.cleaner.io.buffer.load.factor", "log.cleaner.min.cleanable.ratio"]
                 .contains(&key.name);

@@ -24,11 +24,11 @@ impl Service for Echo {
         let later = |frame: Bytes| {
             Box::pin(async move {
                 gate.acquire().await.unwrap().forget();
-                vec![frame].into()
+                if frame[0] == b'E' { Err("no answer".into()) } else { Ok(Reply::from(vec![frame])) }
             })
         };
         match frame[0] {
-            b'W' => Answer::Later(later(frame), Order::Pipelined),
+            b'W' | b'E' => Answer::Later(later(frame), Order::Pipelined),
             b'A' => Answer::Later(later(frame), Order::Alone),
             b'N' => Answer::Now(Reply::default()),
             b'M' => Answer::Now(muted(frame)),
@@ -125,6 +125,19 @@ async fn answers_leave_in_the_order_of_the_requests() {
     }
     f.gate.add_permits(1);
     assert_eq!(f.receive(24).await, b"WWWWWWWW1111111122222222");
+}
+
+#[tokio::test]
+async fn an_answer_that_there_is_not_ends_the_connection_and_no_later_one_leaves() {
+    let mut f = Fixture::new(LIMITS, &budget()).await;
+    for kind in [b'W', b'E', b'1'] {
+        f.send(kind, 8).await;
+        assert_eq!(f.handled().await, kind);
+    }
+    f.gate.add_permits(2);
+    assert_eq!(f.receive(8).await, b"WWWWWWWW");
+    assert!(matches!(f.ended.await.unwrap(), Ended::Garbage(_)));
+    assert_eq!(f.client.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 #[tokio::test]
