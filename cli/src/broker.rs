@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::BrokerArgs;
 use crate::exit::{Failure, Outcome};
+use crate::notify::{State, notify};
 use crate::output::Output;
 use crate::signals::Ending;
 
@@ -85,7 +86,9 @@ async fn serve(config: BrokerConfig, loggers: Loggers) -> Outcome {
         }
     })?;
     say_ready(&broker)?;
+    notify(State::Ready);
     let signal = ending.asked().await;
+    notify(State::Stopping);
     tracing::info!(signal, "stopping");
     broker.shutdown().await;
     Ok(())

@@ -14,6 +14,7 @@ mod input;
 mod key_value;
 mod lines;
 mod log;
+mod notify;
 mod output;
 mod produce;
 mod progress;

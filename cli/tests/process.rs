@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use crate::support::{Served, cairn, run, terminate};
@@ -21,6 +22,23 @@ fn a_broker_says_when_it_is_ready_and_stops_when_asked() {
     assert_eq!((words[0], words[3], words[4]), ("ready:", data.as_str(), "node=7"));
     assert!(words[1].starts_with("kafka=127.0.0.1:") && words[2].starts_with("metrics=127.0.0.1:"), "{words:?}");
     terminate(served.child.id());
+    assert_eq!(served.child.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_serves_and_when_it_stops() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let told = || {
+        let mut text = [0; 64];
+        let length = socket.recv(&mut text).expect("a datagram");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    let mut served = Served::notifying(&path, &folder.path().join("data"));
+    assert_eq!(told(), "READY=1");
+    terminate(served.child.id());
+    assert_eq!(told(), "STOPPING=1");
     assert_eq!(served.child.wait().expect("ends").code(), Some(0));
 }
 

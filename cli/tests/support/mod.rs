@@ -15,7 +15,7 @@ pub(crate) fn cairn() -> assert_cmd::Command {
 
 fn plain() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-    command.env_remove("CAIRN_BOOTSTRAP").env_remove("RUST_LOG");
+    command.env_remove("CAIRN_BOOTSTRAP").env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
     command
 }
 
@@ -89,7 +89,17 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(data: &Path, words: &[&str]) -> Self {
+        Self::spawn(plain(), data, words)
+    }
+
+    /// Starts it as a service manager does that wants to be told at this socket.
+    pub(crate) fn notifying(socket: &Path, data: &Path) -> Self {
         let mut command = plain();
+        command.env("NOTIFY_SOCKET", socket);
+        Self::spawn(command, data, &[])
+    }
+
+    fn spawn(mut command: Command, data: &Path, words: &[&str]) -> Self {
         command.args(["broker", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(words);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
         let mut ready = String::new();
