@@ -54,6 +54,28 @@ fn the_listed_file_has_every_key_with_its_default() {
     }
 }
 
+/// What docs/migrate-from-kafka.md says is there, is there.
+#[test]
+fn the_page_on_migration_promises_no_key_that_there_is_not() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/migrate-from-kafka.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut rows = 0;
+    for line in page.lines() {
+        let Some((name, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once("` | ")) else { continue };
+        let Some((verdict, _)) = rest.split_once(" |") else { continue };
+        let is_key = KEYS.iter().any(|key| key.name == name);
+        let is_unused = UNUSED.iter().any(|unused| unused.name == name);
+        match verdict {
+            "same" | "other" => assert!(is_key, "{name} is said to be {verdict}"),
+            "accepted" => assert!(is_unused, "{name} is said to be {verdict}"),
+            "not needed" | "not yet" => {}
+            _ => continue,
+        }
+        rows += 1;
+    }
+    assert_eq!(rows, 340, "the keys that Apache Kafka 4.3.1 tells");
+}
+
 #[test]
 fn later_sources_win() {
     let (_folder, path) = file("broker.toml", "num.partitions = 2\nnode.id = 7\n\"message.max.bytes\" = \"2MiB\"\n");
