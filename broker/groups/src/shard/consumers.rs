@@ -1,4 +1,4 @@
-//! What members of consumer groups say, and what time does to them.
+//! What members of consumer groups say: decided, written, and answered.
 //!
 //! Must not know: messages of the wire, what is decided.
 
@@ -9,25 +9,19 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::Shard;
 use crate::consumer::change::Change;
-use crate::consumer::classic;
 use crate::consumer::decide::{self, Decided, Scene, Seen};
 use crate::consumer::describe::{self, DescribedConsumerGroup};
 use crate::consumer::fence::{self, Leaving, farewell};
-use crate::consumer::group::{ConsumerGroup, MemberTimers, Timing};
+use crate::consumer::group::ConsumerGroup;
 use crate::consumer::heartbeat::{ConsumerHeartbeat, Refusal};
-use crate::consumer::member::MemberState;
 use crate::consumer::migrate::{self, Upgraded};
 use crate::consumer::records::Decoded;
 use crate::consumer::settings::ConsumerSettings;
 use crate::consumer::topics::{NoTopics, Topics};
-use crate::effects::{
-    Becomes, Cause, ConsumerWrite, Effects, Event, Happened, JoinReply, Next, Reply, SyncReply, Then, Waiter, Write,
-};
+use crate::effects::{Becomes, Cause, ConsumerWrite, Effects, Event, Happened, Next, Reply, Then, Waiter, Write};
 use crate::group::GroupState;
-use crate::join::Join;
 use crate::records::Record;
-use crate::sync::{Identity, Leaver, Sync};
-use crate::timers::{ConsumerTimer, Now, Ticks, Timer, TimerKey, TimerKind};
+use crate::timers::Now;
 
 /// The topics that are known at present.
 #[derive(Debug)]
@@ -49,10 +43,6 @@ pub struct GroupOverrides {
     /// `consumer.assignment.interval.ms`
     pub assignment_interval_ms: Option<i32>,
 }
-
-/// Members whose time is over, by group.
-#[derive(Debug, Default)]
-pub(super) struct LateMembers(BTreeMap<Arc<str>, BTreeMap<Arc<str>, Cause>>);
 
 impl Shard {
     /// These are the topics from now on. Groups find out at the next heartbeats of their members.
@@ -296,117 +286,6 @@ impl Shard {
         }
     }
 
-    /// Sees to it that all members of a group have to be heard of.
-    pub(super) fn watch_members(&mut self, name: &str, now: Now) {
-        let settings = self.settings_of(name);
-        let Some(group) = self.consumers.get_mut(name) else { return };
-        let members = group.core.members().map(|(id, member)| (Arc::clone(id), member.clone()));
-        for (id, member) in members.collect::<Vec<_>>() {
-            let timers = group.timers.get(&id);
-            let (subscription, current) = (&member.subscription, &member.current);
-            let session_ms =
-                subscription.classic.as_ref().map_or(settings.session_timeout_ms, |classic| classic.session_timeout_ms);
-            let allowed_ms = subscription.rebalance_timeout_ms;
-            let has = |which: fn(&MemberTimers) -> &Timer| timers.is_some_and(|timers| which(timers).is_set());
-            let revokes = current.state == MemberState::UnrevokedPartitions && !member.is_classic();
-            let (has_session, has_rebalance) = (has(|timers| &timers.session), has(|timers| &timers.rebalance));
-            if !has_session {
-                group.time(Timing::Session(Arc::clone(&id), session_ms), now, &mut self.timers);
-            }
-            if revokes && !has_rebalance {
-                group.time(Timing::Rebalance(id, allowed_ms, current.epoch), now, &mut self.timers);
-            }
-        }
-    }
-
-    /// A timer of a member has come up.
-    pub(super) fn on_consumer_timer(&mut self, popped: Ticks, key: &TimerKey, now: Now, late: &mut LateMembers) {
-        let TimerKind::Consumer(which, id) = &key.kind else { return };
-        let Some(group) = self.consumers.get_mut(&key.group) else { return };
-        let Some(timers) = group.timers.get_mut(id) else { return };
-        if !self.timers.is_due(timers.of(*which), popped, now.ticks, key) {
-            return;
-        }
-        let epoch = timers.rebalance_epoch;
-        let Some(member) = group.core.member(id) else {
-            group.timers.remove(id);
-            return;
-        };
-        let cause = match which {
-            ConsumerTimer::Session => Cause::SessionExpired,
-            ConsumerTimer::Rebalance if member.current.epoch != epoch => return,
-            ConsumerTimer::Rebalance => Cause::RevocationTimedOut,
-            ConsumerTimer::Join => Cause::JoinTimedOut,
-            ConsumerTimer::Sync => Cause::SyncTimedOut,
-        };
-        late.0.entry(Arc::clone(&key.group)).or_default().entry(Arc::clone(id)).or_insert(cause);
-    }
-
-    /// Takes away whose time is over: all of a group at once, so that it changes once.
-    pub(super) fn fence_late(&mut self, late: LateMembers, now: Now, effects: &mut Effects) {
-        for (name, members) in late.0 {
-            self.fence(&name, &members, None, now, effects);
-        }
-    }
-
-    /// A JoinGroup to a group that has members and is a consumer group. None where there is no such group.
-    pub(super) fn join_consumers(&mut self, join: &Join<'_>, waiter: Waiter, now: Now) -> Option<Effects> {
-        let mut effects = Effects::default();
-        let settings = self.settings_of(join.group);
-        let group = self.consumers.get(join.group).filter(|group| !group.core.is_empty())?;
-        let name = Arc::clone(&group.name);
-        match classic::join(join, group, &self.scene(&settings, now)) {
-            Ok(decided) => {
-                let decided = decided.map(|reply| Some((waiter, Reply::Join(reply))));
-                self.carry_on(&name, Vec::new(), decided, (Cause::Joined, join.member), now, &mut effects);
-            }
-            Err(error) => effects.replies.push((waiter, Reply::Join(JoinReply::refused(join.member, error)))),
-        }
-        Some(effects)
-    }
-
-    /// A SyncGroup to a consumer group. None where there is no such group.
-    pub(super) fn sync_consumers(&mut self, sync: &Sync<'_>, waiter: Waiter, now: Now) -> Option<Effects> {
-        let mut effects = Effects::default();
-        let group = self.consumers.get_mut(sync.group)?;
-        let (answer, timing) = classic::sync(sync, &group.core, &*self.topics.0);
-        timing.into_iter().for_each(|timing| group.time(timing, now, &mut self.timers));
-        let reply = Reply::Sync(answer.unwrap_or_else(SyncReply::refused));
-        let reply = self.pending.hold(sync.group, waiter, reply);
-        effects.replies.extend(reply.map(|reply| (waiter, reply)));
-        Some(effects)
-    }
-
-    /// A Heartbeat to a consumer group. None where there is no such group.
-    pub(super) fn heartbeat_consumers(
-        &mut self,
-        name: &str,
-        by: &Identity<'_>,
-        now: Now,
-    ) -> Option<Result<(), ErrorCode>> {
-        let group = self.consumers.get_mut(name)?;
-        let (answer, timing) = classic::heartbeat(by, &group.core);
-        timing.into_iter().for_each(|timing| group.time(timing, now, &mut self.timers));
-        Some(answer)
-    }
-
-    /// A LeaveGroup to a consumer group. None where there is no such group.
-    pub(super) fn leave_consumers(
-        &mut self,
-        name: &str,
-        leavers: &[Leaver<'_>],
-        now: Now,
-        effects: &mut Effects,
-    ) -> Option<Vec<Result<(), ErrorCode>>> {
-        let group = self.consumers.get(name)?;
-        let name = Arc::clone(&group.name);
-        let results = classic::leave(leavers, &group.core);
-        let left = results.iter().filter_map(|result| result.as_ref().ok());
-        let left: BTreeMap<Arc<str>, Cause> = left.map(|id| (Arc::clone(id), Cause::Left)).collect();
-        self.fence(&name, &left, None, now, effects);
-        Some(results.into_iter().map(|result| result.map(drop)).collect())
-    }
-
     /// Whether a member may fetch offsets: one that says who it is has to be in the group, and at this epoch.
     pub fn check_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
         let Some(group) = self.consumers.get(group) else { return Ok(()) };
@@ -431,6 +310,11 @@ fn epoch_of(change: &Change) -> Option<i32> {
     if let Change::Epoch(Some(epoch)) = change { Some(epoch.epoch) } else { None }
 }
 
+mod classic;
+pub(super) mod time;
+
+#[cfg(test)]
+mod durability;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cairn_protocol::error_code::ErrorCode;
 
 use super::Shard;
-use super::consumers::LateMembers;
+use super::consumers::time::LateMembers;
 use crate::effects::{Cause, Effects, JoinReply, Next, Reply, SyncReply, Then, Waiter, Write};
 use crate::group::Group;
 use crate::join::Join;

@@ -12,8 +12,11 @@ use crate::consumer::assignment::Partitions;
 use crate::consumer::classic_bytes_for_tests::given_ids;
 use crate::consumer::settings::MigrationPolicy;
 use crate::consumer::state::ConsumerGroupState;
+use crate::effects::JoinReply;
 use crate::group::{GroupState, Protocol};
+use crate::join::Join;
 use crate::settings::GroupSettings;
+use crate::sync::{Identity, Leaver, Sync};
 
 /// What a consumer of the classic protocol says that wants `a` and owns these.
 fn said(owned: &[i32]) -> Bytes {

@@ -1,14 +1,14 @@
 //! Consumer groups, step by step: each test is one story of members and what they are told.
 
-use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp};
 
 use super::*;
-use crate::commit::{Commit, CommitError, GroupCommit, PartitionCommit};
 use crate::consumer::assignment::Partitions;
 use crate::consumer::heartbeat::HeartbeatReply;
 use crate::consumer::state::ConsumerGroupState::{self, Empty, Reconciling, Stable};
 use crate::consumer::topics::tests::{Fixed, topic_id};
 use crate::settings::GroupSettings;
+use crate::timers::Ticks;
 
 /// One group, its log, and the time.
 pub(super) struct World {
@@ -19,7 +19,7 @@ pub(super) struct World {
     waiters: u64,
     replies: BTreeMap<u64, Reply>,
     /// Writes that are not durable yet, while they are held back.
-    held: Option<Vec<Then>>,
+    pub(super) held: Option<Vec<Then>>,
 }
 
 /// The first topic of tests, `a`, and the second, `b`.
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    fn finish(&mut self, then: Then, written: Result<(), ErrorCode>) {
+    pub(super) fn finish(&mut self, then: Then, written: Result<(), ErrorCode>) {
         self.shard.on_committed(Offset(i64::try_from(self.log.len()).expect("short")));
         let effects = self.shard.on_written(then, written, self.now);
         self.carry_out(effects);
@@ -91,7 +91,7 @@ impl World {
     }
 
     /// Sends a heartbeat; gives who waits for the answer.
-    fn send(&mut self, heartbeat: &ConsumerHeartbeat<'_>) -> Waiter {
+    pub(super) fn send(&mut self, heartbeat: &ConsumerHeartbeat<'_>) -> Waiter {
         let waiter = self.waiter();
         let effects = self.shard.consumer_heartbeat(heartbeat, waiter, self.now);
         self.carry_out(effects);
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// Everybody comes and does what it is told, until nothing changes.
-    fn settle(&mut self, members: &mut [(&'static str, i32, Partitions)]) {
+    pub(super) fn settle(&mut self, members: &mut [(&'static str, i32, Partitions)]) {
         for _ in 0..20 {
             for (member, epoch, owned) in &mut *members {
                 let said = ConsumerHeartbeat { epoch: *epoch, owned: Some(owned.clone()), ..quiet(member) };
@@ -437,106 +437,4 @@ fn most_members_choose_the_assignor() {
     assert_eq!(&*world.shard.describe_consumer("g").expect("there").assignor, "uniform");
     world.heard(&ConsumerHeartbeat { assignor: Some("range"), ..joining("m3", &["a"]) });
     assert_eq!(&*world.shard.describe_consumer("g").expect("there").assignor, "range");
-}
-
-#[test]
-fn nothing_is_told_before_it_is_durable() {
-    let mut world = World::new();
-    world.held = Some(Vec::new());
-    let first = world.send(&joining("m1", &["a"]));
-    assert_eq!(world.reply(first), None);
-    // The client has given up, and asks again: it must not hear of what may be lost.
-    let second = world.send(&joining("m1", &["a"]));
-    assert_eq!(world.reply(second), None);
-    for then in world.held.take().expect("held") {
-        world.finish(then, Ok(()));
-    }
-    for waiter in [first, second] {
-        assert!(matches!(world.reply(waiter), Some(Reply::Heartbeat(reply)) if reply.epoch == 1));
-    }
-}
-
-#[test]
-fn what_is_not_written_has_not_happened() {
-    let mut world = World::new();
-    let waiter = world.waiter();
-    let effects = world.shard.consumer_heartbeat(&joining("m1", &["a"]), waiter, world.now);
-    for write in effects.writes {
-        let effects = world.shard.on_written(write.then, Err(ErrorCode::CoordinatorNotAvailable), world.now);
-        assert!(
-            matches!(&effects.replies[..], [(_, Reply::Heartbeat(reply))] if reply.error == ErrorCode::CoordinatorNotAvailable)
-        );
-    }
-    assert!(world.shard.consumers.is_empty());
-    // A member whose end could not be written is looked for again.
-    world.join("m1", &["a"]);
-    world.now.ticks.0 += 45_000;
-    let effects = world.shard.on_time(world.now);
-    for write in effects.writes {
-        let _ = world.shard.on_written(write.then, Err(ErrorCode::CoordinatorNotAvailable), world.now);
-    }
-    assert_eq!(world.state(), Stable);
-    world.pass(45_000);
-    assert_eq!(world.state(), Empty);
-}
-
-fn commit(world: &mut World, member: &str, epoch: i32, partition: i32, version: i16) -> Result<(), CommitError> {
-    let by = GroupCommit {
-        group: "g",
-        generation: epoch,
-        member,
-        instance: None,
-        retention_ms: -1,
-        unknown_group: CommitError::GroupIdNotFound,
-        version,
-    };
-    let partition = PartitionCommit {
-        topic: "a",
-        topic_id: TopicId::ZERO,
-        partition: PartitionIndex(partition),
-        offset: Offset(1),
-        leader_epoch: -1,
-        metadata: "",
-    };
-    let outcome = world.shard.commit(&Commit { by, partitions: &[partition] }, world.now);
-    world.append(outcome.records);
-    world.shard.on_committed(Offset(i64::try_from(world.log.len()).expect("short")));
-    outcome.results[0]
-}
-
-#[test]
-fn commits_need_an_epoch_in_which_the_partition_was_the_members() {
-    let mut world = World::new();
-    world.join("m1", &["a"]);
-    assert_eq!(commit(&mut world, "m1", 1, 0, 9), Ok(()));
-    assert_eq!(commit(&mut world, "m1", 1, 0, 8), Err(CommitError::UnsupportedVersion));
-    assert_eq!(commit(&mut world, "m1", 2, 0, 9), Err(CommitError::StaleMemberEpoch));
-    assert_eq!(commit(&mut world, "m2", 1, 0, 9), Err(CommitError::UnknownMemberId));
-    assert_eq!(commit(&mut world, "", -1, 0, 9), Err(CommitError::UnknownMemberId));
-    world.join("m2", &["a"]);
-    world.settle(&mut [("m1", 1, of_a(&[0, 1, 2, 3])), ("m2", 2, Partitions::new())]);
-    // It has had the one since, and has given up the other.
-    assert_eq!(commit(&mut world, "m1", 1, 0, 9), Ok(()));
-    assert_eq!(commit(&mut world, "m1", 1, 3, 9), Err(CommitError::StaleMemberEpoch));
-    assert_eq!(commit(&mut world, "m2", 1, 3, 9), Err(CommitError::StaleMemberEpoch), "it got it in epoch 2");
-    assert_eq!(commit(&mut world, "m2", 2, 3, 9), Ok(()));
-    assert_eq!(world.shard.check_fetch("g", Some("m1"), 2), Ok(()));
-    assert_eq!(world.shard.check_fetch("g", Some("m1"), 1), Err(ErrorCode::StaleMemberEpoch));
-    assert_eq!(world.shard.check_fetch("g", Some("m9"), 1), Err(ErrorCode::UnknownMemberId));
-    assert_eq!(world.shard.check_fetch("g", None, -1), Ok(()));
-    // Members read it, so its offsets stay; nobody reads the other.
-    let refused = world.shard.delete_offsets("g", &[("a", PartitionIndex(0)), ("b", PartitionIndex(0))]);
-    assert_eq!(refused.expect("known").results, [Err(ErrorCode::GroupSubscribedToTopic), Ok(())]);
-    assert_eq!(world.shard.delete("g"), Err(ErrorCode::NonEmptyGroup));
-    assert!(world.shard.expire(Timestamp(i64::MAX), 0).is_empty());
-    for member in ["m1", "m2"] {
-        world.heard(&ConsumerHeartbeat { epoch: -1, ..quiet(member) });
-    }
-    assert_eq!(commit(&mut world, "", -1, 0, 9), Ok(()), "nobody is in it");
-    assert!(world.shard.describe("g").is_none(), "it is not a classic group");
-    let records = world.shard.expire(Timestamp(i64::MAX), 0);
-    world.append(records);
-    world.shard.on_committed(Offset(i64::MAX));
-    assert_eq!(world.shard.describe_consumer("g"), Err(ErrorCode::GroupIdNotFound));
-    assert_eq!(world.shard.list().count(), 0);
 }

@@ -14,7 +14,10 @@ use super::*;
 use crate::consumer::assignment::Partitions;
 use crate::consumer::topics::tests::Fixed;
 use crate::effects::Then;
+use crate::join::Join;
 use crate::settings::GroupSettings;
+use crate::sync::{Identity, Leaver, Sync};
+use crate::timers::Ticks;
 
 mod checks;
 mod clients;
