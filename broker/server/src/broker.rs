@@ -146,7 +146,12 @@ impl Broker {
             id: BrokerId(config.start().node_id),
             producer_ids: ProducerIds::default(),
             cluster: Arc::clone(&cluster),
-            coordinator: Coordinator::new(Arc::clone(&partitions), config.start(), Arc::clone(&metrics)),
+            coordinator: Coordinator::new(
+                Arc::clone(&partitions),
+                Arc::clone(&cluster),
+                config.start(),
+                Arc::clone(&metrics),
+            ),
             fetch_sessions: FetchSessions::new(config.start().max_incremental_fetch_session_cache_slots),
             quotas: Arc::new(quotas(config.start(), &image)),
             partitions: Arc::clone(&partitions),

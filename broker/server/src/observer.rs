@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cairn_groups::ListedGroup;
+use cairn_groups::{
+    DescribedConsumerGroup, DescribedConsumerMember, DescribedGroup, DescribedMember, ListedGroup, ListedState,
+};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_protocol::records::{BatchHeader, TimestampType};
@@ -27,8 +29,8 @@ const LAGS_MAX: usize = 100_000;
 /// Batches that one look may have to read from disk; the others' age is known at a later look.
 const DISK_READS_MAX: usize = 200;
 
-/// Kafka's word for groups of the first protocol.
-const CLASSIC: &str = "classic";
+/// What members of groups of the consumer protocol have in common, as ListGroups tells it.
+const CONSUMER: &str = "consumer";
 
 /// Looks at one broker as long as that is there.
 #[derive(Debug)]
@@ -108,35 +110,17 @@ impl<'a> Look<'a> {
     }
 
     fn observed(&mut self, groups: &cairn_groups::Shard, listed: ListedGroup) -> ObservedGroup {
-        ObservedGroup {
-            kind: CLASSIC,
-            protocol_type: listed.protocol_type,
-            state: listed.state.name(),
-            members: listed.members,
-            lags: self.lags(groups, &listed.name),
-            group: listed.name,
-        }
+        let lags = self.lags(groups, &listed.name);
+        ObservedGroup { lags, ..observed(&listed.name, listed.state, listed.protocol_type, listed.members) }
     }
 
     fn group(&mut self, groups: &cairn_groups::Shard, name: &str) -> Option<GroupDetail> {
-        let described = groups.describe(name)?;
-        let members = described.members.into_iter().map(|member| ObservedMember {
-            member_id: member.id,
-            instance_id: member.instance,
-            client_id: member.client_id,
-            client_host: member.client_host,
-        });
-        let member_list: Vec<ObservedMember> = members.collect();
-        let group = ObservedGroup {
-            group: name.into(),
-            kind: CLASSIC,
-            protocol_type: described.protocol_type,
-            state: described.state.name(),
-            members: member_list.len(),
-            lags: Vec::new(),
+        let mut detail = match groups.describe_consumer(name) {
+            Ok(described) => of_consumers(name, described),
+            Err(_) => of_classic(name, groups.describe(name)?),
         };
-        let lag = self.lags(groups, name);
-        Some(GroupDetail { group, generation: described.generation, protocol: described.protocol, member_list, lag })
+        detail.lag = self.lags(groups, name);
+        Some(detail)
     }
 
     /// What the group has committed.
@@ -201,6 +185,36 @@ impl<'a> Look<'a> {
         let time = if is_max { header.max_timestamp } else { header.base_timestamp };
         (time.0 >= 0).then_some(time)
     }
+}
+
+fn of_classic(name: &str, described: DescribedGroup) -> GroupDetail {
+    let member = |member: DescribedMember| ObservedMember {
+        member_id: member.id,
+        instance_id: member.instance,
+        client_id: member.client_id,
+        client_host: member.client_host,
+    };
+    let member_list: Vec<ObservedMember> = described.members.into_iter().map(member).collect();
+    let state = ListedState::Classic(described.state);
+    let group = observed(name, state, described.protocol_type, member_list.len());
+    GroupDetail { group, generation: described.generation, protocol: described.protocol, member_list, lag: Vec::new() }
+}
+
+fn of_consumers(name: &str, described: DescribedConsumerGroup) -> GroupDetail {
+    let member = |member: DescribedConsumerMember| ObservedMember {
+        member_id: member.id,
+        instance_id: member.instance,
+        client_id: member.client_id,
+        client_host: member.client_host,
+    };
+    let member_list: Vec<ObservedMember> = described.members.into_iter().map(member).collect();
+    let group = observed(name, ListedState::Consumer(described.state), CONSUMER.into(), member_list.len());
+    GroupDetail { group, generation: described.epoch, protocol: described.assignor, member_list, lag: Vec::new() }
+}
+
+fn observed(name: &str, state: ListedState, protocol_type: Box<str>, members: usize) -> ObservedGroup {
+    let (kind, state) = (state.group_type(), state.name());
+    ObservedGroup { group: name.into(), kind, protocol_type, state, members, lags: Vec::new() }
 }
 
 fn seconds_between(earlier: Timestamp, later: Timestamp) -> f64 {

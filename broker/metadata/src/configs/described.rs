@@ -19,6 +19,8 @@ pub enum Source {
     Default,
     /// The level of a logger, which is set while the broker runs and forgotten with it.
     DynamicBrokerLogger,
+    /// Set on the group.
+    Group,
 }
 
 impl Source {
@@ -32,6 +34,7 @@ impl Source {
             Self::StaticBroker => 4,
             Self::Default => 5,
             Self::DynamicBrokerLogger => 6,
+            Self::Group => 8,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! AlterConfigs, versions 0 to 2: has exactly the named configs set on topics, on this broker or on all brokers (the empty name).
+//! AlterConfigs, versions 0 to 2: has exactly the named configs set on topics, groups, this broker or all brokers (the empty name).
 //! Tools that are older than IncrementalAlterConfigs use it.
 //!
 //! - What is set and not named is deleted, but for what the cluster's own topics cannot be without. All of one resource is

@@ -4,29 +4,45 @@
 //!   that the client can ask again (KIP-511).
 //! - The client's software name and version (3 and later) must be Kafka's: letters, digits, `-` and `.`; else
 //!   INVALID_REQUEST.
-//! - Features are announced from the day that they work; none does yet.
+//! - Features are announced from the day that they work: `group.version`, whose level 1 is the consumer protocol of groups
+//!   (KIP-848), is finalized. A supported range that begins at 0 is told from version 4 on only, as in Kafka (KAFKA-17011).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::messages::api_versions_response::ApiVersion;
+use cairn_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use cairn_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::SERVED;
 use crate::dispatch::{Call, Outcome, encode};
 use crate::node::Node;
 
-pub(super) fn handle(_node: &Arc<Node>, call: &Call, request: ApiVersionsRequest) -> Outcome<ApiVersionsResponse> {
+/// The first version whose supported features may begin at 0.
+const RANGES_FROM_0: i16 = 4;
+/// The feature that says which protocols of groups there are.
+const GROUP_VERSION: &str = "group.version";
+/// Its level with the consumer protocol.
+const CONSUMER_PROTOCOL: i16 = 1;
+
+pub(super) fn handle(node: &Arc<Node>, call: &Call, request: ApiVersionsRequest) -> Outcome<ApiVersionsResponse> {
     let ApiVersionsRequest { client_software_name, client_software_version } = request;
     let named = is_software(&client_software_name) && is_software(&client_software_version);
     if call.version >= 3 && !named {
         return Outcome::Now(refusal(ErrorCode::InvalidRequest, Vec::new()));
     }
+    let supported = SupportedFeatureKey { name: GROUP_VERSION.into(), min_version: 0, max_version: CONSUMER_PROTOCOL };
+    let finalized = FinalizedFeatureKey {
+        name: GROUP_VERSION.into(),
+        max_version_level: CONSUMER_PROTOCOL,
+        min_version_level: CONSUMER_PROTOCOL,
+    };
     Outcome::Now(ApiVersionsResponse {
         api_keys: SERVED.iter().map(|key| shown(*key)).collect(),
-        finalized_features_epoch: 0,
+        supported_features: if call.version >= RANGES_FROM_0 { vec![supported] } else { Vec::new() },
+        finalized_features_epoch: i64::try_from(node.image().version()).unwrap_or(i64::MAX),
+        finalized_features: vec![finalized],
         ..ApiVersionsResponse::default()
     })
 }

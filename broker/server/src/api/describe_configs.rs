@@ -1,5 +1,5 @@
-//! DescribeConfigs, versions 1 to 4: configs of topics, of this broker, of all brokers (the empty name) and of this broker's
-//! loggers, each with value, source, synonyms, type and documentation.
+//! DescribeConfigs, versions 1 to 4: configs of topics, of groups, of this broker, of all brokers (the empty name) and of this
+//! broker's loggers, each with value, source, synonyms, type and documentation.
 //!
 //! - All configs are told, set or not; or those that are asked for, unknown names left out. Of all brokers only what is set.
 //! - A config is read-only when it cannot be set while the broker runs. None is sensitive yet.

@@ -2,7 +2,8 @@
 //!
 //! - What members have said and were given is told of a stable group; of another one, only who they are.
 //! - A group that is named more than once is answered once.
-//! - A group that does not exist: the state Dead, and from version 6 on GROUP_ID_NOT_FOUND with a message.
+//! - A group that does not exist, or is of the consumer protocol: the state Dead, and from version 6 on GROUP_ID_NOT_FOUND with
+//!   a message that says which.
 
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ const DEAD: &str = "Dead";
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: DescribeGroupsRequest) -> Outcome<DescribeGroupsResponse> {
     let operations = if request.include_authorized_operations { authorized::GROUP } else { authorized::NOT_ASKED };
     let describe = |name: Box<str>| match find(node, &name) {
-        Ok(Some(found)) => described(name, found, operations),
-        Ok(None) => missing(name, call.version, operations),
+        Ok(Ok(found)) => described(name, found, operations),
+        Ok(Err(why)) => missing(name, why, call.version, operations),
         Err(error) => DescribedGroup { error_code: error.code(), group_id: name, ..DescribedGroup::default() },
     };
     Outcome::Now(DescribeGroupsResponse {
@@ -35,8 +36,19 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: DescribeGroupsReque
     })
 }
 
-fn find(node: &Node, name: &str) -> Result<Option<Found>, ErrorCode> {
-    Ok(node.coordinator.of_group(&node.cluster, name)?.look(|groups| groups.describe(name)))
+/// Why a group is not told.
+#[derive(Clone, Copy)]
+enum Missing {
+    Unknown,
+    OfConsumers,
+}
+
+fn find(node: &Node, name: &str) -> Result<Result<Found, Missing>, ErrorCode> {
+    let shard = node.coordinator.of_group(&node.cluster, name)?;
+    Ok(shard.look(|groups| {
+        let why = || if groups.describe_consumer(name).is_ok() { Missing::OfConsumers } else { Missing::Unknown };
+        groups.describe(name).ok_or_else(why)
+    }))
 }
 
 fn described(name: Box<str>, found: Found, operations: i32) -> DescribedGroup {
@@ -59,11 +71,15 @@ fn described(name: Box<str>, found: Found, operations: i32) -> DescribedGroup {
     }
 }
 
-fn missing(name: Box<str>, version: i16, operations: i32) -> DescribedGroup {
+fn missing(name: Box<str>, why: Missing, version: i16, operations: i32) -> DescribedGroup {
     let dead = DescribedGroup { group_state: DEAD.into(), authorized_operations: operations, ..DescribedGroup::default() };
     if version < NOT_FOUND_FROM {
         return DescribedGroup { group_id: name, ..dead };
     }
-    let error_message = Some(cut(format!("Group {name} not found.")));
+    let what = match why {
+        Missing::Unknown => "not found",
+        Missing::OfConsumers => "is not a classic group",
+    };
+    let error_message = Some(cut(format!("Group {name} {what}.")));
     DescribedGroup { error_code: ErrorCode::GroupIdNotFound.code(), error_message, group_id: name, ..dead }
 }

@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs, versions 0 and 1: sets, deletes, appends to and subtracts from single configs of topics, of this
-//! broker, of all brokers (the empty name) and of this broker's loggers (KIP-339).
+//! IncrementalAlterConfigs, versions 0 and 1: sets, deletes, appends to and subtracts from single configs of topics, of
+//! groups, of this broker, of all brokers (the empty name) and of this broker's loggers (KIP-339).
 //!
 //! - All changes of one resource are made, or none of them; they are in force when the answer comes.
 //! - A resource that stands in the request twice, or a config twice in a resource, is refused with INVALID_REQUEST.

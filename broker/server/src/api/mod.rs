@@ -69,6 +69,8 @@ apis! {
     AlterClientQuotas => alter_client_quotas,
     DescribeCluster => describe_cluster,
     DescribeProducers => describe_producers,
+    ConsumerGroupHeartbeat => consumer_group_heartbeat,
+    ConsumerGroupDescribe => consumer_group_describe,
     ListConfigResources => list_config_resources,
     DescribeTopicPartitions => describe_topic_partitions,
 }

@@ -114,7 +114,10 @@ fn find(
     }
     let shard = node.coordinator.of_group(&node.cluster, &wanted.group_id)?;
     let image = node.image();
-    Ok(shard.look(|groups| look(groups, &image, version, wanted)))
+    shard.look(|groups| {
+        groups.check_fetch(&wanted.group_id, wanted.member_id.as_deref(), wanted.member_epoch)?;
+        Ok(look(groups, &image, version, wanted))
+    })
 }
 
 fn look(

@@ -144,6 +144,11 @@ pub(crate) struct DescribedKey {
     pub(crate) doc: &'static str,
 }
 
+/// One config of a broker, if there is such a key.
+pub(crate) fn describe_key(name: &str, configs: &BrokerConfigs) -> Option<DescribedKey> {
+    find(name).map(|key| describe(key, configs))
+}
+
 /// All configs of a broker, sorted by name; those without effect where they were set.
 pub(crate) fn describe_broker(configs: &BrokerConfigs) -> Vec<DescribedKey> {
     let mut all: Vec<DescribedKey> = KEYS.iter().map(|key| describe(key, configs)).collect();

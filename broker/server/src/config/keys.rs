@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use cairn_groups::MigrationPolicy;
 use cairn_metadata::configs::ConfigKind;
 
 use super::listener::{Advertised, Listener};
 use super::rules::{
     Address, AdvertisedListeners, Bytes, CountsByAddress, Flag, Folder, Folders, HostPort, Listeners, Millis, Number,
-    NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolMap, Rate, Rule, Text,
+    NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolList, ProtocolMap, Rate, RebalanceProtocols, Rule, Text,
 };
 use super::source::Given;
 use super::{ConfigError, Durability, TimestampType};
@@ -120,6 +121,13 @@ fn one<R: Rule>(
 const DURABILITY: OneOf<Durability> = OneOf(&[("replicated", Durability::Replicated), ("synced", Durability::Synced)]);
 const TIMESTAMP_TYPE: OneOf<TimestampType> =
     OneOf(&[("CreateTime", TimestampType::CreateTime), ("LogAppendTime", TimestampType::LogAppendTime)]);
+
+const MIGRATION_POLICY: OneOf<MigrationPolicy> = OneOf(&[
+    ("bidirectional", MigrationPolicy::Bidirectional),
+    ("upgrade", MigrationPolicy::Upgrade),
+    ("downgrade", MigrationPolicy::Downgrade),
+    ("disabled", MigrationPolicy::Disabled),
+]);
 
 /// A topic's partitions, at most: Kafka has no bound, and a mistyped number must not fill the disk with folders.
 const PARTITIONS_MAX: i32 = 100_000;
@@ -304,6 +312,32 @@ keys! {
     group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", "3000", "ms", Int, ReadOnly, Number(0..=i32::MAX);
     /// Members of a group, at most.
     group_max_size: i32 = "group.max.size", "2147483647", "", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The protocols that members of groups may speak: classic, and consumer, which is KIP-848's. Classic cannot be left out.
+    group_coordinator_rebalance_protocols: RebalanceProtocols = "group.coordinator.rebalance.protocols", "classic,consumer", "", List, ReadOnly, ProtocolList;
+    /// How long a member of a group of the consumer protocol may be silent, where the group's own config says nothing.
+    group_consumer_session_timeout_ms: i32 = "group.consumer.session.timeout.ms", "45000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The shortest such time that a group's config may give.
+    group_consumer_min_session_timeout_ms: i32 = "group.consumer.min.session.timeout.ms", "45000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The longest such time that a group's config may give.
+    group_consumer_max_session_timeout_ms: i32 = "group.consumer.max.session.timeout.ms", "60000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// How often members of a group of the consumer protocol are told to send heartbeats, where the group's own config says nothing.
+    group_consumer_heartbeat_interval_ms: i32 = "group.consumer.heartbeat.interval.ms", "5000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The shortest such interval that a group's config may give.
+    group_consumer_min_heartbeat_interval_ms: i32 = "group.consumer.min.heartbeat.interval.ms", "5000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The longest such interval that a group's config may give.
+    group_consumer_max_heartbeat_interval_ms: i32 = "group.consumer.max.heartbeat.interval.ms", "15000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
+    /// The least time between two assignments of one group of the consumer protocol, where the group's own config says nothing.
+    group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", "1000", "ms", Int, ReadOnly, Number(0..=i32::MAX);
+    /// The least such time that a group's config may give.
+    group_consumer_min_assignment_interval_ms: i32 = "group.consumer.min.assignment.interval.ms", "0", "ms", Int, ReadOnly, Number(0..=i32::MAX);
+    /// The most such time that a group's config may give.
+    group_consumer_max_assignment_interval_ms: i32 = "group.consumer.max.assignment.interval.ms", "15000", "ms", Int, ReadOnly, Number(0..=i32::MAX);
+    /// Members of a group of the consumer protocol, at most.
+    group_consumer_max_size: i32 = "group.consumer.max.size", "2147483647", "", Int, ReadOnly, Number(1..=i32::MAX);
+    /// Which groups may go from one protocol to the other while they have members.
+    group_consumer_migration_policy: MigrationPolicy = "group.consumer.migration.policy", "bidirectional", "", Text, ReadOnly, MIGRATION_POLICY;
+    /// How often it is looked anew which topics match the regular expressions that members subscribe to.
+    group_consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms", "600000", "ms", Int, ReadOnly, Number(10_000..=i32::MAX);
     /// Bytes of the text that goes with a committed offset.
     offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096", "bytes", Int, ReadOnly, Bytes(0..=32_767);
     /// How long a producer that writes nothing is remembered.

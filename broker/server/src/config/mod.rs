@@ -14,14 +14,15 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use cairn_groups::MigrationPolicy;
 pub use cairn_metadata::configs::{ConfigKind, Durability, TimestampType};
 
 pub(crate) use dynamic::{
-    DescribedKey, LiveConfig, SetError, check_dynamic, describe_broker, describe_brokers, dynamic_kind,
+    DescribedKey, LiveConfig, SetError, check_dynamic, describe_broker, describe_brokers, describe_key, dynamic_kind,
 };
 pub use keys::{KEYS, Key, Update, Values};
 pub use listener::{Advertise, Advertised, DEFAULT_LISTENER, Listener};
-pub use rules::{HostPort, ParseHostPortError};
+pub use rules::{HostPort, ParseHostPortError, RebalanceProtocols};
 pub use source::{ENVIRONMENT_PREFIX, ReadSourcesError, Sources};
 pub use unused::{UNUSED, Unused};
 
@@ -201,6 +202,43 @@ fn check(values: &Values) -> Result<(), ConfigError> {
             key: "group.max.session.timeout.ms",
             value: values.group_max_session_timeout_ms.to_string(),
             allowed: format!("at least group.min.session.timeout.ms, {}", values.group_min_session_timeout_ms),
+        });
+    }
+    check_consumer_groups(values)
+}
+
+/// What holds between the keys of groups of the consumer protocol.
+fn check_consumer_groups(values: &Values) -> Result<(), ConfigError> {
+    let (session, interval) = (values.group_consumer_session_timeout_ms, values.group_consumer_heartbeat_interval_ms);
+    let bounded = [
+        (
+            "group.consumer.session.timeout.ms",
+            session,
+            values.group_consumer_min_session_timeout_ms..=values.group_consumer_max_session_timeout_ms,
+        ),
+        (
+            "group.consumer.heartbeat.interval.ms",
+            interval,
+            values.group_consumer_min_heartbeat_interval_ms..=values.group_consumer_max_heartbeat_interval_ms,
+        ),
+        (
+            "group.consumer.assignment.interval.ms",
+            values.group_consumer_assignment_interval_ms,
+            values.group_consumer_min_assignment_interval_ms..=values.group_consumer_max_assignment_interval_ms,
+        ),
+    ];
+    for (key, value, allowed) in bounded {
+        if !allowed.contains(&value) {
+            let (low, high) = (allowed.start(), allowed.end());
+            let allowed = format!("{low} to {high}, which the keys for the shortest and the longest say");
+            return Err(ConfigError::Conflict { key, value: value.to_string(), allowed });
+        }
+    }
+    if session <= interval {
+        return Err(ConfigError::Conflict {
+            key: "group.consumer.session.timeout.ms",
+            value: session.to_string(),
+            allowed: format!("more than group.consumer.heartbeat.interval.ms, {interval}"),
         });
     }
     Ok(())

@@ -120,6 +120,30 @@ impl Rule for Policy {
     }
 }
 
+/// The protocols that members of groups may speak. The classic one is always among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RebalanceProtocols {
+    /// Whether KIP-848's is.
+    pub consumer: bool,
+}
+
+/// Names of protocols, with commas between them.
+pub(super) struct ProtocolList;
+
+impl Rule for ProtocolList {
+    type Out = RebalanceProtocols;
+
+    fn parse(&self, text: &str) -> Option<RebalanceProtocols> {
+        let words: Vec<&str> = text.split(',').map(str::trim).collect();
+        let is_known = words.iter().all(|word| matches!(*word, "classic" | "consumer"));
+        (is_known && words.contains(&"classic")).then(|| RebalanceProtocols { consumer: words.contains(&"consumer") })
+    }
+
+    fn allowed(&self) -> String {
+        "classic, or classic,consumer".to_owned()
+    }
+}
+
 /// `true` or `false`.
 pub(super) struct Flag;
 

@@ -16,6 +16,7 @@
 mod load;
 mod shard;
 mod timers;
+mod topics;
 
 use std::sync::Arc;
 
@@ -48,12 +49,18 @@ pub(crate) struct Coordinator {
 #[derive(Debug)]
 struct Shared {
     settings: GroupSettings,
+    cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     loads: Semaphore,
 }
 
 impl Coordinator {
-    pub(crate) fn new(partitions: Arc<Partitions>, config: &BrokerConfig, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        partitions: Arc<Partitions>,
+        cluster: Arc<Cluster>,
+        config: &BrokerConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let size = |number: i32| usize::try_from(number).unwrap_or(0);
         let settings = GroupSettings {
             session_timeout_min_ms: config.group_min_session_timeout_ms,
@@ -61,9 +68,16 @@ impl Coordinator {
             initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
             members_max: size(config.group_max_size),
             offset_metadata_max: size(config.offset_metadata_max_bytes),
-            consumer: ConsumerSettings::default(),
+            consumer: ConsumerSettings {
+                session_timeout_ms: config.group_consumer_session_timeout_ms,
+                heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+                assignment_interval_ms: config.group_consumer_assignment_interval_ms,
+                regex_refresh_interval_ms: config.group_consumer_regex_refresh_interval_ms,
+                members_max: size(config.group_consumer_max_size),
+                migration: config.group_consumer_migration_policy,
+            },
         };
-        let shared = Arc::new(Shared { settings, metrics, loads: Semaphore::new(LOADS_MAX) });
+        let shared = Arc::new(Shared { settings, cluster, metrics, loads: Semaphore::new(LOADS_MAX) });
         Self { partitions, shards: Mutex::default(), shared }
     }
 

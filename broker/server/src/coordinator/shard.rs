@@ -5,22 +5,28 @@
 //!
 //! Must not know: which requests there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn_groups::{Commit, CommitError, Effects, Identity, Join, Leaver, Record, Reply, Sync, Then, Ticks, Waiter};
+use cairn_groups::{
+    Commit, CommitError, ConsumerHeartbeat, Effects, GroupOverrides, Identity, Join, Leaver, Record, Reply, Sync, Then,
+    Ticks, Waiter,
+};
+use cairn_metadata::{ConfigResource, Image};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, Timestamp};
 use cairn_protocol::records::{BatchBuilder, BatchView, FinishError, NewRecord, ProduceLimits};
 use cairn_storage::log::{AppendError, ReadError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OnceCell, oneshot};
 
+use super::topics::ImageTopics;
 use super::{Shared, load, timers};
 use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::partitions::{AckWait, AppendRefused, Appended, Partition, Required};
+use crate::resources::overrides;
 
 /// How many bytes of keys and values go into one batch of what is deleted: half of what a batch may have.
 const DELETE_BYTES_MAX: usize = 512 * 1024;
@@ -58,6 +64,10 @@ pub(crate) struct State {
     /// What the task of the timers sleeps for.
     asleep_until: Option<Ticks>,
     is_stopped: bool,
+    /// The version of the cluster's metadata that the groups know.
+    image: Option<u64>,
+    /// The groups that have configs of their own.
+    configured: BTreeSet<Box<str>>,
 }
 
 /// What was decided did not become durable: whether it will be found after a restart is not known.
@@ -138,7 +148,15 @@ impl Shard {
     /// Members have to be heard of from now on.
     fn begin(&self, mut groups: cairn_groups::Shard) -> LoadedShard {
         let effects = groups.on_loaded(clock::for_groups());
-        let state = State { groups, waiters: HashMap::new(), waiters_begun: 0, asleep_until: None, is_stopped: false };
+        let state = State {
+            groups,
+            waiters: HashMap::new(),
+            waiters_begun: 0,
+            asleep_until: None,
+            is_stopped: false,
+            image: None,
+            configured: BTreeSet::new(),
+        };
         let groups = Arc::new(Groups {
             partition: Arc::clone(&self.partition),
             shared: Arc::clone(&self.shared),
@@ -174,9 +192,44 @@ impl Groups {
         at(&state.groups)
     }
 
+    /// The groups, with what they have to know of the cluster.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        let image = self.shared.cluster.image();
+        if state.image != Some(image.version()) {
+            state.image = Some(image.version());
+            self.tell(&mut state, &image);
+        }
+        state
+    }
+
+    /// Tells groups of topics and of their own configs.
+    fn tell(&self, state: &mut State, image: &Arc<Image>) {
+        state.groups.on_topics(Arc::new(ImageTopics(Arc::clone(image))));
+        let of_groups = image.config_resources().filter_map(|resource| match resource {
+            ConfigResource::Group(name) => Some((name, overrides(image.configs(resource)))),
+            _ => None,
+        });
+        let mut before = std::mem::take(&mut state.configured);
+        for (name, overrides) in of_groups {
+            state.groups.configure(name, overrides);
+            before.remove(name);
+            state.configured.insert(name.clone());
+        }
+        for name in before {
+            state.groups.configure(&name, GroupOverrides::default());
+        }
+    }
+
     /// A member wants to be in the next generation. The reply comes when that begins; never, when the broker stops.
     pub(crate) fn join(self: &Arc<Self>, join: &Join<'_>) -> oneshot::Receiver<Reply> {
         self.ask(|groups, waiter| groups.join(join, waiter, clock::for_groups()))
+    }
+
+    /// A member of a group of the consumer protocol is alive. The reply comes when what it says is durable; never, when the
+    /// broker stops.
+    pub(crate) fn consumer_heartbeat(self: &Arc<Self>, heartbeat: &ConsumerHeartbeat<'_>) -> oneshot::Receiver<Reply> {
+        self.ask(|groups, waiter| groups.consumer_heartbeat(heartbeat, waiter, clock::for_groups()))
     }
 
     /// A member asks for its assignment. The reply comes when the leader has assigned; never, when the broker stops.
@@ -189,7 +242,7 @@ impl Groups {
         decide: impl FnOnce(&mut cairn_groups::Shard, Waiter) -> Effects,
     ) -> oneshot::Receiver<Reply> {
         let (sender, receiver) = oneshot::channel();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if !state.is_stopped {
             state.waiters_begun += 1;
             let waiter = Waiter(state.waiters_begun);
@@ -202,12 +255,12 @@ impl Groups {
 
     /// A member is alive.
     pub(crate) fn heartbeat(&self, group: &str, by: &Identity<'_>) -> Result<(), ErrorCode> {
-        self.state.lock().groups.heartbeat(group, by, clock::for_groups())
+        self.lock().groups.heartbeat(group, by, clock::for_groups())
     }
 
     /// Members leave. That is answered at once: should it be lost in a crash, their sessions end by themselves.
     pub(crate) fn leave(self: &Arc<Self>, group: &str, leavers: &[Leaver<'_>]) -> Vec<Result<(), ErrorCode>> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let (results, effects) = state.groups.leave(group, leavers, clock::for_groups());
         self.carry_out(&mut state, effects);
         results
@@ -215,7 +268,7 @@ impl Groups {
 
     /// Has done what is due; gives when to look again.
     pub(super) fn on_time(self: &Arc<Self>) -> Option<Ticks> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let effects = state.groups.on_time(clock::for_groups());
         self.carry_out(&mut state, effects);
         state.asleep_until = state.groups.next_deadline();

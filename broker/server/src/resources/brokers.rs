@@ -34,6 +34,7 @@ fn told(key: DescribedKey) -> Told {
 pub(super) fn resource(resource: &Resource) -> ConfigResource {
     match resource {
         Resource::Broker(id) => ConfigResource::Broker(*id),
+        Resource::Group(name) => ConfigResource::Group(name.clone()),
         Resource::Brokers | Resource::Topic(_) | Resource::Loggers => ConfigResource::Brokers,
     }
 }

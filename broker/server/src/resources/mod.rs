@@ -1,12 +1,14 @@
-//! What has configs: topics, this broker, all brokers, and this broker's loggers; how these are told and changed.
+//! What has configs: topics, groups, this broker, all brokers, and this broker's loggers; how these are told and changed.
 //!
 //! Must not know: any single API's messages.
 
 mod altering;
 mod brokers;
+mod groups;
 mod operations;
 mod topics;
 
+use cairn_metadata::ConfigResource;
 use cairn_metadata::configs::{ConfigKind, Source, Synonymous};
 use cairn_metadata::names;
 use cairn_protocol::error_code::ErrorCode;
@@ -16,6 +18,7 @@ use crate::api::refusal::Refusal;
 use crate::loggers::ROOT;
 use crate::node::Node;
 pub(crate) use altering::{Altered, Wanted, Wish, alter_each};
+pub(crate) use groups::overrides;
 use operations::check_once;
 pub(crate) use operations::{Change, Operation};
 
@@ -36,6 +39,8 @@ pub(crate) enum Resource {
     Broker(BrokerId),
     /// The levels of this broker's loggers.
     Loggers,
+    /// A group, which need not exist.
+    Group(Box<str>),
 }
 
 /// One config, as DescribeConfigs tells it.
@@ -70,6 +75,8 @@ impl Resource {
         match kind {
             TOPIC if name.is_empty() => Err(invalid("Default topic resources are not allowed.")),
             TOPIC => Ok(Self::Topic(name.into())),
+            GROUP if name.is_empty() => Err(invalid("Default group resources are not allowed.")),
+            GROUP => Ok(Self::Group(name.into())),
             BROKER if name.is_empty() => Ok(Self::Brokers),
             BROKER => this_broker(node, name).map(Self::Broker),
             BROKER_LOGGER => this_broker(node, name).map(|_| Self::Loggers),
@@ -88,6 +95,7 @@ impl Resource {
             Self::Brokers => Ok(brokers::describe_all_brokers(node)),
             Self::Broker(_) => Ok(brokers::describe(node)),
             Self::Loggers => Ok(loggers(node)),
+            Self::Group(name) => Ok(groups::describe(node, name)),
         }
     }
 
@@ -97,6 +105,7 @@ impl Resource {
             Self::Topic(name) => topics::alter(node, name, changes, mode).await,
             Self::Brokers | Self::Broker(_) => brokers::alter(node, self, changes, mode).await,
             Self::Loggers => alter_loggers(node, changes, mode),
+            Self::Group(name) => groups::alter(node, name, changes, mode).await,
         }
     }
 
@@ -111,6 +120,7 @@ impl Resource {
         let present = match self {
             Self::Topic(name) => &*image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?.configs,
             Self::Brokers | Self::Broker(_) => image.configs(&brokers::resource(self)),
+            Self::Group(name) => image.configs(&ConfigResource::Group(name.clone())),
             Self::Loggers => return Err(invalid("AlterConfigs cannot change levels of loggers")),
         };
         let gone =

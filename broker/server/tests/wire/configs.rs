@@ -110,7 +110,8 @@ async fn what_is_not_there_is_refused() {
         (BROKER, "2", ErrorCode::InvalidRequest),
         (BROKER, "x", ErrorCode::InvalidRequest),
         (BROKER_LOGGER, "2", ErrorCode::InvalidRequest),
-        (GROUP, "g", ErrorCode::InvalidRequest),
+        (GROUP, "", ErrorCode::InvalidRequest),
+        (CLIENT_METRICS, "m", ErrorCode::InvalidRequest),
     ] {
         let result = described(&mut client, 4, &describe(kind, name, None)).await;
         assert_eq!(result.error_code, expected.code(), "{name}");
@@ -340,4 +341,102 @@ async fn a_delay_of_file_deletion_is_not_accepted() {
         let change = alter(TOPIC, "t", &[("file.delete.delay.ms", SET, Some(delay))]);
         assert_eq!(altered(&mut client, change, false).await, error.code(), "{delay}");
     }
+}
+
+#[tokio::test]
+async fn groups_have_configs_within_the_brokers_bounds() {
+    use cairn_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let broker = TestBroker::with(&[("group.consumer.session.timeout.ms", "50000")]).await;
+    let mut client = made(&broker).await;
+    let told = async |client: &mut Client| {
+        let result = described(client, 4, &describe(GROUP, "g", None)).await;
+        assert_eq!(result.error_code, 0);
+        let one = |config: &cairn_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| {
+            let synonyms = config.synonyms.iter().map(|synonym| (synonym.name.to_string(), synonym.source));
+            (config.value.as_deref().unwrap().to_owned(), config.config_source, synonyms.collect::<Vec<_>>())
+        };
+        result.configs.iter().map(|config| (config.name.to_string(), one(config))).collect::<Vec<_>>()
+    };
+    let of = |name: &str, value: &str, source: i8, synonyms: &[(&str, i8)]| {
+        let synonyms = synonyms.iter().map(|(name, source)| ((*name).to_owned(), *source)).collect::<Vec<_>>();
+        (name.to_owned(), (value.to_owned(), source, synonyms))
+    };
+    let (interval, session) = ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms");
+    let unchanged = [
+        of("consumer.assignment.interval.ms", "1000", 5, &[("group.consumer.assignment.interval.ms", 5)]),
+        of("consumer.heartbeat.interval.ms", "5000", 5, &[(interval, 5)]),
+        of("consumer.session.timeout.ms", "50000", 4, &[(session, 4), (session, 5)]),
+    ];
+    assert_eq!(told(&mut client).await, unchanged);
+
+    for (name, value, error) in [
+        ("consumer.session.timeout.ms", "60001", ErrorCode::InvalidConfig),
+        ("consumer.session.timeout.ms", "44999", ErrorCode::InvalidConfig),
+        ("consumer.session.timeout.ms", "x", ErrorCode::InvalidConfig),
+        ("consumer.heartbeat.interval.ms", "4999", ErrorCode::InvalidConfig),
+        ("consumer.nothing", "1", ErrorCode::InvalidConfig),
+        ("consumer.session.timeout.ms", "46000", ErrorCode::None),
+        ("consumer.heartbeat.interval.ms", "6000", ErrorCode::None),
+    ] {
+        let change = alter(GROUP, "g", &[(name, SET, Some(value))]);
+        assert_eq!(altered(&mut client, change.clone(), true).await, error.code(), "{name}={value}");
+        assert_eq!(altered(&mut client, change, false).await, error.code(), "{name}={value}");
+    }
+    let set = [
+        unchanged[0].clone(),
+        of("consumer.heartbeat.interval.ms", "6000", 8, &[("consumer.heartbeat.interval.ms", 8), (interval, 5)]),
+        of(
+            "consumer.session.timeout.ms",
+            "46000",
+            8,
+            &[("consumer.session.timeout.ms", 8), (session, 4), (session, 5)],
+        ),
+    ];
+    assert_eq!(told(&mut client).await, set);
+    let list = ListConfigResourcesRequest { resource_types: vec![GROUP] };
+    assert_eq!(&*client.call(1, &list).await.config_resources[0].resource_name, "g");
+
+    let broker = broker.restart(&[("group.consumer.session.timeout.ms", "50000")]).await;
+    let mut client = broker.connect().await;
+    assert_eq!(told(&mut client).await, set);
+    // Version 2 of the older call has exactly what it says in force.
+    let only = AlterableConfig { name: "consumer.heartbeat.interval.ms".into(), value: Some("7000".into()) };
+    let resource = AlterConfigsResource { resource_type: GROUP, resource_name: "g".into(), configs: vec![only] };
+    let request = AlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert_eq!(client.call(2, &request).await.responses[0].error_code, 0);
+    let after = told(&mut client).await;
+    assert_eq!((&after[1].1.0, &after[2]), (&"7000".to_owned(), &unchanged[2]));
+    let delete = alter(GROUP, "g", &[("consumer.heartbeat.interval.ms", DELETE, None)]);
+    assert_eq!(altered(&mut client, delete, false).await, 0);
+    assert_eq!(told(&mut client).await, unchanged);
+    assert_eq!(client.call(1, &list).await.config_resources, []);
+}
+
+#[tokio::test]
+async fn what_a_group_has_configured_is_what_its_members_are_told() {
+    use cairn_protocol::messages::ConsumerGroupHeartbeatRequest;
+    let broker = TestBroker::start().await;
+    let mut client = made(&broker).await;
+    let find = cairn_protocol::messages::FindCoordinatorRequest { key: "g".into(), ..Default::default() };
+    assert_eq!(client.call(2, &find).await.error_code, 0);
+    let mut request = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "one".into(),
+        rebalance_timeout_ms: 30_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let answer = client.call(1, &request).await;
+    assert_eq!((answer.error_code, answer.heartbeat_interval_ms), (0, 5_000));
+    let change = alter(GROUP, "g", &[("consumer.heartbeat.interval.ms", SET, Some("7000"))]);
+    assert_eq!(altered(&mut client, change, false).await, 0);
+    request = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "one".into(),
+        member_epoch: answer.member_epoch,
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let answer = client.call(1, &request).await;
+    assert_eq!((answer.error_code, answer.heartbeat_interval_ms), (0, 7_000));
 }

@@ -8,6 +8,7 @@ mod api_versions;
 mod compaction;
 mod compression;
 mod configs;
+mod consumer_groups;
 mod coordinators;
 mod delete_records;
 mod describe_log_dirs;
