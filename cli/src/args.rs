@@ -12,7 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 pub(crate) use self::config::{ConfigCommand, ConfigGetArgs, ConfigSetArgs, ConfigTarget};
-pub(crate) use self::group::{GroupCommand, GroupDeleteArgs, GroupDescribeArgs, GroupListArgs, GroupResetArgs};
+pub(crate) use self::group::{
+    GroupCommand, GroupDeleteArgs, GroupDescribeArgs, GroupExplainArgs, GroupListArgs, GroupResetArgs,
+};
 #[cfg(test)]
 pub(crate) use self::group::{StateArg, TypeArg};
 pub(crate) use self::topic::{
@@ -62,7 +64,7 @@ pub(crate) enum Command {
     /// Show and change the configuration of topics, brokers and loggers
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// List, describe, reset or delete consumer groups
+    /// List, describe, reset or delete consumer groups, or explain their rebalances
     #[command(subcommand)]
     Group(GroupCommand),
     /// Write lines of stdin or of a file as records
@@ -195,21 +197,25 @@ pub(crate) struct ProduceArgs {
 /// `cairn consume`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It follows the topic until it is stopped, unless --exit-at-end or --count says when to stop.
-With --group, what was printed is committed, and `stored` begins there the next time.
+It follows the topics until it is stopped, unless --exit-at-end or --count says when to stop.
+With --group it is a member of that group: every process that reads for it gets some of the partitions, what was printed is
+committed, and whoever reads next goes on there; --from applies where nothing was committed. With --exit-at-end, a member stops at
+the ends of the partitions that it has been given. With --partition it is no member, and reads that one all the same.
 
 Examples:
   cairn consume orders
   cairn consume orders --from end
   cairn consume orders --from 2026-03-01T12:00:00Z --exit-at-end --json | jq .value
   cairn consume orders --partition 0 --from 41 --count 1
-  cairn consume orders --group billing --exit-at-end
+  cairn consume orders payments --group billing
+  cairn consume orders --group billing --from end --count 10
 
 JSON: {\"topic\":..,\"partition\":..,\"offset\":..,\"timestamp_ms\":..,\"key\":..,\"value\":..,\"headers\":[{\"key\":..,\"value\":..}]}
 Bytes that are no UTF-8 are base64, and \"key_encoding\" or \"value_encoding\" beside them says \"base64\".")]
 pub(crate) struct ConsumeArgs {
-    /// The topic to read from
-    pub(crate) topic: String,
+    /// The topics to read from
+    #[arg(required = true, value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
     /// Only this partition [default: all]
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) partition: Option<i32>,
@@ -223,7 +229,7 @@ pub(crate) struct ConsumeArgs {
     /// Stop at what was the end when the command began
     #[arg(long)]
     pub(crate) exit_at_end: bool,
-    /// Commit offsets for this group
+    /// Read as a member of this group, and commit what was printed
     #[arg(long, value_name = "G", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) group: Option<String>,
     /// Print a JSON object a line instead of the value alone

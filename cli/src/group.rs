@@ -4,6 +4,7 @@
 
 mod choice;
 mod describe;
+mod explain;
 mod progress;
 mod reset;
 
@@ -25,6 +26,7 @@ pub(crate) async fn run(command: GroupCommand) -> Outcome {
         GroupCommand::Describe(args) => describe::run(args).await,
         GroupCommand::Reset(args) => reset::run(args).await,
         GroupCommand::Delete(args) => delete(args).await,
+        GroupCommand::Explain(args) => explain::run(args).await,
     }
 }
 

@@ -10,6 +10,7 @@ mod consume;
 mod demo;
 mod exit;
 mod group;
+mod http_get;
 mod input;
 mod key_value;
 mod lines;

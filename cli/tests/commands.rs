@@ -46,6 +46,7 @@ fn every_command_has_examples() {
         &["group", "describe"],
         &["group", "reset"],
         &["group", "delete"],
+        &["group", "explain"],
         &["log", "dump"],
         &["log", "verify"],
     ] {
@@ -202,7 +203,8 @@ fn a_group_goes_on_where_it_stopped() {
     write("4\n");
     assert_eq!(read(&["--exit-at-end", "--from", "stored"]), "4\n");
     assert_eq!(read(&["--exit-at-end"]), "");
-    assert_eq!(read(&["--exit-at-end", "--from", "beginning"]), "1\n2\n3\n4\n");
+    assert_eq!(read(&["--exit-at-end", "--from", "beginning"]), "", "--from is for what was never committed");
+    assert_eq!(read(&["--exit-at-end", "--from", "0", "--partition", "0"]), "1\n2\n3\n4\n", "by hand");
 }
 
 #[test]

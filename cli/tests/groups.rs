@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::support::{Broker, run};
@@ -108,4 +111,96 @@ fn groups_and_offsets_are_deleted() {
     assert_eq!(run(&mut broker.cairn(&["group", "delete", "h"])), "deleted h\n");
     assert!(told(&broker, &["group", "list"]).iter().all(|group| group["name"] != "h"));
     assert!(refused(&broker, &["group", "delete", "h"]).contains("GROUP_ID_NOT_FOUND"));
+}
+
+/// A member that runs until it is told to stop.
+fn start_member(broker: &Broker) -> (Child, BufReader<ChildStdout>) {
+    let words = ["consume", "shared", "--group", "g", "--json"];
+    let mut child = broker.command(&words).stdout(Stdio::piped()).spawn().expect("starts");
+    let printed = BufReader::new(child.stdout.take().expect("piped"));
+    (child, printed)
+}
+
+fn records(printed: &mut BufReader<ChildStdout>, count: usize) -> Vec<Value> {
+    let lines = printed.lines().take(count);
+    lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON")).collect()
+}
+
+/// Writes so that each partition gets some.
+fn write(broker: &Broker, numbers: std::ops::Range<i32>) {
+    let lines: String = numbers.map(|number| format!("{number}=>{number}\n")).collect();
+    broker.cairn(&["produce", "shared", "--key-separator", "=>"]).write_stdin(lines).assert().success();
+}
+
+fn members(broker: &Broker) -> Vec<Value> {
+    let output = broker.cairn(&["group", "describe", "g", "--members", "--json"]).output().expect("runs");
+    let described: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    described["members"].as_array().cloned().unwrap_or_default()
+}
+
+/// Asks until each of so many members has something.
+fn wait_for_members(broker: &Broker, count: usize) {
+    let begun = std::time::Instant::now();
+    loop {
+        let members = members(broker);
+        let has_some = |member: &Value| member["assigned"].as_array().is_some_and(|assigned| !assigned.is_empty());
+        if members.len() == count && members.iter().all(has_some) {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{members:?}");
+    }
+}
+
+#[test]
+fn processes_share_the_partitions_of_a_topic() {
+    let broker = Broker::start();
+    run(&mut broker.cairn(&["topic", "create", "shared", "--partitions", "4"]));
+    let (mut first, mut printed) = start_member(&broker);
+    wait_for_members(&broker, 1);
+    write(&broker, 0..40);
+    assert_eq!(records(&mut printed, 40).len(), 40);
+    let (mut second, second_printed) = start_member(&broker);
+    wait_for_members(&broker, 2);
+    assert!(refused(&broker, &["group", "reset", "g", "--topic", "shared", "--to", "end"]).contains("has 2 members"));
+    assert!(refused(&broker, &["group", "delete", "g"]).contains("NON_EMPTY_GROUP"));
+    let text = run(&mut broker.cairn(&["group", "describe", "g"]));
+    assert!(text.contains("state Stable") && text.contains("assignor range") && text.contains("cairn-cli"), "{text}");
+
+    let text = run(&mut broker.cairn(&["group", "explain", "g"]));
+    assert!(text.contains("state Stable") && text.contains("a member joined"), "{text}");
+    let story = &told(&broker, &["group", "explain", "g"])[0];
+    assert_eq!(
+        story["rebalances"].as_array().and_then(|all| all.last()).map(|last| &last["cause"]),
+        Some(&json!("joined"))
+    );
+    assert!(refused(&broker, &["group", "explain", "nobody"]).contains("nobody"));
+    assert!(refused(&broker, &["group", "explain", "g", "--metrics", broker.address()]).contains(broker.address()));
+
+    // One leaves in order: what it printed is committed, and the other goes on with all.
+    let status = Command::new("kill").args(["-INT", &second.id().to_string()]).status().expect("kill runs");
+    assert!(status.success() && second.wait().expect("ends").success());
+    let by_second = second_printed.lines().count();
+    assert_eq!(by_second, 0, "all was committed by the first before the second came");
+    wait_for_members(&broker, 1);
+    write(&broker, 40..80);
+    let mut values: Vec<i32> = records(&mut printed, 40)
+        .iter()
+        .map(|record| record["value"].as_str().and_then(|value| value.parse().ok()).expect("a number"))
+        .collect();
+    values.sort_unstable();
+    assert_eq!(values, (40..80).collect::<Vec<i32>>());
+    support::terminate(first.id());
+    assert!(first.wait().expect("ends").success());
+    let lag = &told(&broker, &["group", "describe", "g"])[0]["lag"];
+    assert_eq!(lag, &json!(0), "it committed when it was stopped");
+}
+
+#[test]
+fn where_nothing_is_committed_from_says_where_to_begin() {
+    let broker = with_a_group();
+    let read = |words: &[&str]| run(&mut broker.cairn(&[&["consume", "orders"], words].concat()));
+    assert_eq!(read(&["--group", "new", "--from", "8", "--exit-at-end"]), "8\n9\n");
+    assert_eq!(read(&["--group", "g", "--from", "8", "--count", "1"]), "3\n", "it has committed");
+    assert_eq!(read(&["--group", "late", "--from", "end", "--exit-at-end"]), "");
+    broker.cairn(&["consume", "orders", "other", "--partition", "0"]).assert().code(2);
 }

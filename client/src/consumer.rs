@@ -1,13 +1,14 @@
-//! Reads records of partitions that the user names.
+//! Reads records of partitions that the user names, or that the group gives to its members.
 //!
-//! One task fetches ahead, bounded by bytes; the handle takes what it has. Groups with members are to come: whoever assigns
-//! partitions then does so through the same `assign`. Must not know: producers.
+//! One task fetches ahead, bounded by bytes; the handle takes what it has. A member has a second task, which adds and removes
+//! partitions of the same assignment. Must not know: producers.
 
 mod assignment;
 mod config;
 mod error;
 mod fetch;
 mod fetcher;
+mod membership;
 pub(crate) mod offsets;
 mod record;
 
@@ -19,15 +20,18 @@ use cairn_protocol::ids::{Offset, Timestamp};
 use futures::Stream;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::assignment::Assignment;
 pub use self::assignment::StartAt;
+use self::assignment::{Assignment, Progress};
 use self::config::ConsumerConfig;
 pub use self::config::{ConsumerBuilder, OffsetReset};
-pub use self::error::{ConsumeError, OffsetsError};
+pub use self::error::{ConsumeError, MembershipError, OffsetsError};
+use self::membership::Membership;
+use self::membership::handover::Handover;
+pub use self::membership::{Assignor, Rebalance, RebalanceKind, Rebalances};
 pub use self::offsets::CommittedOffset;
-use self::offsets::Committer;
 use self::record::Cursor;
 pub use self::record::{ConsumerRecord, RecordBatches};
 use crate::Client;
@@ -35,14 +39,16 @@ use crate::cluster::Unknown;
 use crate::error::MetadataError;
 use crate::topic_partition::TopicPartition;
 
-/// Reads partitions that are [assigned](Self::assign) by hand. Cloning it is cheap, and all clones share one position: every
-/// record is given to one of them.
+/// Reads partitions that are [assigned](Self::assign) by hand, or those that its group gives it once it [subscribed](Self::subscribe).
+/// Cloning it is cheap, and all clones share one position: every record is given to one of them.
 ///
-/// Dropping the last handle blocks nothing and commits nothing.
+/// Dropping the last handle blocks nothing and commits nothing; a member says in the background that it leaves.
+/// [`close`](Self::close) does so in order.
 #[derive(Clone)]
 pub struct Consumer {
     shared: Arc<Shared>,
     queue: Arc<tokio::sync::Mutex<Queue>>,
+    errors: mpsc::WeakUnboundedSender<Result<RecordBatches, ConsumeError>>,
     _alive: Arc<DropGuard>,
 }
 
@@ -55,12 +61,18 @@ struct Shared {
     /// There is something new for the fetcher to see.
     news: Notify,
     closed: CancellationToken,
+    handover: Handover,
+    membership: Membership,
 }
 
 struct Queue {
     fetched: mpsc::UnboundedReceiver<Result<RecordBatches, ConsumeError>>,
     /// What is being taken record by record.
     cursor: Option<Cursor>,
+    /// What is to be given as a whole, as soon as it may be.
+    ready: Option<RecordBatches>,
+    /// Of what was given last: the application is done with it when it asks for more.
+    given: Option<Arc<Progress>>,
 }
 
 impl Consumer {
@@ -75,10 +87,59 @@ impl Consumer {
             buffered_bytes: AtomicUsize::new(0),
             news: Notify::new(),
             closed: closed.clone(),
+            handover: Handover::new(Instant::now()),
+            membership: Membership::default(),
         });
+        let errors = sender.downgrade();
         tokio::spawn(fetcher::run(Arc::clone(&shared), sender));
-        let queue = Arc::new(tokio::sync::Mutex::new(Queue { fetched, cursor: None }));
-        Self { shared, queue, _alive: Arc::new(closed.drop_guard()) }
+        let queue = Arc::new(tokio::sync::Mutex::new(Queue { fetched, cursor: None, ready: None, given: None }));
+        Self { shared, queue, errors, _alive: Arc::new(closed.drop_guard()) }
+    }
+
+    /// Takes part in the group: the partitions of these topics are divided among its members, and this one reads its share. Again,
+    /// with other topics, it changes them. Topics that are not there yet are read once they are.
+    ///
+    /// What happens to partitions is told by [`rebalances`](Self::rebalances); who does not listen has them come and go while it
+    /// asks for records. Partitions that were assigned by hand are read no more.
+    ///
+    /// # Errors
+    /// When the consumer was built without a group.
+    pub fn subscribe(&self, topics: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Result<(), OffsetsError> {
+        if self.shared.config.group.is_none() {
+            return Err(OffsetsError::NoGroup);
+        }
+        if !self.shared.membership.is_subscribed() {
+            self.assign([]);
+        }
+        let mut topics: Vec<Arc<str>> = topics.into_iter().map(Into::into).collect();
+        topics.sort();
+        topics.dedup();
+        // The fetcher lives as long as a handle does.
+        if let Some(errors) = self.errors.upgrade() {
+            membership::subscribe(&self.shared, topics, errors);
+        }
+        Ok(())
+    }
+
+    /// What happens to this member's partitions from now on. Who asked before is told no more.
+    #[must_use]
+    pub fn rebalances(&self) -> Rebalances {
+        self.shared.membership.listen()
+    }
+
+    /// Leaves the group, if this is a member: commits what was read if that happens by itself, lets all partitions go and tells the
+    /// coordinator, which gives them to others at once. Static members keep their place. Takes 5 s at most, or the coordinator is
+    /// not told.
+    ///
+    /// Not cancel-safe: when dropped, it goes on in the background.
+    pub async fn close(self) {
+        // All that was given is done with, or the application would not close. Another clone that waits for records has none.
+        if let Ok(queue) = self.queue.try_lock()
+            && let Some(given) = &queue.given
+        {
+            given.settle();
+        }
+        self.shared.membership.leave().await;
     }
 
     /// Reads these partitions from now on, and no others. What was fetched before is dropped.
@@ -136,25 +197,23 @@ impl Consumer {
     /// # Errors
     /// When a partition cannot be read. The others go on with the next call.
     pub async fn recv(&self) -> Result<ConsumerRecord, ConsumeError> {
+        let mut asking = self.shared.handover.ask();
         let mut queue = self.queue.lock().await;
+        queue.settle();
         loop {
+            asking.allowed().await;
             // No await between taking a record and giving it: that makes it cancel-safe.
-            if let Some(cursor) = queue.cursor.as_mut().filter(|cursor| cursor.batches().progress().is_current()) {
-                match cursor.next() {
-                    Ok(Some(record)) => {
-                        cursor.batches().progress().on_consumed(record.offset.plus(1));
-                        return Ok(record);
-                    }
-                    // Behind the last record may be offsets that have none any more.
-                    Ok(None) => cursor.batches().progress().on_consumed(cursor.batches().end_offset()),
-                    Err(error) => {
-                        queue.cursor = None;
-                        return Err(error);
-                    }
-                }
+            if let Some(given) = asking.give(|| queue.next_record().transpose()) {
+                return given;
             }
-            queue.cursor = None;
-            queue.cursor = Some(Cursor::new(self.shared.next_fetched(&mut queue.fetched).await?));
+            if queue.cursor.is_none() {
+                // What a dropped call of `recv_batches` left comes first.
+                let next = match queue.ready.take() {
+                    Some(ready) => ready,
+                    None => self.shared.next_fetched(&mut queue.fetched).await?,
+                };
+                queue.cursor = Some(Cursor::new(next));
+            }
         }
     }
 
@@ -167,10 +226,18 @@ impl Consumer {
     /// # Errors
     /// When a partition cannot be read. The others go on with the next call.
     pub async fn recv_batches(&self) -> Result<RecordBatches, ConsumeError> {
+        let mut asking = self.shared.handover.ask();
         let mut queue = self.queue.lock().await;
-        let batches = self.shared.next_fetched(&mut queue.fetched).await?;
-        batches.progress().on_consumed(batches.end_offset());
-        Ok(batches)
+        queue.settle();
+        loop {
+            asking.allowed().await;
+            if let Some(batches) = asking.give(|| queue.take_ready()) {
+                return Ok(batches);
+            }
+            if queue.ready.is_none() {
+                queue.ready = Some(self.shared.next_fetched(&mut queue.fetched).await?);
+            }
+        }
     }
 
     /// All records from here on, as a stream that never ends.
@@ -197,7 +264,7 @@ impl Consumer {
     /// When there is no group, or the coordinator refused.
     pub async fn commit_offsets(&self, offsets: &HashMap<TopicPartition, CommittedOffset>) -> Result<(), OffsetsError> {
         let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
-        offsets::commit(&self.shared.client, group, &Committer::default(), offsets).await
+        offsets::commit(&self.shared.client, group, || self.shared.membership.committer(group), offsets).await
     }
 
     /// What the group has committed; partitions without anything are left out.
@@ -261,6 +328,47 @@ impl Consumer {
         let wanted = partitions.iter().map(|partition| (partition.clone(), time)).collect();
         let found = offsets::list(&self.shared.client, &wanted).await?;
         Ok(found.into_iter().filter_map(|(partition, offset)| Some((partition, offset?))).collect())
+    }
+}
+
+impl Queue {
+    /// The application asks for more: it is done with what it has.
+    fn settle(&mut self) {
+        if let Some(given) = &self.given {
+            given.settle();
+        }
+    }
+
+    fn on_given(&mut self, of: &Arc<Progress>, end: Offset) {
+        of.on_consumed(end);
+        if self.given.as_ref().is_none_or(|given| !Arc::ptr_eq(given, of)) {
+            self.given = Some(Arc::clone(of));
+        }
+    }
+
+    /// The next record of what is taken record by record; `None` when there is nothing more in it, or it was sought away from.
+    fn next_record(&mut self) -> Result<Option<ConsumerRecord>, ConsumeError> {
+        let Some(mut cursor) = self.cursor.take() else { return Ok(None) };
+        let progress = Arc::clone(cursor.batches().progress());
+        if !progress.is_current() {
+            return Ok(None);
+        }
+        let Some(record) = cursor.next()? else {
+            // Behind the last record may be offsets that have none any more. It asks for more: it is done with what it had.
+            self.on_given(&progress, cursor.batches().end_offset());
+            progress.settle();
+            return Ok(None);
+        };
+        self.on_given(&progress, record.offset.plus(1));
+        self.cursor = Some(cursor);
+        Ok(Some(record))
+    }
+
+    fn take_ready(&mut self) -> Option<RecordBatches> {
+        let ready = self.ready.take().filter(|ready| ready.progress().is_current())?;
+        let progress = Arc::clone(ready.progress());
+        self.on_given(&progress, ready.end_offset());
+        Some(ready)
     }
 }
 

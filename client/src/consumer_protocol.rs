@@ -52,7 +52,6 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// As it is sent.
-    #[cfg_attr(not(test), expect(dead_code, reason = "members send it"))]
     pub(crate) fn encode(&self) -> Result<Bytes, EncodeError> {
         let topic = |(topic, partitions): (&Arc<str>, Vec<i32>)| consumer_protocol_subscription::TopicPartition {
             topic: (&**topic).into(),
@@ -87,7 +86,6 @@ impl Subscription {
 }
 
 /// A member's partitions, as they are sent.
-#[cfg_attr(not(test), expect(dead_code, reason = "leaders send it"))]
 pub(crate) fn encode_assignment(partitions: &[TopicPartition], user_data: Option<Bytes>) -> Result<Bytes, EncodeError> {
     let topic = |(topic, partitions): (&Arc<str>, Vec<i32>)| consumer_protocol_assignment::TopicPartition {
         topic: (&**topic).into(),

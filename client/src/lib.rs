@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use cairn_client::{Client, NewTopic, OffsetReset, ProducerRecord, StartAt};
+//! use cairn_client::{Client, NewTopic, OffsetReset, ProducerRecord};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new("localhost:9092")?;
@@ -18,11 +18,13 @@
 //! println!("partition {} offset {:?}", written.partition, written.offset);
 //! producer.close(Duration::from_secs(10)).await?;
 //!
+//! // A member of a group: it shares the topic's partitions with the others.
 //! let consumer = client.consumer().group("readers").offset_reset(OffsetReset::Earliest).build()?;
-//! consumer.assign_topic("greetings", StartAt::Committed).await?;
+//! consumer.subscribe(["greetings"])?;
 //! let record = consumer.recv().await?;
 //! println!("{:?}", record.value);
 //! consumer.commit().await?;
+//! consumer.close().await;
 //! # Ok(())
 //! # }
 //! ```
@@ -33,6 +35,8 @@
 //!   to be sent again.
 //! - **Once.** With the default settings a record is written once, however often it had to be sent. When a delivery fails, its
 //!   error says whether the record [may be in the log](ProduceError::possibly_written) all the same.
+//! - **Groups.** A partition goes from one member to another only between two records, after its offset was committed (when that
+//!   happens by itself); a member that the group went on without cannot commit.
 //! - **Bounds.** A producer holds at most `buffer.memory`, and `send` waits for room; a consumer fetches ahead at most
 //!   `prefetch_bytes`; a broker that announces an absurd answer loses its connection.
 //! - **Cancellation.** Every async function says whether it is cancel-safe.
@@ -63,8 +67,8 @@ pub use cairn_protocol::records::Record;
 pub use client::Client;
 pub use config::{AutoCreateTopics, ClientBuilder, ConfigError};
 pub use consumer::{
-    CommittedOffset, ConsumeError, Consumer, ConsumerBuilder, ConsumerRecord, OffsetReset, OffsetsError, RecordBatches,
-    StartAt,
+    Assignor, CommittedOffset, ConsumeError, Consumer, ConsumerBuilder, ConsumerRecord, MembershipError, OffsetReset,
+    OffsetsError, Rebalance, RebalanceKind, Rebalances, RecordBatches, StartAt,
 };
 pub use error::{MetadataError, RequestError};
 pub use producer::{

@@ -44,6 +44,16 @@ Examples:
   cairn group delete billing --topic orders
   cairn group delete billing --topic orders:3")]
     Delete(GroupDeleteArgs),
+    /// Say why a group rebalanced, and whom it waited for
+    #[command(after_help = "\
+It asks the metrics listener of the broker that coordinates the group, which remembers the last rebalances since it was started. Where
+that is not reachable from here, --metrics names a way.
+
+Examples:
+  cairn group explain billing
+  cairn group explain billing --last 20
+  cairn group explain billing --metrics 10.0.0.7:9644 --json | jq .rebalances[-1].cause")]
+    Explain(GroupExplainArgs),
 }
 
 /// A state by Kafka's name.
@@ -155,6 +165,25 @@ pub(crate) struct GroupDeleteArgs {
     /// Delete only what was committed for this topic, or for some of its partitions; may be repeated
     #[arg(long, value_name = "TOPIC[:P,P..]")]
     pub(crate) topic: Vec<TopicChoice>,
+    #[command(flatten)]
+    pub(crate) cluster: Bootstrap,
+}
+
+/// `cairn group explain`
+#[derive(Debug, Args)]
+pub(crate) struct GroupExplainArgs {
+    /// The group's name
+    #[arg(value_name = "GROUP", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+    /// How many rebalances, the newest
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) last: usize,
+    /// The metrics listener of the group's coordinator [default: what the broker says]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<String>,
+    /// All that is told, as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) cluster: Bootstrap,
 }

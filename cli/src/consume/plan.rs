@@ -31,25 +31,51 @@ impl Plan {
     }
 }
 
-/// Looks up what the flags mean for this topic as it is now.
-pub(crate) async fn make(consumer: &Consumer, args: &ConsumeArgs, from: StartAt) -> Result<Plan, Failure> {
-    let topic = args.topic.as_str();
-    let count = consumer.partition_count(topic).await.context("cannot read the topic")?;
-    let partitions: Vec<TopicPartition> = match args.partition {
-        Some(index) if index >= count => {
-            return Err(anyhow!("topic {topic} has no partition {index}: it has {count}, from 0").into());
+/// What `from` says to a consumer.
+pub(crate) fn place(from: StartAt) -> Place {
+    match from {
+        StartAt::Beginning => Place::Beginning,
+        StartAt::End => Place::End,
+        StartAt::Stored => Place::Committed,
+        StartAt::Offset(offset) => Place::Offset(Offset(offset)),
+        StartAt::Time(time) => Place::Time(Timestamp(time)),
+    }
+}
+
+/// The partitions that the flags name.
+async fn partitions(consumer: &Consumer, args: &ConsumeArgs) -> Result<Vec<TopicPartition>, Failure> {
+    let mut all = Vec::new();
+    for topic in &args.topics {
+        let topic = topic.as_str();
+        let count = consumer.partition_count(topic).await.context("cannot read the topic")?;
+        match args.partition {
+            Some(index) if index >= count => {
+                return Err(anyhow!("topic {topic} has no partition {index}: it has {count}, from 0").into());
+            }
+            Some(index) => all.push(TopicPartition::new(topic, index)),
+            None => all.extend((0..count).map(|index| TopicPartition::new(topic, index))),
         }
-        Some(index) => vec![TopicPartition::new(topic, index)],
-        None => (0..count).map(|index| TopicPartition::new(topic, index)).collect(),
-    };
+    }
+    all.sort();
+    all.dedup();
+    Ok(all)
+}
+
+/// What the flags mean for a member: where partitions begin is the group's affair.
+pub(crate) async fn make_for_member(consumer: &Consumer, args: &ConsumeArgs) -> Result<Plan, Failure> {
+    let partitions = partitions(consumer, args).await?;
     if !args.exit_at_end {
-        let place = match from {
-            StartAt::Beginning => Place::Beginning,
-            StartAt::End => Place::End,
-            StartAt::Stored => Place::Committed,
-            StartAt::Offset(offset) => Place::Offset(Offset(offset)),
-            StartAt::Time(time) => Place::Time(Timestamp(time)),
-        };
+        return Ok(Plan::default());
+    }
+    let ends = consumer.end_offsets(&partitions).await.context("cannot find the end")?;
+    Ok(Plan { begin: HashMap::new(), ends: Some(ends) })
+}
+
+/// Looks up what the flags mean for the topics as they are now.
+pub(crate) async fn make(consumer: &Consumer, args: &ConsumeArgs, from: StartAt) -> Result<Plan, Failure> {
+    let partitions = partitions(consumer, args).await?;
+    if !args.exit_at_end {
+        let place = place(from);
         return Ok(Plan { begin: partitions.into_iter().map(|partition| (partition, place)).collect(), ends: None });
     }
     // Ends first: what is written meanwhile is behind them.
@@ -106,19 +132,38 @@ pub(crate) struct Stop {
     /// The partitions that have not come to their end; `None` to follow for ever.
     ends: Option<HashMap<TopicPartition, Offset>>,
     left: Option<u64>,
+    of: Of,
+}
+
+/// Whose partitions have to come to their ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// All that the plan has.
+    Plan,
+    /// A member's own, once it has been given some, or nothing.
+    Member,
 }
 
 impl Stop {
     /// After `count` records, and at the plan's ends.
     #[must_use]
-    pub(crate) fn new(plan: &Plan, count: Option<u64>) -> Self {
-        Self { ends: plan.ends.clone(), left: count }
+    pub(crate) fn new(plan: &Plan, count: Option<u64>, of: Of) -> Self {
+        Self { ends: plan.ends.clone(), left: count, of }
     }
 
-    /// Whether it is time.
+    /// Whether it is time. `assigned` are the partitions that are read now; none when a member was not given any yet.
     #[must_use]
-    pub(crate) fn is_reached(&self) -> bool {
-        self.left == Some(0) || self.ends.as_ref().is_some_and(HashMap::is_empty)
+    pub(crate) fn is_reached(&self, assigned: impl FnOnce() -> Option<Vec<TopicPartition>>) -> bool {
+        if self.left == Some(0) {
+            return true;
+        }
+        let Some(ends) = &self.ends else { return false };
+        match self.of {
+            Of::Plan => ends.is_empty(),
+            Of::Member => {
+                assigned().is_some_and(|assigned| assigned.iter().all(|partition| !ends.contains_key(partition)))
+            }
+        }
     }
 
     /// Whether partitions have ends.
@@ -168,7 +213,7 @@ mod tests {
 
     fn stop(ends: &[(i32, i64)], count: Option<u64>) -> Stop {
         let ends = ends.iter().map(|(index, end)| (p(*index), Offset(*end))).collect();
-        Stop::new(&Plan { begin: HashMap::new(), ends: Some(ends) }, count)
+        Stop::new(&Plan { begin: HashMap::new(), ends: Some(ends) }, count, Of::Plan)
     }
 
     #[test]
@@ -176,31 +221,43 @@ mod tests {
         let mut stop = stop(&[(0, 5), (1, 2)], None);
         assert!(stop.takes(&p(0), Offset(4)));
         stop.on_printed(&p(0), Offset(5));
-        assert!(!stop.is_reached());
+        assert!(!stop.is_reached(|| None));
         assert!(!stop.takes(&p(0), Offset(5)), "written after the command began");
         assert!(!stop.takes(&p(1), Offset(7)), "compaction left a hole over the end");
-        assert!(stop.is_reached());
+        assert!(stop.is_reached(|| None));
     }
 
     #[test]
     fn stops_after_the_count() {
         let mut stop = stop(&[(0, 100)], Some(2));
         stop.on_printed(&p(0), Offset(1));
-        assert!(!stop.is_reached());
+        assert!(!stop.is_reached(|| None));
         stop.on_printed(&p(0), Offset(2));
-        assert!(stop.is_reached());
-        assert!(Stop::new(&Plan::default(), Some(0)).is_reached());
-        assert!(!Stop::new(&Plan::default(), None).is_reached());
+        assert!(stop.is_reached(|| None));
+        assert!(Stop::new(&Plan::default(), Some(0), Of::Plan).is_reached(|| None));
+        assert!(!Stop::new(&Plan::default(), None, Of::Plan).is_reached(|| None));
     }
 
     #[test]
     fn a_hole_before_the_end_does_not_hang() {
         let mut stop = stop(&[(0, 100)], None);
         stop.on_positions(|_| None);
-        assert!(!stop.is_reached());
+        assert!(!stop.is_reached(|| None));
         stop.on_positions(|_| Some(Offset(99)));
-        assert!(!stop.is_reached());
+        assert!(!stop.is_reached(|| None));
         stop.on_positions(|_| Some(Offset(100)));
-        assert!(stop.is_reached());
+        assert!(stop.is_reached(|| None));
+    }
+
+    #[test]
+    fn a_member_stops_at_the_ends_of_what_it_has() {
+        let mut stop = stop(&[(0, 5), (1, 2)], None);
+        stop.of = Of::Member;
+        assert!(!stop.is_reached(|| None), "nothing was given to it yet");
+        assert!(stop.is_reached(|| Some(Vec::new())), "there are more members than partitions");
+        assert!(!stop.is_reached(|| Some(vec![p(1)])));
+        stop.on_printed(&p(1), Offset(2));
+        assert!(stop.is_reached(|| Some(vec![p(1)])));
+        assert!(!stop.is_reached(|| Some(vec![p(0), p(1)])), "it was given another");
     }
 }

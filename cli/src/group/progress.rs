@@ -89,7 +89,10 @@ async fn measure_behind(client: &Client, progress: &mut BTreeMap<TopicPartition,
     while !waiting.is_empty() {
         let Ok(next) = tokio::time::timeout_at(until, consumer.recv_batches()).await else { break };
         let partition = match next {
-            Err(error) => error.partition().clone(),
+            Err(error) => match error.partition() {
+                Some(partition) => partition.clone(),
+                None => continue,
+            },
             Ok(batches) => {
                 let mut oldest = None;
                 // What cannot be read has no age; `cairn consume` says why.

@@ -89,23 +89,34 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(data: &Path, words: &[&str]) -> Self {
-        Self::spawn(plain(), data, words)
+        Self::start_at(data, "127.0.0.1:0", words)
+    }
+
+    /// Starts it at an address, as one that comes back.
+    pub(crate) fn start_at(data: &Path, listen: &str, words: &[&str]) -> Self {
+        Self::spawn(plain(), listen, data, words)
     }
 
     /// Starts it as a service manager does that wants to be told at this socket.
     pub(crate) fn notifying(socket: &Path, data: &Path) -> Self {
         let mut command = plain();
         command.env("NOTIFY_SOCKET", socket);
-        Self::spawn(command, data, &[])
+        Self::spawn(command, "127.0.0.1:0", data, &[])
     }
 
-    fn spawn(mut command: Command, data: &Path, words: &[&str]) -> Self {
-        command.args(["broker", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(words);
+    fn spawn(mut command: Command, listen: &str, data: &Path, words: &[&str]) -> Self {
+        command.args(["broker", "--listen", listen, "--data"]).arg(data).args(words);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
         let mut ready = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut ready).expect("a line");
         assert!(ready.starts_with("ready: "), "{ready:?}");
         Self { child, ready }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> &str {
+        let word = self.ready.split_whitespace().find_map(|word| word.strip_prefix("kafka="));
+        word.unwrap_or_else(|| panic!("no address in {:?}", self.ready))
     }
 }
 

@@ -61,7 +61,7 @@ impl AdminError {
             Self::Refused { code, .. } => Some(*code),
             Self::Metadata(MetadataError::NoSuchTopic { .. }) => Some(ErrorCode::UnknownTopicOrPartition),
             Self::Metadata(MetadataError::Refused { code, .. }) => Some(*code),
-            Self::Offsets(OffsetsError::Refused { code, .. } | OffsetsError::Group { code, .. }) => Some(*code),
+            Self::Offsets(error) => error.code(),
             _ => None,
         }
     }

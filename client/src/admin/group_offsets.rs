@@ -41,7 +41,7 @@ impl Admin {
         group: &str,
         offsets: &HashMap<TopicPartition, CommittedOffset>,
     ) -> Result<(), AdminError> {
-        Ok(offsets::commit(&self.client, &group.into(), &Committer::default(), offsets).await?)
+        Ok(offsets::commit(&self.client, &group.into(), || Ok(Committer::default()), offsets).await?)
     }
 
     /// Deletes what a group has committed for these partitions.

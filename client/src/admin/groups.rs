@@ -20,7 +20,7 @@ use crate::client::Ask;
 use crate::cluster::{FindError, Unknown};
 use crate::consumer_protocol::{PROTOCOL_TYPE, Subscription, decode_assignment};
 use crate::error::RequestError;
-use crate::network::Lane;
+use crate::network::{Connection, Lane};
 use crate::topic_partition::TopicPartition;
 
 const LIST_VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
@@ -128,6 +128,21 @@ impl Admin {
         Ok(groups)
     }
 
+    /// The broker that coordinates a group of this name, whether there is one or not.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When nobody answers, or there is no coordinator.
+    pub async fn group_coordinator(&self, name: &str) -> Result<BrokerId, AdminError> {
+        let group: Arc<str> = name.into();
+        self.retry_at_coordinator(&group, || async {
+            self.connect_coordinator(&group).await?;
+            Ok(self.coordinator_of(&group))
+        })
+        .await
+    }
+
     /// One group in full, of either protocol.
     ///
     /// Cancel-safe.
@@ -197,13 +212,17 @@ impl Admin {
         versions: std::ops::RangeInclusive<i16>,
         make: impl FnOnce(i16) -> R,
     ) -> Result<R::Response, AdminError> {
-        let found = self.client.coordinators().connect(group, Lane::Control, self.timeout()).await;
-        let connection = found.map_err(|error| match error {
-            FindError::Request(error) => AdminError::Request(error),
-            FindError::Refused(code) => AdminError::Refused { what: called(group).into(), code, message: None },
-        })?;
+        let connection = self.connect_coordinator(group).await?;
         let version = connection.version_of::<R>(versions)?;
         Ok(connection.call(version, &make(version), self.timeout()).await?)
+    }
+
+    async fn connect_coordinator(&self, group: &Arc<str>) -> Result<Connection, AdminError> {
+        let found = self.client.coordinators().connect(group, Lane::Control, self.timeout()).await;
+        found.map_err(|error| match error {
+            FindError::Request(error) => AdminError::Request(error),
+            FindError::Refused(code) => AdminError::Refused { what: called(group).into(), code, message: None },
+        })
     }
 
     /// As [`Self::retry`], and looks for the coordinator anew after what may mean that it is another.

@@ -35,11 +35,16 @@ pub(crate) struct Progress {
     current: AtomicBool,
     /// The offset after the last record that was handed out; -1 before the first.
     consumed: AtomicI64,
+    /// The same of the last record that the application is done with.
+    settled: AtomicI64,
+    /// What was committed by itself.
+    committed: AtomicI64,
 }
 
 impl Progress {
     fn new() -> Arc<Self> {
-        Arc::new(Self { current: AtomicBool::new(true), consumed: AtomicI64::new(-1) })
+        let none = || AtomicI64::new(-1);
+        Arc::new(Self { current: AtomicBool::new(true), consumed: none(), settled: none(), committed: none() })
     }
 
     pub(crate) fn is_current(&self) -> bool {
@@ -48,6 +53,21 @@ impl Progress {
 
     pub(crate) fn on_consumed(&self, end: Offset) {
         self.consumed.store(end.0, Ordering::Release);
+    }
+
+    /// The application is done with all that was handed out.
+    pub(crate) fn settle(&self) {
+        self.settled.store(self.consumed.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    pub(crate) fn on_committed(&self, end: Offset) {
+        self.committed.store(end.0, Ordering::Release);
+    }
+
+    /// What the application is done with and nobody has committed.
+    fn to_commit(&self) -> Option<Offset> {
+        let settled = self.settled.load(Ordering::Acquire);
+        (settled > self.committed.load(Ordering::Acquire)).then_some(Offset(settled))
     }
 
     fn consumed(&self) -> Option<Offset> {
@@ -126,6 +146,35 @@ impl Assignment {
         self.partitions = partitions.into_iter().map(|(partition, at)| (partition, Partition::starting(at))).collect();
         self.turn = self.partitions.keys().cloned().collect();
         self.turn.sort();
+    }
+
+    /// Reads these beside what is read already. What is assigned already starts anew.
+    pub(crate) fn add(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
+        for (partition, at) in partitions {
+            if let Some(old) = self.partitions.insert(partition.clone(), Partition::starting(at)) {
+                old.progress.current.store(false, Ordering::Release);
+            } else {
+                self.turn.push(partition);
+            }
+        }
+    }
+
+    /// Reads these no more. What was fetched of them is dropped.
+    pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if let Some(old) = self.partitions.remove(partition) {
+                old.progress.current.store(false, Ordering::Release);
+            }
+        }
+        self.turn.retain(|partition| self.partitions.contains_key(partition));
+    }
+
+    /// What the application is done with and was not committed by itself yet.
+    pub(crate) fn to_commit(&self) -> Vec<(TopicPartition, Arc<Progress>, Offset)> {
+        let due = |(partition, state): (&TopicPartition, &Partition)| {
+            Some((partition.clone(), Arc::clone(&state.progress), state.progress.to_commit()?))
+        };
+        self.partitions.iter().filter_map(due).collect()
     }
 
     /// Moves one. Gives `false` when it is not assigned.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Consumer;
+use super::membership::{Assignor, MemberConfig};
 use crate::Client;
 use crate::config::{ConfigError, out_of_range};
 
@@ -29,6 +30,7 @@ pub(crate) struct ConsumerConfig {
     pub(crate) partition_max_bytes: usize,
     pub(crate) fetch_max_wait: Duration,
     pub(crate) prefetch_bytes: usize,
+    pub(crate) member: MemberConfig,
 }
 
 /// Builds a [`Consumer`].
@@ -51,12 +53,13 @@ impl ConsumerBuilder {
                 partition_max_bytes: 1024 * 1024,
                 fetch_max_wait: Duration::from_millis(500),
                 prefetch_bytes: 32 * 1024 * 1024,
+                member: MemberConfig::default(),
             },
         }
     }
 
-    /// The group under whose name offsets are committed (`group.id`). The partitions are those that are assigned by hand: the
-    /// consumer becomes no member of the group.
+    /// The group under whose name offsets are committed (`group.id`). The consumer becomes a member of it when it
+    /// [subscribes](Consumer::subscribe), and none when partitions are assigned by hand.
     pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
         self.config.group = Some(group.into());
         self
@@ -98,7 +101,47 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The consumer. Must be called inside a tokio runtime, where its one task runs.
+    /// The id that this member keeps over restarts (`group.instance.id`, KIP-345): while it is away for less than its session, its
+    /// partitions wait for it. Default none.
+    pub fn group_instance_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.config.member.instance = Some(id.into());
+        self
+    }
+
+    /// After how long without a heartbeat a member counts as dead (`session.timeout.ms`). Default 45 s.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.config.member.session_timeout = timeout;
+        self
+    }
+
+    /// How often a member says that it is alive (`heartbeat.interval.ms`). Default 3 s.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.config.member.heartbeat_interval = interval;
+        self
+    }
+
+    /// How long a member may take over the records that it was given before it asks for more, and to let partitions go in a rebalance;
+    /// who takes longer leaves the group until it asks again (`max.poll.interval.ms`). Default 5 minutes.
+    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.config.member.max_poll_interval = interval;
+        self
+    }
+
+    /// How partitions may be divided, the best liked first (`partition.assignment.strategy`). Default [`Assignor::Range`], then
+    /// [`Assignor::CooperativeSticky`], as Kafka's own consumer.
+    pub fn assignors(mut self, assignors: &[Assignor]) -> Self {
+        self.config.member.assignors = assignors.to_vec();
+        self
+    }
+
+    /// Commits what was read this often, and before partitions go to others (`enable.auto.commit`, `auto.commit.interval.ms`). A record
+    /// counts as read when the next one is asked for; so only one task should ask. Default: only [`Consumer::commit`] commits.
+    pub fn auto_commit(mut self, interval: Duration) -> Self {
+        self.config.member.auto_commit = Some(interval);
+        self
+    }
+
+    /// The consumer. Must be called inside a tokio runtime, where its tasks run.
     ///
     /// # Errors
     /// When a setting makes no sense.
@@ -115,6 +158,22 @@ impl ConsumerBuilder {
         out_of_range("fetch.min.bytes", "at most 2 GiB", config.fetch_min_bytes, config.fetch_min_bytes > most)?;
         let too_long = config.fetch_max_wait >= self.client.config().request_timeout;
         out_of_range("fetch.max.wait.ms", "shorter than request.timeout.ms", config.fetch_max_wait, too_long)?;
+        let member = &config.member;
+        for (key, time) in [
+            ("session.timeout.ms", Some(member.session_timeout)),
+            ("heartbeat.interval.ms", Some(member.heartbeat_interval)),
+            ("max.poll.interval.ms", Some(member.max_poll_interval)),
+            ("auto.commit.interval.ms", member.auto_commit),
+        ] {
+            out_of_range(key, "longer than nothing", time, time.is_some_and(|time| time.is_zero()))?;
+        }
+        let too_rare = member.heartbeat_interval >= member.session_timeout;
+        let heartbeat = member.heartbeat_interval;
+        out_of_range("heartbeat.interval.ms", "shorter than session.timeout.ms", heartbeat, too_rare)?;
+        let none = member.assignors.is_empty();
+        out_of_range("partition.assignment.strategy", "one assignor or more", &member.assignors, none)?;
+        let empty = member.instance.as_ref().is_some_and(|id| id.is_empty());
+        out_of_range("group.instance.id", "a name", &member.instance, empty)?;
         let empty = config.group.as_ref().is_some_and(|group| group.is_empty());
         out_of_range("group.id", "a name", &config.group, empty)?;
         Ok(Consumer::start(self.client, self.config))

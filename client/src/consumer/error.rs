@@ -54,6 +54,31 @@ pub enum ConsumeError {
         /// Why.
         error: OffsetsError,
     },
+    /// The consumer can be no member of its group, and has no partitions any more. Subscribing again tries again.
+    #[error("cannot be a member of group {group}: {error}")]
+    Membership {
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        error: MembershipError,
+    },
+}
+
+/// Why a consumer can be no member of its group. Whatever may pass was tried again already.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// The coordinator refused: another member has this instance id, no assignor in common, a timeout that is not allowed.
+    #[error("{code}")]
+    Refused {
+        /// Kafka's code.
+        code: ErrorCode,
+    },
+    /// This client and the broker, or the group's leader, do not understand each other.
+    #[error("{reason}")]
+    Incompatible {
+        /// What is not understood.
+        reason: Arc<str>,
+    },
 }
 
 impl ConsumeError {
@@ -64,16 +89,18 @@ impl ConsumeError {
             Self::Refused { code, .. } => code.is_retriable(),
             Self::NoPlace { error, .. } => error.is_retriable(),
             Self::OffsetOutOfRange { .. } | Self::NothingCommitted { .. } | Self::Damaged { .. } => false,
+            Self::Membership { .. } => false,
         }
     }
 
-    /// The partition that stands still.
+    /// The partition that stands still, if it is about one.
     #[must_use]
-    pub fn partition(&self) -> &TopicPartition {
+    pub fn partition(&self) -> Option<&TopicPartition> {
         match self {
-            Self::Refused { partition, .. } | Self::OffsetOutOfRange { partition, .. } => partition,
-            Self::NothingCommitted { partition } | Self::Damaged { partition, .. } => partition,
-            Self::NoPlace { partition, .. } => partition,
+            Self::Refused { partition, .. } | Self::OffsetOutOfRange { partition, .. } => Some(partition),
+            Self::NothingCommitted { partition } | Self::Damaged { partition, .. } => Some(partition),
+            Self::NoPlace { partition, .. } => Some(partition),
+            Self::Membership { .. } => None,
         }
     }
 }
@@ -118,9 +145,26 @@ pub enum OffsetsError {
     /// The consumer was built without a group.
     #[error("the consumer has no group: build it with .group(\"name\")")]
     NoGroup,
+    /// The consumer is no member of the group's present generation, so that its partitions may be another's. It is on its way to
+    /// join, and reads what it has not committed again.
+    #[error("no member of group {group} at the moment: its partitions may be another's")]
+    NoMember {
+        /// The group.
+        group: Arc<str>,
+    },
 }
 
 impl OffsetsError {
+    /// Kafka's code, if a broker gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused { code, .. } | Self::Group { code, .. } => Some(*code),
+            Self::Metadata(MetadataError::Refused { code, .. }) => Some(*code),
+            _ => None,
+        }
+    }
+
     /// Whether the same may succeed later.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
@@ -129,7 +173,7 @@ impl OffsetsError {
             Self::Metadata(error) => error.is_retriable(),
             Self::Refused { code, .. } | Self::Group { code, .. } => code.is_retriable(),
             Self::NoLeader { .. } | Self::Missing { .. } => true,
-            Self::NoGroup => false,
+            Self::NoGroup | Self::NoMember { .. } => false,
         }
     }
 }

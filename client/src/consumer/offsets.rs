@@ -269,13 +269,13 @@ impl Default for Committer {
     }
 }
 
-/// Commits offsets for a group, with retries.
+/// Commits offsets for a group, with retries; `by` says as whom, each time anew.
 ///
 /// Not cancel-safe: when dropped, the offsets may be committed or not.
 pub(crate) async fn commit(
     client: &Client,
     group: &Arc<str>,
-    by: &Committer,
+    by: impl Fn() -> Result<Committer, OffsetsError>,
     offsets: &HashMap<TopicPartition, CommittedOffset>,
 ) -> Result<(), OffsetsError> {
     if offsets.is_empty() {
@@ -283,11 +283,15 @@ pub(crate) async fn commit(
     }
     let mut attempts = Attempts::new(client.config().backoff, client.config().operation_timeout);
     loop {
-        let error = match attempts.attempt(commit_once(client, group, by, offsets)).await {
+        let committer = by()?;
+        let error = match attempts.attempt(commit_once(client, group, &committer, offsets)).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if !retry_at_coordinator(client, group, &error) || !attempts.again(&error).await {
+        // Between JoinGroup and SyncGroup nobody may commit, and who joined again meanwhile is of a new generation.
+        let is_between = error.code() == Some(ErrorCode::RebalanceInProgress)
+            || error.code() == Some(ErrorCode::IllegalGeneration) && by().is_ok_and(|now| now != committer);
+        if !(retry_at_coordinator(client, group, &error) || is_between) || !attempts.again(&error).await {
             return Err(error);
         }
     }
