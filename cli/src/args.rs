@@ -194,6 +194,15 @@ pub(crate) struct ProduceArgs {
     pub(crate) cluster: Bootstrap,
 }
 
+/// By which protocol members take part in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupProtocolArg {
+    /// One of the members assigns
+    Classic,
+    /// The coordinator assigns
+    Consumer,
+}
+
 /// `cairn consume`
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -232,6 +241,9 @@ pub(crate) struct ConsumeArgs {
     /// Read as a member of this group, and commit what was printed
     #[arg(long, value_name = "G", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) group: Option<String>,
+    /// By which protocol to take part in the group: classic, or consumer (the next generation, KIP-848)
+    #[arg(long, value_name = "PROTOCOL", default_value = "classic", requires = "group")]
+    pub(crate) group_protocol: GroupProtocolArg,
     /// Print a JSON object a line instead of the value alone
     #[arg(long)]
     pub(crate) json: bool,

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cairn_client::{
-    CommittedOffset, Consumer, ConsumerRecord, Offset, OffsetReset, OffsetsError, Rebalance, RebalanceKind, Rebalances,
-    TopicPartition,
+    CommittedOffset, Consumer, ConsumerRecord, GroupProtocol, Offset, OffsetReset, OffsetsError, Rebalance,
+    RebalanceKind, Rebalances, TopicPartition,
 };
 use indicatif::ProgressBar;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::plan::{Of, Plan, Stop};
-use crate::args::ConsumeArgs;
+use crate::args::{ConsumeArgs, GroupProtocolArg};
 use crate::connect::client;
 use crate::exit::{Failure, Outcome};
 use crate::output::Output;
@@ -44,7 +44,11 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     }
     let mut consumer = client(&args.cluster)?.consumer().offset_reset(OffsetReset::Earliest);
     if let Some(group) = &args.group {
-        consumer = consumer.group(group.as_str());
+        let protocol = match args.group_protocol {
+            GroupProtocolArg::Classic => GroupProtocol::Classic,
+            GroupProtocolArg::Consumer => GroupProtocol::Consumer,
+        };
+        consumer = consumer.group(group.as_str()).group_protocol(protocol);
     }
     let consumer = consumer.build().map_err(|error| Failure::usage(error.to_string()))?;
     let mut ending = Ending::listen()?;

@@ -30,7 +30,7 @@ pub use self::config::{ConsumerBuilder, OffsetReset};
 pub use self::error::{ConsumeError, MembershipError, OffsetsError};
 use self::membership::Membership;
 use self::membership::handover::Handover;
-pub use self::membership::{Assignor, Rebalance, RebalanceKind, Rebalances};
+pub use self::membership::{Assignor, GroupProtocol, Rebalance, RebalanceKind, Rebalances};
 pub use self::offsets::CommittedOffset;
 use self::record::Cursor;
 pub use self::record::{ConsumerRecord, RecordBatches};

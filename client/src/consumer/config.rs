@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Consumer;
-use super::membership::{Assignor, MemberConfig};
+use super::membership::{Assignor, GroupProtocol, MemberConfig};
 use crate::Client;
 use crate::config::{ConfigError, out_of_range};
 
@@ -105,6 +105,12 @@ impl ConsumerBuilder {
     /// partitions wait for it. Default none.
     pub fn group_instance_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.config.member.instance = Some(id.into());
+        self
+    }
+
+    /// By which protocol it takes part in the group (`group.protocol`). Default [`GroupProtocol::Classic`].
+    pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
+        self.config.member.protocol = protocol;
         self
     }
 

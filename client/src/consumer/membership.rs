@@ -1,12 +1,14 @@
 //! Membership in a group: which of its partitions this consumer reads, for as long as it takes part.
 //!
-//! A protocol decides, as a pure core (`classic`); a task carries its steps out (`task`), and partitions change hands in between
-//! (`transfer`). The core and the task speak in the words of `step`, so that another protocol is another core. Must not know: how
-//! records are fetched.
+//! A protocol decides, as a pure core (`classic`, `next`); a task carries its steps out (`task`), and partitions change hands in
+//! between (`transfer`). The cores and the task speak in the words of `step`. Must not know: how records are fetched.
 
 mod assignor;
+mod beats;
 mod classic;
 pub(super) mod handover;
+mod next;
+mod protocol;
 mod step;
 mod task;
 mod transfer;
@@ -27,9 +29,20 @@ use super::offsets::Committer;
 use super::{ConsumeError, OffsetsError, RecordBatches, Shared};
 use crate::topic_partition::TopicPartition;
 
+/// By which protocol a consumer takes part in its group (`group.protocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupProtocol {
+    /// Members join, and one of them assigns (JoinGroup, SyncGroup).
+    Classic,
+    /// The coordinator assigns, and nobody waits for the others (KIP-848). The assignors, the session timeout and the heartbeat
+    /// interval are the group's, not the member's.
+    Consumer,
+}
+
 /// A member's settings, by Kafka's names and defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberConfig {
+    pub(crate) protocol: GroupProtocol,
     pub(crate) instance: Option<Arc<str>>,
     pub(crate) session_timeout: Duration,
     pub(crate) heartbeat_interval: Duration,
@@ -41,6 +54,7 @@ pub(crate) struct MemberConfig {
 impl Default for MemberConfig {
     fn default() -> Self {
         Self {
+            protocol: GroupProtocol::Classic,
             instance: None,
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(3),
@@ -127,6 +141,8 @@ pub(super) struct Membership {
     committer: Mutex<Option<Committer>>,
     /// It is about to leave: nothing is waited for any more.
     leaving: Mutex<CancellationToken>,
+    /// The topics that it wants.
+    topics: Mutex<Vec<Arc<str>>>,
 }
 
 impl Membership {
@@ -164,6 +180,10 @@ impl Membership {
         *self.committer.lock() = None;
     }
 
+    fn topics(&self) -> Vec<Arc<str>> {
+        self.topics.lock().clone()
+    }
+
     fn leaving(&self) -> CancellationToken {
         self.leaving.lock().clone()
     }
@@ -176,6 +196,7 @@ pub(super) fn subscribe(
     errors: mpsc::UnboundedSender<Result<RecordBatches, ConsumeError>>,
 ) {
     let mut task = shared.membership.task.lock();
+    shared.membership.topics.lock().clone_from(&topics);
     let command = Command::Subscribe(topics);
     let command = match &*task {
         None => command,

@@ -288,8 +288,10 @@ pub(crate) async fn commit(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        // Between JoinGroup and SyncGroup nobody may commit, and who joined again meanwhile is of a new generation.
+        // Between JoinGroup and SyncGroup nobody may commit, and who joined again meanwhile is of a new generation. An epoch that
+        // is stale is renewed by the next heartbeat.
         let is_between = error.code() == Some(ErrorCode::RebalanceInProgress)
+            || error.code() == Some(ErrorCode::StaleMemberEpoch)
             || error.code() == Some(ErrorCode::IllegalGeneration) && by().is_ok_and(|now| now != committer);
         if !(retry_at_coordinator(client, group, &error) || is_between) || !attempts.again(&error).await {
             return Err(error);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Assignor;
 use super::assignor::{Candidate, Counts};
-use super::step::{Identity, Join, Next, Step, Sync};
+use super::step::{Calls, Identity, Join, Next, Step, Sync};
 use crate::backoff::Backoff;
 use crate::consumer::MembershipError;
 use crate::consumer_protocol::Subscription;
@@ -61,15 +61,6 @@ enum State {
     Leaving,
     Left,
     Failed(MembershipError),
-}
-
-/// What becomes of requests that are not answered yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Calls {
-    Kept,
-    /// Nobody may tell their outcome any more.
-    Dropped,
 }
 
 /// What comes after an assignment was taken over.
@@ -135,9 +126,10 @@ impl Classic {
         }
     }
 
-    /// Who commits.
-    pub(super) fn identity(&self) -> &Identity {
-        &self.identity
+    /// As whom it may commit: nobody once its partitions may be another's.
+    pub(super) fn commits_as(&self) -> Option<&Identity> {
+        let may = self.identity.generation != NONE && !self.is_lost && self.state != State::Stalled;
+        may.then_some(&self.identity)
     }
 
     /// It wants other topics from now on.

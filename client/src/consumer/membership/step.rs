@@ -4,6 +4,7 @@
 //! connections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
@@ -14,7 +15,7 @@ use super::assignor::{Candidate, Counts};
 use crate::consumer::MembershipError;
 use crate::topic_partition::TopicPartition;
 
-/// Something that the task does for the protocol, whose outcome it tells by [`Outcome`].
+/// Something that the task does for the protocol: it tells the [`Outcome`] of what it asks others, and which transfer is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Sends JoinGroup.
@@ -23,6 +24,8 @@ pub(super) enum Step {
     Sync(Sync),
     /// Sends a heartbeat.
     Heartbeat(Identity),
+    /// Sends a heartbeat of the next generation (KIP-848).
+    Beat(Beat),
     /// Sends LeaveGroup.
     Leave { identity: Identity, reason: &'static str },
     /// Asks how many partitions these topics have.
@@ -39,7 +42,7 @@ pub(super) enum Step {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) member_id: Box<str>,
-    /// The generation (classic), -1 for none.
+    /// The generation, -1 for none; or the member's epoch (KIP-848).
     pub(super) generation: i32,
 }
 
@@ -59,6 +62,26 @@ pub(super) struct Sync {
     pub(super) protocol: Assignor,
     /// What the leader decided, by member; followers send nothing.
     pub(super) assignments: Vec<(Box<str>, Bytes)>,
+}
+
+/// A ConsumerGroupHeartbeat: what it leaves out has not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Beat {
+    pub(super) identity: Identity,
+    /// Whether it says who it is and how long it may take.
+    pub(super) tells_all: bool,
+    pub(super) topics: Option<Vec<Arc<str>>>,
+    pub(super) owned: Option<Vec<TopicPartition>>,
+}
+
+/// What ConsumerGroupHeartbeat gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Beaten {
+    pub(super) epoch: i32,
+    /// Until the next one.
+    pub(super) interval: Duration,
+    /// What it is to have from now on, if that is another thing.
+    pub(super) assigned: Option<Vec<TopicPartition>>,
 }
 
 /// What JoinGroup gave.
@@ -99,9 +122,19 @@ pub(super) enum Outcome {
     Joined(Result<Joined, Failure>),
     Synced(Result<Vec<TopicPartition>, Failure>),
     Heartbeat(Result<(), Failure>),
+    Beaten(Result<Beaten, Failure>),
     /// However it went: nobody waits for it.
     Left,
     Counted(Counts),
+}
+
+/// What becomes of requests that are not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Calls {
+    Kept,
+    /// Nobody may tell their outcome any more.
+    Dropped,
 }
 
 /// What is to be done next, if anything.

@@ -15,11 +15,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::assignor::Counts;
-use super::classic::{Calls, Classic, Settings};
-use super::step::{Failure, Join, Next, Outcome, Step};
+use super::classic::{self, Classic};
+use super::next::{self, NextGeneration};
+use super::protocol::Protocol;
+use super::step::{Calls, Failure, Join, Next, Outcome, Step};
 use super::transfer::{self, Patience};
 use super::wire::{self, Names};
-use super::{Command, ConsumeError, RecordBatches, Shared};
+use super::{Command, ConsumeError, GroupProtocol, RecordBatches, Shared, beats};
 use crate::cluster::{FindError, Unknown};
 use crate::consumer::MembershipError;
 use crate::consumer::offsets::Committer;
@@ -33,7 +35,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 struct Task {
     shared: Arc<Shared>,
-    core: Classic,
+    core: Protocol,
     names: Names,
     /// JoinGroup and SyncGroup may be answered late; heartbeats must not queue behind them.
     joins: Lane,
@@ -73,14 +75,7 @@ pub(super) async fn run(
 
 impl Task {
     fn new(shared: Arc<Shared>, group: Arc<str>, topics: Vec<Arc<str>>, joins: Lane, beats: Lane) -> Self {
-        let (config, client) = (&shared.config.member, shared.client.config());
-        let settings = Settings {
-            assignors: config.assignors.clone(),
-            is_static: config.instance.is_some(),
-            heartbeat_interval: config.heartbeat_interval,
-            backoff: client.backoff,
-            metadata_max_age: client.metadata_max_age,
-        };
+        let config = &shared.config.member;
         let names = Names {
             group,
             instance: config.instance.clone(),
@@ -89,7 +84,7 @@ impl Task {
         };
         let now = Instant::now();
         Self {
-            core: Classic::new(settings, topics, now),
+            core: core(&shared, topics, now),
             commit_at: config.auto_commit.map(|interval| now + interval),
             names,
             shared,
@@ -121,7 +116,7 @@ impl Task {
             let max_poll = shared.config.member.max_poll_interval;
             tokio::select! {
                 Some(outcome) = self.calls.next() => self.core.on_outcome(outcome, Instant::now()),
-                Some(step) = self.transfers.next() => self.core.on_settled(&step),
+                Some(step) = self.transfers.next() => self.core.on_settled(&step, Instant::now()),
                 Some(()) = self.commits.next() => {}
                 Some(command) = commands.recv() => self.on_command(command),
                 () = closed.cancelled(), if self.leave_until.is_none() => self.leave(),
@@ -136,7 +131,7 @@ impl Task {
                 }
                 () = shared.handover.asked(), if self.has_stalled => {
                     self.has_stalled = false;
-                    self.core.on_resumed();
+                    self.core.on_resumed(Instant::now());
                 }
             }
         }
@@ -144,8 +139,7 @@ impl Task {
 
     /// Commits are fenced by the generation from the moment that it is known.
     fn publish_committer(&self) {
-        let identity = self.core.identity();
-        let committer = (identity.generation >= 0).then(|| Committer {
+        let committer = self.core.commits_as().map(|identity| Committer {
             generation: identity.generation,
             member_id: identity.member_id.clone(),
             instance: self.names.instance.as_deref().map(Box::from),
@@ -155,7 +149,7 @@ impl Task {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Subscribe(topics) => self.core.on_subscribed(topics),
+            Command::Subscribe(topics) => self.core.on_subscribed(topics, Instant::now()),
             Command::Leave(done) => {
                 self.to_tell.push(done);
                 self.leave();
@@ -202,6 +196,11 @@ impl Task {
                 let answer = answer.and_then(|answer| check(answer.error_code).map_err(Failure::Refused));
                 Outcome::Heartbeat(heeded(&shared, &names, answer))
             })),
+            Step::Beat(beat) => self.calls.push(Box::pin(async move {
+                let timeout = shared.client.config().request_timeout;
+                let beaten = beats::send(&shared, &names, beats, &beat, timeout).await;
+                Outcome::Beaten(heeded(&shared, &names, beaten))
+            })),
             Step::Leave { identity, reason } => self.calls.push(Box::pin(async move {
                 let request = |version| names.leave(version, &identity, reason);
                 let leaving = call(&shared, &names, beats, wire::LEAVE_VERSIONS, LEAVE_WITHIN, request);
@@ -232,6 +231,29 @@ impl Task {
     }
 }
 
+fn core(shared: &Shared, topics: Vec<Arc<str>>, now: Instant) -> Protocol {
+    let (config, client) = (&shared.config.member, shared.client.config());
+    let (is_static, backoff) = (config.instance.is_some(), client.backoff);
+    match config.protocol {
+        GroupProtocol::Classic => {
+            let settings = classic::Settings {
+                assignors: config.assignors.clone(),
+                is_static,
+                heartbeat_interval: config.heartbeat_interval,
+                backoff,
+                metadata_max_age: client.metadata_max_age,
+            };
+            Protocol::Classic(Box::new(Classic::new(settings, topics, now)))
+        }
+        GroupProtocol::Consumer => {
+            let settings = next::Settings { is_static, backoff };
+            // Chosen by the member, once and for all (KIP-1082).
+            let member_id = format!("{:032x}", rand::random::<u128>()).into();
+            Protocol::Next(Box::new(NextGeneration::new(settings, member_id, topics, now)))
+        }
+    }
+}
+
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
@@ -247,7 +269,7 @@ async fn send_join(shared: Arc<Shared>, names: Names, lane: Lane, join: Join) ->
 }
 
 /// One request to the coordinator, without retries: the core decides about these.
-async fn call<R: Request>(
+pub(super) async fn call<R: Request>(
     shared: &Shared,
     names: &Names,
     lane: Lane,

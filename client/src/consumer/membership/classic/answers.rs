@@ -69,7 +69,9 @@ impl Classic {
                 self.identity.generation = joined.generation;
             }
             // It leaves, whatever came of what it asked before.
-            Outcome::Joined(Err(_)) | Outcome::Synced(_) | Outcome::Left | Outcome::Heartbeat(_) => {}
+            Outcome::Joined(Err(_)) | Outcome::Synced(_) | Outcome::Left => {}
+            // The one was looked at above, the other is not this protocol's.
+            Outcome::Heartbeat(_) | Outcome::Beaten(_) => {}
         }
     }
 

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::super::Assignor;
 use super::super::assignor::{Candidate, Counts};
-use super::super::step::{Failure, Joined, Next, Outcome, Role, Step};
-use super::{Calls, Classic, Settings};
+use super::super::step::{Calls, Failure, Joined, Next, Outcome, Role, Step};
+use super::{Classic, Settings};
 use crate::backoff::Backoff;
 use crate::consumer::MembershipError;
 use crate::consumer_protocol::{Subscription, decode_assignment};
@@ -124,7 +124,8 @@ fn the_first_id_comes_from_the_coordinator() {
     member.synced(&[0, 1]);
     assert_eq!(member.settles(), Step::Assign(ps(&[0, 1])));
     assert_eq!(member.waits(), Some(member.now + HEARTBEAT));
-    assert_eq!((&*member.core.identity().member_id, member.core.identity().generation), ("m", 1));
+    let identity = member.core.commits_as().expect("it is a member");
+    assert_eq!((&*identity.member_id, identity.generation), ("m", 1));
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn who_is_forgotten_loses_its_partitions_and_joins_as_new() {
     for (code, id) in [(ErrorCode::UnknownMemberId, ""), (ErrorCode::IllegalGeneration, "m")] {
         let mut member = Script::cooperative().settled(&[0, 1]);
         member.heartbeat(Err(code));
-        assert_eq!(member.core.identity().generation, -1, "nothing can be committed");
+        assert_eq!(member.core.commits_as(), None, "nothing can be committed");
         assert_eq!(member.settles(), Step::Lose(ps(&[0, 1])));
         member.now += BACKOFF.longest;
         let Step::Join(join) = member.step() else { panic!("no join") };
@@ -297,6 +298,7 @@ fn who_leaves_lets_go_first_and_says_so() {
 fn who_asks_for_no_records_makes_way_and_comes_back() {
     let mut member = Script::range().settled(&[0]);
     assert_eq!(member.core.on_stalled(), Calls::Dropped);
+    assert_eq!(member.core.commits_as(), None, "before it has left, too");
     assert_eq!(member.settles(), Step::Lose(ps(&[0])));
     assert!(matches!(member.step(), Step::Leave { .. }));
     member.told(Outcome::Left);
