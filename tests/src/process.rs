@@ -31,6 +31,11 @@ impl Said {
 
 /// Runs `command` with `input` on its standard input; an exit code other than 0 is an error that quotes it.
 pub fn run(command: &mut Command, input: &[u8]) -> anyhow::Result<Said> {
+    run_within(TOOL_TIME_MAX, command, input)
+}
+
+/// The same for a program that may take longer than others.
+pub fn run_within(time: Duration, command: &mut Command, input: &[u8]) -> anyhow::Result<Said> {
     let line = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::piped())
@@ -60,7 +65,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> anyhow::Result<Said> {
         drop(done.send(result));
     });
 
-    let output = end_of_output.recv_timeout(TOOL_TIME_MAX);
+    let output = end_of_output.recv_timeout(time);
     if output.is_err() {
         child.kill()?;
     }
@@ -68,7 +73,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> anyhow::Result<Said> {
     let stderr = errors.join().map_err(|_| anyhow!("reading stderr of {line}"))?;
     writer.join().map_err(|_| anyhow!("writing stdin of {line}"))?;
     let Ok(stdout) = output else {
-        bail!("no end of {line} within {TOOL_TIME_MAX:?}; it said: {}", tail(&stderr));
+        bail!("no end of {line} within {time:?}; it said: {}", tail(&stderr));
     };
     if !status.success() {
         bail!("{line}: {status}; it said: {}", tail(&stderr));
