@@ -1,9 +1,9 @@
 //! Question: what does a producer notice of compaction that runs beside it, in the very partition that it writes to?
 //!
 //! A broker of its own, one connection, one record of 1 KiB at a time with acks=all, at a fixed rate. A latency counts from when the
-//! record was due, so that a stall shows in all that it holds up. Three phases in one run: no compaction; compaction as fast as it
-//! goes, which is the default; compaction at 50 MB/s (`log.cleaner.io.max.bytes.per.second`). The partition is filled before each round, and
-//! a phase lasts as long as its round.
+//! record was due, so that a stall shows in all that it holds up. Two pairs of phases in one run, each of a partition that was filled
+//! and left to settle: no compaction, then compaction as fast as it goes, which is the default; no compaction, then compaction at
+//! 50 MB/s (`log.cleaner.io.max.bytes.per.second`). A phase with compaction lasts as long as the round.
 //!
 //! `CAIRN_BIN=target/release/cairn cargo bench -p cairn-benches --bench compaction`, with `CAIRN_BENCH_DIR` for the disk,
 //! `CAIRN_BENCH_MIB` to compact in a round, and `CAIRN_BENCH_RATE` in records a second.
@@ -34,7 +34,9 @@ const KEYS: usize = 100_000;
 const FILL_RECORDS: usize = 900;
 const PACED_BYTES_PER_SECOND: u64 = 50_000_000;
 /// The phase without compaction.
-const QUIET: Duration = Duration::from_secs(15);
+const QUIET: Duration = Duration::from_secs(8);
+/// What was written is on the disk by then.
+const SETTLE: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The broker; dropping it kills it.
@@ -71,7 +73,7 @@ impl Broker {
             let found = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
             found.unwrap_or_else(|| panic!("{name} in {ready:?}")).to_owned()
         };
-        Self { child, bootstrap: field("listen="), metrics: field("metrics=") }
+        Self { child, bootstrap: field("kafka="), metrics: field("metrics=") }
     }
 
     fn cairn(&self, arguments: &[&str]) {
@@ -79,8 +81,7 @@ impl Broker {
         assert!(status.expect("run cairn").success(), "{arguments:?}");
     }
 
-    /// How many rounds of compaction there were that took any time, and how much they have looked through.
-    fn cleaned(&self) -> (u64, u64) {
+    fn counts(&self) -> Counts {
         let mut stream = TcpStream::connect(&self.metrics).expect("metrics");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").expect("ask");
         let mut text = String::new();
@@ -89,8 +90,23 @@ impl Broker {
             let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
             line.trim().parse().expect("a number")
         };
-        (number("cairn_cleaner_round_time_seconds_count"), number("cairn_cleaner_read_bytes_total"))
+        Counts {
+            rounds: number("cairn_cleaner_round_time_seconds_count"),
+            looked_through: number("cairn_cleaner_read_bytes_total"),
+            stalls: number("cairn_allocator_stalls_total"),
+        }
     }
+}
+
+/// What the broker says of itself.
+#[derive(Clone, Copy)]
+struct Counts {
+    /// Rounds of compaction.
+    rounds: u64,
+    /// Bytes that they have looked through.
+    looked_through: u64,
+    /// Appends that found no page prepared.
+    stalls: u64,
 }
 
 /// One connection, one request at a time.
@@ -169,34 +185,43 @@ fn load(bootstrap: &str, rate: u32, into: &Mutex<Histogram<u64>>, stop: &AtomicB
     }
 }
 
-fn row(name: &str, latency: &Histogram<u64>, lasted: Duration, looked_through: u64) {
+fn row(name: &str, latency: &Histogram<u64>, lasted: Duration, before: Counts, after: Counts) {
+    let looked_through = after.looked_through - before.looked_through;
     let seconds = lasted.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "printed with three digits")]
     let megabytes = looked_through as f64 / 1e6;
     println!(
-        "| {name} | {} | {} | {} | {} | {} | {seconds:.1} | {:.0} |",
+        "| {name} | {} | {} | {} | {} | {} | {seconds:.1} | {:.0} | {} |",
         latency.len(),
         nanos(latency.value_at_quantile(0.5)),
         nanos(latency.value_at_quantile(0.99)),
         nanos(latency.value_at_quantile(0.999)),
         nanos(latency.max()),
-        megabytes / seconds
+        megabytes / seconds,
+        after.stalls - before.stalls
     );
 }
 
-/// Fills the partition and measures while it is compacted.
-fn measure_a_round(broker: &Broker, name: &str, mib: usize, measured: &Mutex<Histogram<u64>>) {
+/// Fills the partition, and measures while it is left alone and while it is compacted.
+fn measure_a_pair(broker: &Broker, name: &str, mib: usize, measured: &Mutex<Histogram<u64>>) {
     broker.cairn(&["config", "set", "--topic", TOPIC, "min.cleanable.dirty.ratio=1"]);
     fill(&broker.bootstrap, mib);
-    let (rounds, read) = broker.cleaned();
+    std::thread::sleep(SETTLE);
+    let before = broker.counts();
+    measured.lock().expect("histogram").reset();
+    std::thread::sleep(QUIET);
+    let alone = measured.lock().expect("histogram").clone();
+    row("no compaction", &alone, QUIET, before, broker.counts());
+
+    let before = broker.counts();
     broker.cairn(&["config", "set", "--topic", TOPIC, "min.cleanable.dirty.ratio=0.1"]);
     let begun = Instant::now();
     measured.lock().expect("histogram").reset();
-    while broker.cleaned().0 == rounds {
+    while broker.counts().rounds == before.rounds {
         std::thread::sleep(LOOK_EVERY);
     }
     let (lasted, latency) = (begun.elapsed(), measured.lock().expect("histogram").clone());
-    row(name, &latency, lasted, broker.cleaned().1 - read);
+    row(name, &latency, lasted, before, broker.counts());
 }
 
 fn main() {
@@ -212,20 +237,15 @@ fn main() {
     let configs = segments.iter().flat_map(|config| ["--config", config]);
     broker.cairn(&["topic", "create", TOPIC, "--partitions", "1"].into_iter().chain(configs).collect::<Vec<_>>());
 
-    println!("| phase | records | p50 | p99 | p99.9 | max | seconds | compacted MB/s |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("| phase | records | p50 | p99 | p99.9 | max | seconds | looked through, MB/s | stalls |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let (measured, stop) = (Mutex::new(latencies()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| load(&broker.bootstrap, rate, &measured, &stop));
-        std::thread::sleep(Duration::from_secs(1));
-        measured.lock().expect("histogram").reset();
-        std::thread::sleep(QUIET);
-        let quiet = measured.lock().expect("histogram").clone();
-        row("no compaction", &quiet, QUIET, 0);
-        measure_a_round(&broker, "compaction, as fast as it goes", mib, &measured);
+        measure_a_pair(&broker, "compaction, as fast as it goes", mib, &measured);
         let pace = format!("log.cleaner.io.max.bytes.per.second={PACED_BYTES_PER_SECOND}");
         broker.cairn(&["config", "set", "--brokers", &pace]);
-        measure_a_round(&broker, "compaction, at 50 MB/s", mib / 2, &measured);
+        measure_a_pair(&broker, "compaction, at 50 MB/s", mib / 2, &measured);
         stop.store(true, Ordering::Relaxed);
     });
 }
