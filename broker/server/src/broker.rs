@@ -37,7 +37,7 @@ use crate::net::{
 };
 use crate::node::Node;
 use crate::observer::Observer;
-use crate::partitions::{Cleaner, Flusher, LogDirs, OpenLogDirsError, Partitions, Scrubber, Upkeep};
+use crate::partitions::{Cleaner, Flusher, LogDirs, Mover, OpenLogDirsError, Partitions, Scrubber, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::quotas::{Admission, Quotas, Windows};
 use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
@@ -167,6 +167,8 @@ impl Broker {
         serve(&node, listeners, &stop, &tasks);
         let cleaner = Cleaner::new(Arc::clone(&partitions), Arc::clone(&node.config), Arc::clone(&node.metrics), &stop);
         tasks.spawn(cleaner.run());
+        let mover = Mover::new(Arc::clone(&partitions), Arc::clone(&node.config), Arc::clone(&node.metrics), &stop);
+        tasks.spawn(mover.run());
         let scrubber = Scrubber::new(Arc::clone(&partitions), Arc::clone(&node.metrics), node.config.start());
         tasks.spawn(scrubber.run(stop.clone()));
         let upkeep = Arc::new(Upkeep { partitions, flusher, metrics: Arc::clone(&node.metrics), health });

@@ -154,7 +154,7 @@ impl<'a> Look<'a> {
         }
         lag.topic_id = partition.topic_id;
         let end = partition.high_watermark();
-        let next = partition.reader.start_offset().max(Offset(lag.committed_offset)).min(end);
+        let next = partition.reader().start_offset().max(Offset(lag.committed_offset)).min(end);
         lag.end_offset = Some(end.0);
         lag.lag_records = Some(end.0 - next.0);
         if next == end {
@@ -170,11 +170,11 @@ impl<'a> Look<'a> {
     /// The time of the batch that holds the record at `offset`, or the next one.
     fn time_at(&mut self, partition: &Partition, offset: Offset, end: Offset) -> Option<Timestamp> {
         let limits = Limits { max_bytes: 1, first_batch: FirstBatch::AtLeastOne, end };
-        let batches = match partition.reader.read_hot(offset, limits) {
+        let batches = match partition.reader().read_hot(offset, limits) {
             Ok(HotRead::Ready(batches)) => batches,
             Ok(HotRead::Cold) => {
                 self.disk_reads_left = self.disk_reads_left.checked_sub(1)?;
-                partition.reader.read(offset, limits).ok()?
+                partition.reader().read(offset, limits).ok()?
             }
             Err(_) => return None,
         };

@@ -83,5 +83,5 @@ fn delete(node: &Node, topic: &str, index: PartitionIndex, offset: i64) -> Resul
     if let Some(removal) = removal {
         removal.run().map_err(|_| ErrorCode::KafkaStorageError)?;
     }
-    Ok(partition.reader.start_offset())
+    Ok(partition.reader().start_offset())
 }

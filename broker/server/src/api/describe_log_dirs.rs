@@ -2,7 +2,7 @@
 //!
 //! - All partitions, or those that are asked for; what is not here, or cannot be served, is left out.
 //! - A dir that is offline is told with KAFKA_STORAGE_ERROR and without partitions.
-//! - None is cordoned.
+//! - A partition that moves is told in both dirs: in the new one as a future log, with how far it is behind. None is cordoned.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use cairn_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use crate::blocking::on_blocking_thread;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
-use crate::partitions::{DirAt, DirLook, Partition};
+use crate::partitions::{DirAt, DirLook, FutureLog, Partition};
 
 pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DescribeLogDirsRequest) -> Outcome<DescribeLogDirsResponse> {
     let node = Arc::clone(node);
@@ -29,16 +29,26 @@ pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DescribeLogDirsReq
         for partition in wanted.map_or_else(|| node.partitions.all(), |wanted| named(&node, wanted)) {
             by_dir.entry(partition.log_dir()).or_default().push(partition);
         }
+        let mut futures = node.partitions.future_logs();
+        if let Some(wanted) = wanted {
+            futures.retain(|future| is_wanted(wanted, future));
+        }
         let looks = node.partitions.look_at_dirs();
         let results = looks.into_iter().map(|look| {
             let partitions = by_dir.remove(&look.at).unwrap_or_default();
-            describe(&node, look, partitions)
+            let of_dir: Vec<_> = futures.iter().filter(|future| future.dir == look.at).collect();
+            describe(&node, look, partitions, &of_dir)
         });
         DescribeLogDirsResponse { results: results.collect(), ..DescribeLogDirsResponse::default() }
     }))
 }
 
-fn describe(node: &Node, look: DirLook, partitions: Vec<Arc<Partition>>) -> DescribeLogDirsResult {
+fn describe(
+    node: &Node,
+    look: DirLook,
+    partitions: Vec<Arc<Partition>>,
+    futures: &[&FutureLog],
+) -> DescribeLogDirsResult {
     let log_dir = look.path.to_string_lossy().into();
     let result = DescribeLogDirsResult { log_dir, ..DescribeLogDirsResult::default() };
     let space = match look.space {
@@ -52,7 +62,7 @@ fn describe(node: &Node, look: DirLook, partitions: Vec<Arc<Partition>>) -> Desc
     };
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     DescribeLogDirsResult {
-        topics: topics(partitions),
+        topics: topics(partitions, futures),
         total_bytes: bytes(space.total_bytes),
         usable_bytes: bytes(space.free_bytes),
         ..result
@@ -67,21 +77,34 @@ fn named(node: &Node, wanted: &[DescribableLogDirTopic]) -> Vec<Arc<Partition>> 
     wanted.iter().flat_map(of_topic).collect()
 }
 
-/// Topics by name, their partitions by index, each once.
-fn topics(partitions: Vec<Arc<Partition>>) -> Vec<DescribeLogDirsTopic> {
-    let mut by_topic = BTreeMap::<Arc<str>, BTreeMap<i32, u64>>::new();
+fn is_wanted(wanted: &[DescribableLogDirTopic], future: &FutureLog) -> bool {
+    wanted.iter().any(|topic| *topic.topic == *future.topic && topic.partitions.contains(&future.index.0))
+}
+
+/// Topics by name, their partitions by index, each once; and copies that are to take the place of logs in other dirs.
+fn topics(partitions: Vec<Arc<Partition>>, futures: &[&FutureLog]) -> Vec<DescribeLogDirsTopic> {
+    let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut by_topic = BTreeMap::<Arc<str>, BTreeMap<i32, DescribeLogDirsPartition>>::new();
     for partition in partitions {
-        let sizes = by_topic.entry(Arc::clone(&partition.topic)).or_default();
-        sizes.insert(partition.index.0, partition.reader.size_bytes());
+        let told = DescribeLogDirsPartition {
+            partition_index: partition.index.0,
+            partition_size: size(partition.reader().size_bytes()),
+            ..DescribeLogDirsPartition::default()
+        };
+        by_topic.entry(Arc::clone(&partition.topic)).or_default().insert(partition.index.0, told);
     }
-    let partition = |(partition_index, size): (i32, u64)| DescribeLogDirsPartition {
-        partition_index,
-        partition_size: i64::try_from(size).unwrap_or(i64::MAX),
-        ..DescribeLogDirsPartition::default()
-    };
-    let topic = |(name, sizes): (Arc<str>, BTreeMap<i32, u64>)| DescribeLogDirsTopic {
+    for future in futures {
+        let told = DescribeLogDirsPartition {
+            partition_index: future.index.0,
+            partition_size: size(future.size_bytes),
+            offset_lag: future.lag,
+            is_future_key: true,
+        };
+        by_topic.entry(Arc::clone(&future.topic)).or_default().insert(future.index.0, told);
+    }
+    let topic = |(name, partitions): (Arc<str>, BTreeMap<i32, DescribeLogDirsPartition>)| DescribeLogDirsTopic {
         name: (*name).into(),
-        partitions: sizes.into_iter().map(partition).collect(),
+        partitions: partitions.into_values().collect(),
     };
     by_topic.into_iter().map(topic).collect()
 }

@@ -243,7 +243,7 @@ fn read(
         return Ok((failed(wanted.partition, ErrorCode::UnknownTopicOrPartition), 0));
     }
     let end = partition.high_watermark();
-    let reader = &partition.reader;
+    let reader = partition.reader();
     let max_bytes = u64::try_from(wanted.max_bytes).unwrap_or(0).min(left);
     let limits = Limits { max_bytes, first_batch, end };
     let offset = Offset(wanted.fetch_offset);
@@ -264,6 +264,10 @@ fn read(
             let error_code = ErrorCode::OffsetOutOfRange.code();
             Ok((PartitionData { error_code, ..data(partition, wanted.partition, end, Bytes::new()) }, 0))
         }
+        // The log has moved to another dir meanwhile, and its old files are gone.
+        Err(ReadError::Io { .. }) if !Arc::ptr_eq(&reader, &partition.reader()) => {
+            self::read(partition, wanted, left, first_batch, disk)
+        }
         Err(error) => {
             tracing::warn!(topic = &*partition.topic, partition = partition.index.0, %error, "cannot read");
             let code = match error {
@@ -280,7 +284,7 @@ fn data(partition: &Partition, partition_index: i32, end: Offset, records: Bytes
         partition_index,
         high_watermark: end.0,
         last_stable_offset: end.0,
-        log_start_offset: partition.reader.start_offset().0,
+        log_start_offset: partition.reader().start_offset().0,
         records: Some(records),
         ..PartitionData::default()
     }

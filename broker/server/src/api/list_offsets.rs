@@ -76,7 +76,7 @@ fn partition(node: &Node, version: i16, topic: &str, asked: &ListOffsetsPartitio
 }
 
 fn find(partition: &Partition, timestamp: i64) -> Result<Option<TimedOffset>, ErrorCode> {
-    let reader = &partition.reader;
+    let reader = partition.reader();
     let end = partition.high_watermark();
     let at = |offset: Offset, leader_epoch: Option<LeaderEpoch>| {
         Some(TimedOffset { offset, timestamp: Timestamp(-1), leader_epoch })

@@ -38,7 +38,7 @@ fn partition(node: &Node, topic: &str, asked: &OffsetForLeaderPartition) -> Epoc
         if epoch == partition.leader_epoch() {
             return Ok(Some((epoch, partition.high_watermark())));
         }
-        let end = partition.reader.end_for_epoch(epoch);
+        let end = partition.reader().end_for_epoch(epoch);
         Ok(end.map(|end| (end.epoch, end.end.min(partition.high_watermark()))))
     });
     let answer = EpochEndOffset { partition: asked.partition, ..EpochEndOffset::default() };

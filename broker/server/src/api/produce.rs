@@ -158,7 +158,7 @@ struct Waiting {
 
 impl Waiting {
     fn is_durable(&self) -> bool {
-        self.held.reader.durable_end() >= self.end
+        self.held.reader().durable_end() >= self.end
     }
 
     fn is_of(&self, topic: &TopicProduceResponse) -> bool {
@@ -221,7 +221,7 @@ impl Produce<'_> {
         let response = PartitionProduceResponse {
             base_offset: appended.base_offset.0,
             log_append_time_ms: appended.log_append_time.map_or(-1, |time| time.0),
-            log_start_offset: partition.reader.start_offset().0,
+            log_start_offset: partition.reader().start_offset().0,
             ..PartitionProduceResponse::default()
         };
         if appended.waits {

@@ -253,6 +253,8 @@ keys! {
     log_cleaner_threads: u32 = "log.cleaner.threads", "1", "", Int, ReadOnly, Number(1..=256);
     /// Bytes that compaction reads and writes in a second, all of it together. The default is no limit.
     log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", "1.7976931348623157E308", "", Double, ClusterWide, Rate;
+    /// Bytes that are copied in a second when partitions move to other log dirs, all of them together. The default is no limit.
+    replica_alter_log_dirs_io_max_bytes_per_second: u64 = "replica.alter.log.dirs.io.max.bytes.per.second", "9223372036854775807", "bytes", Long, ClusterWide, Bytes(1..=9_223_372_036_854_775_807_u64);
     /// Memory for the keys of the partitions that are being compacted, all of them together, at 24 bytes a key.
     log_cleaner_dedupe_buffer_size: u64 = "log.cleaner.dedupe.buffer.size", "134217728", "bytes", Long, ClusterWide, Bytes(1_024..=1_u64 << 40);
     /// How much of that memory is filled.

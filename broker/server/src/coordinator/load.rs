@@ -16,7 +16,7 @@ const READ_BYTES: u64 = 1 << 20;
 /// A record that does not decode is skipped and told: one damaged record must not take all other groups with it.
 pub(super) fn read(partition: &Partition, settings: GroupSettings) -> Result<Shard, ReadError> {
     let mut shard = Shard::with(settings);
-    let reader = &partition.reader;
+    let reader = partition.reader();
     let end = partition.high_watermark();
     let mut offset = reader.start_offset();
     while offset < end {

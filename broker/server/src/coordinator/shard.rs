@@ -116,7 +116,7 @@ impl Shard {
         if let Some(groups) = self.groups.get() {
             return Ok(Arc::clone(groups));
         }
-        if self.partition.reader.start_offset() == self.partition.high_watermark() {
+        if self.partition.reader().start_offset() == self.partition.high_watermark() {
             // There is nothing to read: nobody has to wait for that.
             let groups = self.begin(cairn_groups::Shard::with(self.shared.settings));
             if self.groups.set(Arc::clone(&groups)).is_ok() {

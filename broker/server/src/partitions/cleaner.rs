@@ -169,7 +169,7 @@ impl Cleaner {
 
     fn is_free(&self, partition: &Partition) -> bool {
         let state = self.state.lock();
-        !state.busy.contains(&id(partition)) && !state.uncleanable.contains(&id(partition))
+        !partition.is_moving() && !state.busy.contains(&id(partition)) && !state.uncleanable.contains(&id(partition))
     }
 
     /// Those that were deleted count no more.

@@ -109,6 +109,11 @@ impl LogDirs {
         self.dirs[at.0].opened.as_ref().ok()
     }
 
+    /// The dir that a client names.
+    pub(super) fn find(&self, path: &str) -> Option<DirAt> {
+        self.all().find(|(_, dir)| dir.path.as_os_str() == path).map(|(at, _)| at)
+    }
+
     /// Whether all else depends on it: the metadata's log is there.
     pub(super) fn is_essential(&self, at: DirAt) -> bool {
         self.opened(at).is_some_and(|dir| Arc::ptr_eq(dir, &self.metadata))
@@ -179,6 +184,29 @@ impl LogDirs {
         let mut noted = self.noted.lock();
         if noted.assignments.logs.insert((topic, index), id) != Some(id) {
             noted.is_changed = true;
+        }
+    }
+
+    /// Notes, durably, that a partition lies in another dir: from here on its log there counts.
+    ///
+    /// # Errors
+    /// On a full disk it is noted where it was. When the disk fails nobody knows where.
+    pub(super) fn commit(&self, topic: TopicId, index: PartitionIndex, to: DirAt) -> Result<(), ReplaceError> {
+        let mut noted = self.noted.lock();
+        let Some(id) = self.opened(to).map(|dir| dir.storage_id()) else { return Err(ReplaceError::DiskFull) };
+        let before = noted.assignments.logs.insert((topic, index), id);
+        match self.metadata.write_assignments(&noted.assignments) {
+            Ok(()) => {
+                noted.is_changed = false;
+                Ok(())
+            }
+            Err(error) => {
+                match before {
+                    Some(before) => noted.assignments.logs.insert((topic, index), before),
+                    None => noted.assignments.logs.remove(&(topic, index)),
+                };
+                Err(error)
+            }
         }
     }
 

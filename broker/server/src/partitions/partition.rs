@@ -20,6 +20,9 @@ use cairn_storage::log::{
 };
 use parking_lot::Mutex;
 
+mod moving;
+
+pub(super) use self::moving::{Failed, Replaced};
 use super::acks::{AckQueue, Ticket};
 use super::arrivals::Waiting;
 use super::traffic::Traffic;
@@ -32,8 +35,10 @@ pub(crate) struct Partition {
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: TopicId,
     pub(crate) index: PartitionIndex,
-    pub(crate) reader: LogReader,
+    reader: ArcSwap<LogReader>,
     log_dir: AtomicUsize,
+    /// A copy of the log is made in another dir: compaction waits.
+    moving: AtomicBool,
     writer: Mutex<Writer>,
     settings: ArcSwap<Settings>,
     /// Records below it may be read by clients.
@@ -51,6 +56,8 @@ pub(crate) struct Partition {
 struct Writer {
     /// None once the partition is deleted.
     log: Option<Log>,
+    /// Counts the logs that took each other's place: a sync of one says nothing of the next.
+    log_number: u32,
     acks: AckQueue,
     /// A thread is making the log durable, and will look again before it ends.
     syncing: bool,
@@ -116,11 +123,13 @@ impl Partition {
             leader_epoch: AtomicI32::new(leader_epoch.0),
             settings: ArcSwap::from_pointee(settings),
             log_dir: AtomicUsize::new(log_dir.0),
+            moving: AtomicBool::new(false),
             waiting: Waiting::default(),
             traffic: Traffic::default(),
             closed: AtomicBool::new(false),
             writer: Mutex::new(Writer {
                 log: Some(log),
+                log_number: 0,
                 acks: AckQueue::default(),
                 syncing: false,
                 scheduled: false,
@@ -128,7 +137,7 @@ impl Partition {
                 unread_bytes: 0,
                 syncing_bytes: 0,
             }),
-            reader,
+            reader: ArcSwap::from_pointee(reader),
             flusher,
         })
     }
@@ -139,7 +148,7 @@ impl Partition {
         {
             let mut writer = self.writer.lock();
             let writer = &mut *writer;
-            if writer.syncing || self.reader.durable_end() == self.reader.end_offset() {
+            if writer.syncing || self.reader().durable_end() == self.reader().end_offset() {
                 return;
             }
             let settings = self.settings.load();
@@ -193,6 +202,11 @@ impl Partition {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Reads its log.
+    pub(crate) fn reader(&self) -> Arc<LogReader> {
+        self.reader.load_full()
+    }
+
     /// Where its log lies.
     pub(crate) fn log_dir(&self) -> DirAt {
         DirAt(self.log_dir.load(Ordering::Acquire))
@@ -222,7 +236,7 @@ impl Partition {
             log.update_config(settings.log.clone());
         }
         self.settings.store(Arc::new(settings));
-        if !writer.syncing && self.reader.durable_end() < self.reader.end_offset() {
+        if !writer.syncing && self.reader().durable_end() < self.reader().end_offset() {
             writer.syncing = true;
             self.flusher.sync_now(self);
         }
@@ -297,13 +311,13 @@ impl Partition {
     /// Group commit: what is appended while one sync runs goes with the next.
     pub(super) fn sync(&self) {
         let mut round = Round::First;
-        while let Some(job) = self.next_sync(round) {
+        while let Some((job, number)) = self.next_sync(round) {
             round = Round::Further;
             let begun = Instant::now();
             let result = job.run();
             self.flusher.observe_sync(begun.elapsed());
             match result {
-                Ok(synced) => self.on_synced(synced),
+                Ok(synced) => self.on_synced(synced, number),
                 Err(offline) => return self.on_sync_failed(&offline),
             }
         }
@@ -328,7 +342,7 @@ impl Partition {
         self.sync();
     }
 
-    fn next_sync(&self, round: Round) -> Option<SyncJob> {
+    fn next_sync(&self, round: Round) -> Option<(SyncJob, u32)> {
         let mut writer = self.writer.lock();
         let waited_for = !writer.acks.is_empty() || writer.unread_bytes > 0;
         let wanted = round == Round::First || self.settings.load().is_synced() || waited_for;
@@ -341,13 +355,16 @@ impl Partition {
         if job.is_some() {
             writer.syncing_bytes = std::mem::take(&mut writer.unread_bytes);
         }
-        job
+        job.map(|job| (job, writer.log_number))
     }
 
-    fn on_synced(&self, synced: Synced) {
+    fn on_synced(&self, synced: Synced, number: u32) {
         let (durable, bytes, tickets) = {
             let mut writer = self.writer.lock();
             let writer = &mut *writer;
+            if writer.log_number != number {
+                return;
+            }
             let Some(log) = &mut writer.log else { return };
             log.on_synced(synced);
             let durable = log.durable_end();
@@ -418,8 +435,8 @@ impl Partition {
     /// The exchange that puts a compacted copy in place; it runs without the lock.
     pub(super) fn begin_swap(&self, rewritten: Rewritten) -> Result<SwapJob, Stale> {
         match &mut self.writer.lock().log {
-            Some(log) => log.begin_swap(rewritten),
-            None => Err(Stale(Box::new(rewritten))),
+            Some(log) if !self.is_moving() => log.begin_swap(rewritten),
+            _ => Err(Stale(Box::new(rewritten))),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know: requests, who changes the metadata.
 
+mod moves;
 mod open;
 mod waiting;
 
@@ -17,6 +18,9 @@ use cairn_storage::log::LogName;
 use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
+pub(crate) use self::moves::FutureLog;
+use self::moves::Moves;
+pub(super) use self::moves::{Move, Step};
 use self::waiting::Carried;
 use super::dirs::{DirLook, LogDirs, stopped};
 use super::{DirAt, Flusher, Partition, Settings, parallel};
@@ -33,6 +37,9 @@ pub(crate) struct Partitions {
     config: Arc<LiveConfig>,
     /// Held while partitions come and go.
     carried: Mutex<Carried>,
+    moves: Moves,
+    /// Partitions of which nobody knows where the newer log is, and why; they are taken offline soon.
+    in_doubt: Mutex<Vec<(moves::Id, Arc<str>)>>,
 }
 
 /// The partitions of one topic by index.
@@ -96,6 +103,8 @@ impl Partitions {
             flusher,
             config,
             carried: Mutex::default(),
+            moves: Moves::default(),
+            in_doubt: Mutex::default(),
         })
     }
 
@@ -254,6 +263,7 @@ impl Partitions {
         parallel::each(&indexed, |(index, place)| {
             let deleted = match place {
                 Place::Open(partition) => {
+                    self.give_up(dirs, partition, None);
                     let Some(log) = partition.close() else { return };
                     dirs.count_out(partition.log_dir());
                     let Some(dir) = dirs.opened(partition.log_dir()) else { return };
@@ -277,6 +287,7 @@ impl Partitions {
     /// be changed any more, but they are read on. To be called now and then. Blocks.
     pub(crate) fn drop_failed(&self) {
         let _nothing_comes = self.carried.lock();
+        self.drop_doubtful();
         let dirs = self.dirs.read();
         let Some(dirs) = &*dirs else { return };
         let why = |at: DirAt| match dirs.is_essential(at) {
@@ -362,6 +373,7 @@ impl Partitions {
     /// Closes everything in good order. Blocks. Whoever still holds a partition finds it closed.
     pub(crate) fn close(&self) {
         let _nothing_comes = self.carried.lock();
+        self.moves.stop();
         parallel::each(&self.all(), |partition| {
             let Some(log) = partition.close() else { return };
             if let Err(offline) = log.close() {

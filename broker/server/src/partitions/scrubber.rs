@@ -94,6 +94,6 @@ impl Scrubber {
     /// One step, if the partition is still there.
     async fn step(&self, topic: TopicId, index: PartitionIndex, offset: Offset) -> Result<Option<Scrubbed>, ReadError> {
         let Ok(partition) = self.partitions.by_id(topic, index) else { return Ok(None) };
-        on_blocking_thread(move || partition.reader.scrub(offset, STEP_BYTES)).await
+        on_blocking_thread(move || partition.reader().scrub(offset, STEP_BYTES)).await
     }
 }

@@ -6,7 +6,7 @@
 //! Must not know: requests, who waits for what.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -242,12 +242,16 @@ fn ticker(every: Duration) -> tokio::time::Interval {
 /// One look through all partitions. Blocks.
 fn maintain(partitions: &Partitions, now: Timestamp) {
     let mut removals = Vec::new();
+    let mut failed = BTreeSet::new();
     for partition in partitions.all() {
+        if failed.contains(&partition.log_dir()) {
+            continue;
+        }
         match partition.maintain(now) {
             Ok(removal) => removals.extend(removal.map(|removal| (partition, removal))),
             Err(offline) => {
-                tracing::error!(%offline, "retention stops");
-                return;
+                tracing::error!(%offline, "retention stops in a log dir");
+                failed.insert(partition.log_dir());
             }
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Metrics {
     log_dir_free: Family<OfDir, Gauge>,
     log_dir_reserve: Family<OfDir, Gauge>,
     pub(crate) log_dirs_offline: Gauge,
+    pub(crate) log_dir_moves: Gauge,
+    pub(crate) log_dir_moved_bytes: Counter,
     pub(crate) allocator_stalls: Counter,
     rebalances: Family<OfCause, Counter>,
     generations: Counter,
@@ -194,6 +196,8 @@ impl Metrics {
             log_dir_free: Family::default(),
             log_dir_reserve: Family::default(),
             log_dirs_offline: Gauge::default(),
+            log_dir_moves: Gauge::default(),
+            log_dir_moved_bytes: Counter::default(),
             allocator_stalls: Counter::default(),
             rebalances: Family::default(),
             generations: Counter::default(),
@@ -291,6 +295,9 @@ impl Metrics {
             "Log dirs that could not be opened, or have failed",
             self.log_dirs_offline.clone(),
         );
+        registry.register("log_dir_moves", "Partitions that are moving to another log dir", self.log_dir_moves.clone());
+        let (name, unit) = bytes("log_dir_moved");
+        registry.register_with_unit(name, "Bytes copied to other log dirs", unit, self.log_dir_moved_bytes.clone());
         registry.register(
             "allocator_stalls",
             "Appends that met a page that was not prepared",

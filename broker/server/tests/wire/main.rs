@@ -20,6 +20,7 @@ mod fetch_sessions;
 mod groups;
 mod list_offsets;
 mod listeners;
+mod log_dir_moves;
 mod log_dirs;
 mod long_and_repeated;
 mod metadata;

@@ -6,6 +6,7 @@
 //!   log-dir-assignments                             ours, where a broker has several: which of them keeps which partition
 //!   <topic>-<partition>/                            a log: Kafka's files
 //!   <topic>-<partition>.<unique>-delete/            a log that waits for its removal
+//!   <topic>-<partition>.<unique>-future/            a copy of another directory's log, which is to take its place: Kafka's name
 //!   <topic>-<partition>.<topic id>-stray/           a log of no known topic, kept for a person to judge
 //! ```
 //!
@@ -41,8 +42,8 @@ pub use self::state::{DirOffline, ReplaceError, SpaceState};
 use crate::allocator::AllocatorStats;
 use crate::disk::{EntryKind, Lock};
 use crate::log::{
-    self, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogName, OpenLogError, is_deleted_folder,
-    is_stray_folder, take_out,
+    self, CopyError, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogCopy, LogName, LogReader, OpenLogError,
+    future_of, is_deleted_folder, is_stray_folder, take_out,
 };
 
 /// An open data directory. Only one process has it open at a time.
@@ -318,6 +319,51 @@ impl DataDir {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Begins a copy of another directory's log, which is to take its place. It has nothing yet.
+    ///
+    /// # Errors
+    /// When a log of its name is here, it is too long for a copy's folder, or the disk fails or is full.
+    pub fn begin_copy(
+        &self,
+        name: &LogName,
+        topic_id: TopicId,
+        config: LogConfig,
+        source: &LogReader,
+    ) -> Result<LogCopy, CopyError> {
+        let folder = name.future_folder(Uuid::new_v4()).ok_or(CopyError::InTheWay)?;
+        if self.has_folder(name)? {
+            return Err(CopyError::InTheWay);
+        }
+        let state = Arc::clone(&self.state);
+        let log = match log::create(Foundation::in_folder(state, name.clone(), topic_id, config, folder)) {
+            Ok(log) => log,
+            Err(CreateLogError::DiskFull) => return Err(CopyError::NoSpace),
+            Err(CreateLogError::Offline(offline)) => return Err(offline.into()),
+            Err(CreateLogError::Exists { .. } | CreateLogError::Lost { .. }) => return Err(CopyError::InTheWay),
+        };
+        LogCopy::begin(log, source.clone())
+    }
+
+    /// Removes copies that were left when a process ended, because the logs may have gone on without them; but those of logs that
+    /// `keep` names. Answers of which logs they were.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn remove_copies(&self, keep: impl Fn(&LogName) -> bool) -> Result<Vec<LogName>, DirOffline> {
+        let entries = self.state.heed("list the data directory", self.state.disk.list(&self.state.root))?;
+        let mut names = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Folder) {
+            let Some(name) = future_of(&entry.name) else { continue };
+            if self.state.is_open(&entry.name) || keep(&name) {
+                continue;
+            }
+            take_out(&self.state, &entry.name, &name.deleted_folder(Uuid::new_v4()))?.remove()?;
+            self.state.forget_stored(&entry.name);
+            names.push(name);
+        }
+        Ok(names)
     }
 
     /// How many folders were set aside and wait for a person's judgement.

@@ -286,6 +286,15 @@ impl DirState {
         }
     }
 
+    /// What is known of a folder is known of it by another name; what was known by that name is no more.
+    pub(crate) fn rename_stored(&self, folder: &str, to: &str) {
+        let mut logs = self.logs.lock();
+        debug_assert!(matches!(logs.get(folder), Some(Known::Stored(_))), "an open log was renamed");
+        if let Some(known) = logs.remove(folder) {
+            logs.insert(to.to_owned(), known);
+        }
+    }
+
     /// The number of the last checkpoint.
     pub(crate) fn checkpoint_sequence(&self) -> u64 {
         self.checkpoint.lock().sequence

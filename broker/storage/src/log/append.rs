@@ -109,7 +109,7 @@ impl Log {
     }
 
     /// Writes a batch that is in its final form.
-    fn write(
+    pub(super) fn write(
         &mut self,
         front: &[u8],
         records: &[u8],

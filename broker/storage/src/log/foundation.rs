@@ -27,6 +27,17 @@ pub(crate) struct Foundation {
 impl Foundation {
     pub(crate) fn new(dir: Arc<DirState>, name: LogName, topic_id: TopicId, config: LogConfig) -> Self {
         let folder_name = name.to_string();
+        Self::in_folder(dir, name, topic_id, config, folder_name)
+    }
+
+    /// The same for a copy, whose folder has another name than the log.
+    pub(crate) fn in_folder(
+        dir: Arc<DirState>,
+        name: LogName,
+        topic_id: TopicId,
+        config: LogConfig,
+        folder_name: String,
+    ) -> Self {
         let folder = Folder::new(dir.root.join(&folder_name));
         Self { dir, name, topic_id, config, folder, folder_name }
     }

@@ -22,6 +22,8 @@ pub(crate) const DENSE_FILE: &str = "cairn-dense";
 const DELETE_SUFFIX: &str = "-delete";
 /// What ends the name of a partition's folder that was set aside: it belongs to no topic, and is kept for a person to judge.
 const STRAY_SUFFIX: &str = "-stray";
+/// What ends the name of a partition's folder that is a copy on its way to another data directory: Kafka's.
+const FUTURE_SUFFIX: &str = "-future";
 /// What ends the name of a file that compaction has not finished.
 const CLEANED_SUFFIX: &str = ".cleaned";
 /// What ends the name of a finished one that is being put in place of others.
@@ -107,6 +109,18 @@ impl LogName {
         self.folder_ending(owner, STRAY_SUFFIX)
     }
 
+    /// The name of the folder of a copy that is to take the log's place; `None` where it is too long for a file's.
+    pub(crate) fn future_folder(&self, unique: uuid::Uuid) -> Option<String> {
+        let folder = self.folder_ending(unique, FUTURE_SUFFIX);
+        (future_of(&folder).as_ref() == Some(self)).then_some(folder)
+    }
+
+    /// Whether a copy of the log may be made: its folder's name has to fit a file name.
+    #[must_use]
+    pub fn can_move(&self) -> bool {
+        self.future_folder(uuid::Uuid::nil()).is_some()
+    }
+
     fn folder_ending(&self, id: uuid::Uuid, suffix: &str) -> String {
         let suffix = format!(".{}{suffix}", id.simple());
         let mut folder = self.to_string();
@@ -125,6 +139,13 @@ impl fmt::Display for LogName {
 /// Whether a folder of this name waits for its removal.
 pub(crate) fn is_deleted_folder(name: &str) -> bool {
     name.ends_with(DELETE_SUFFIX) && name.contains('.')
+}
+
+/// Of which log a folder of this name is a copy on its way.
+pub(crate) fn future_of(name: &str) -> Option<LogName> {
+    let (folder, unique) = name.strip_suffix(FUTURE_SUFFIX)?.rsplit_once('.')?;
+    uuid::Uuid::try_parse(unique).ok()?;
+    LogName::from_folder(folder).ok()
 }
 
 /// Whether a folder of this name was set aside for a person to judge.
@@ -308,6 +329,20 @@ mod tests {
         assert!(is_deleted_folder(&deleted));
         assert!(LogName::from_folder(&deleted).is_err());
         assert!(!is_deleted_folder("orders-delete-1"));
+    }
+
+    #[test]
+    fn the_folder_of_a_copy_says_of_which_log_and_is_none() {
+        let name = LogName::new("a.b-c", PartitionIndex(7)).unwrap();
+        let future = name.future_folder(uuid::Uuid::from_u128(5)).unwrap();
+        assert_eq!(future, "a.b-c-7.00000000000000000000000000000005-future");
+        assert_eq!(future_of(&future), Some(name));
+        assert!(LogName::from_folder(&future).is_err() && !is_deleted_folder(&future) && !is_stray_folder(&future));
+        for other in ["a-7", "a-7.5-future", "a-7-future", "a.00000000000000000000000000000005-future"] {
+            assert_eq!(future_of(other), None, "{other}");
+        }
+        let long = LogName::new(&"x".repeat(249), PartitionIndex(0)).unwrap();
+        assert!(long.future_folder(uuid::Uuid::nil()).is_none() && !long.can_move());
     }
 
     #[test]

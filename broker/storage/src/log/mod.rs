@@ -19,6 +19,7 @@ mod batch;
 mod close;
 mod compact;
 mod config;
+mod copy;
 mod create;
 mod delete;
 mod epoch_check;
@@ -59,6 +60,7 @@ pub use self::compact::{
     SwapJob,
 };
 pub use self::config::{Cleanup, Durability, LogConfig};
+pub use self::copy::{CopyError, LogCopy, LogState};
 pub(crate) use self::create::create;
 pub use self::delete::{Maintained, Removal};
 use self::epochs::Assigned;
@@ -67,7 +69,7 @@ pub use self::error::{AppendError, AssignEpochError, CreateLogError, DeleteRecor
 pub(crate) use self::foundation::{Foundation, parse_topic_id, read_topic_id};
 pub(crate) use self::index::{Entry as IndexEntry, OffsetEntry, TimeEntry, count_entries};
 pub use self::layout::{FileKind, LogName, LogNameError, TOPIC_NAME_MAX_BYTES};
-pub(crate) use self::layout::{Folder, is_deleted_folder, is_stray_folder};
+pub(crate) use self::layout::{Folder, future_of, is_deleted_folder, is_stray_folder};
 pub use self::mend::{Mended, Mending};
 use self::producers::Producers;
 pub use self::producers::{ProducedBatch, ProducerError, ProducerState};

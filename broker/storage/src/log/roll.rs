@@ -20,7 +20,11 @@ impl Log {
     /// Begins a new segment at the log's end. The caller made sure that the active one is not empty. When the disk is full
     /// nothing has changed.
     pub(super) fn roll(&mut self, now: Timestamp) -> Result<(), AppendError> {
-        let base = self.end_offset();
+        self.roll_at(self.end_offset(), now)
+    }
+
+    /// The same at `base`, behind the log's end where compaction of Apache Kafka's has left a gap.
+    pub(super) fn roll_at(&mut self, base: Offset, now: Timestamp) -> Result<(), AppendError> {
         self.finish_indexes()?;
         // Once there is a new segment the old one has to be sealed.
         self.active.file.prepare_seal().map_err(|error| self.no_room(&error))?;

@@ -85,6 +85,7 @@ impl Partitions {
         if let Err(offline) = dirs.each(|dir| dir.remove_deleted_logs().map(drop)) {
             tracing::error!(%offline, "deleted partitions not removed");
         }
+        self.resume_moves(dirs, image);
         dirs.note();
         carried.on_carried_out(image);
     }

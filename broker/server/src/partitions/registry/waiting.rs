@@ -128,17 +128,6 @@ impl Partitions {
         }
         Some(self.place(dirs, topic, index, partition.leader_epoch, &settings, log))
     }
-
-    /// Puts another place where one is. Only with `carried` held, as all that changes places.
-    fn put(&self, topic: &Topic, index: PartitionIndex, place: Place) {
-        let by_id = self.by_id.pin();
-        let Some(held) = by_id.get(&topic.id) else { return };
-        let mut places = Vec::clone(&held.places.load());
-        if let Some(old) = usize::try_from(index.0).ok().and_then(|at| places.get_mut(at)) {
-            *old = place;
-            held.places.store(Arc::new(places));
-        }
-    }
 }
 
 #[cfg(test)]
