@@ -198,6 +198,8 @@ fn in_words(cause: &str) -> &str {
         "session_expired" => "a member sent no heartbeat",
         "join_timed_out" => "a member did not join in time",
         "sync_timed_out" => "a member did not ask for its assignment in time",
+        "revocation_timed_out" => "a member did not let partitions go in time",
+        "downgraded" => "the group goes back to the classic protocol",
         "write_failed" => "the assignment could not be written",
         "too_many_members" => "there are more members than group.max.size",
         other => other,
