@@ -244,8 +244,8 @@ fn a_map_that_is_too_small_for_all_keys_takes_several_rounds() {
 }
 
 #[test]
-fn what_is_only_compacted_is_not_deleted_by_age_and_both_do_both() {
-    for (cleanup, left) in [(Cleanup::Compact, true), (Cleanup::CompactAndDelete, false)] {
+fn only_what_is_also_deleted_goes_by_age_and_nothing_goes_where_neither_is_said() {
+    for (cleanup, left) in [(Cleanup::Compact, true), (Cleanup::CompactAndDelete, false), (Cleanup::Never, true)] {
         let config = LogConfig { cleanup, retention_ms: Some(1000), retention_bytes: Some(1), ..compacted() };
         let (_memory, dir, mut log) = memory_log(config);
         put(&mut log, &[(Some("k"), Some("v"))], 1);

@@ -33,6 +33,8 @@ pub enum Cleanup {
     Compact,
     /// Both.
     CompactAndDelete,
+    /// Not at all: an empty policy, as Kafka allows it.
+    Never,
 }
 
 /// How all batches of a topic are compressed on disk.
@@ -110,7 +112,8 @@ impl TopicSettings {
             cleanup: match (says("compact"), says("delete")) {
                 (true, true) => Cleanup::CompactAndDelete,
                 (true, false) => Cleanup::Compact,
-                (false, _) => Cleanup::Delete,
+                (false, true) => Cleanup::Delete,
+                (false, false) => Cleanup::Never,
             },
             delete_retention_ms: texts.count("delete.retention.ms"),
             durability: if synced { Durability::Synced } else { Durability::Replicated },

@@ -41,7 +41,8 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         SomeOf(&["compact", "delete"]),
         [same("log.cleanup.policy")],
         "How old records go away. 'delete' removes whole segments by age and size; 'compact' removes records that a newer \
-         one of the same key supersedes, and refuses records without a key; with both, both happen."
+         one of the same key supersedes, and refuses records without a key; with both, both happen; with \
+         none, all records stay."
     ),
     in_force!(
         "compression.gzip.level",

@@ -37,9 +37,9 @@ fn values_are_checked() {
         ("durability",              "fsync",             Err("one of replicated, synced")),
         ("cleanup.policy",          "delete",            Ok("delete")),
         ("cleanup.policy",          "compact, delete",   Ok("compact,delete")),
-        ("cleanup.policy",          "forget",            Err("a list of compact, delete")),
-        ("cleanup.policy",          "",                  Err("a list of compact, delete")),
-        ("cleanup.policy",          "delete,delete",     Err("a list of compact, delete")),
+        ("cleanup.policy",          "forget",            Err("a list of compact, delete, which may be empty")),
+        ("cleanup.policy",          "",                  Ok("")),
+        ("cleanup.policy",          "delete,delete",     Err("a list of compact, delete, which may be empty")),
         ("preallocate",             "FALSE",             Ok("false")),
         ("min.cleanable.dirty.ratio", "0.5",             Ok("0.5")),
         ("min.cleanable.dirty.ratio", "NaN",             Err("a fraction from 0 to 1")),
@@ -203,6 +203,7 @@ fn settings_of_compaction() {
         ("delete", Cleanup::Delete),
         ("compact", Cleanup::Compact),
         ("compact,delete", Cleanup::CompactAndDelete),
+        ("", Cleanup::Never),
         ("delete,compact", Cleanup::CompactAndDelete),
     ] {
         assert_eq!(TopicSettings::resolve(&map(&[("cleanup.policy", policy)]), &map(&[])).cleanup, cleanup);

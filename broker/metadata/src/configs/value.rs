@@ -86,7 +86,7 @@ impl Allowed {
             Self::SomeOf(allowed) => {
                 let chosen: Vec<_> = words(value).collect();
                 let repeated = chosen.iter().enumerate().any(|(at, word)| chosen[..at].contains(word));
-                !chosen.is_empty() && !repeated && chosen.iter().all(|word| allowed.contains(word))
+                !repeated && chosen.iter().all(|word| allowed.contains(word))
             }
         }
     }
@@ -105,7 +105,7 @@ impl fmt::Display for Allowed {
             Self::RangeOr(first, last, other) => write!(f, "{}, or {other}", Self::Range(*first, *last)),
             Self::Fraction(first, last) => write!(f, "a fraction from {first} to {last}"),
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
-            Self::SomeOf(words) => write!(f, "a list of {}", words.join(", ")),
+            Self::SomeOf(words) => write!(f, "a list of {}, which may be empty", words.join(", ")),
         }
     }
 }

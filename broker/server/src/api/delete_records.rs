@@ -2,7 +2,7 @@
 //!
 //! - Offset -1 means the high watermark: all that may be read. An offset beyond it is OFFSET_OUT_OF_RANGE; one before the
 //!   start changes nothing.
-//! - Not on internal topics (INVALID_TOPIC_EXCEPTION), nor where `cleanup.policy` does not delete (POLICY_VIOLATION).
+//! - Not on internal topics (INVALID_TOPIC_EXCEPTION), nor where `cleanup.policy` is compact only (POLICY_VIOLATION).
 //! - Answered with the new start when that is durable. Whole segments below it are removed afterwards.
 
 use std::sync::Arc;
@@ -67,7 +67,8 @@ fn delete(node: &Node, topic: &str, index: PartitionIndex, offset: i64) -> Resul
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = node.partitions.by_name(topic, index).map_err(|not_here| not_here.error_code())?;
-    if !partition.settings().log.cleanup.deletes() {
+    let cleanup = partition.settings().log.cleanup;
+    if cleanup.compacts() && !cleanup.deletes() {
         return Err(ErrorCode::PolicyViolation);
     }
     let readable = partition.high_watermark();

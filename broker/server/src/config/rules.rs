@@ -105,7 +105,7 @@ impl Rule for Policy {
     type Out = String;
 
     fn parse(&self, text: &str) -> Option<String> {
-        let words: Vec<&str> = text.split(',').map(str::trim).collect();
+        let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
         let known = words.iter().all(|word| matches!(*word, "compact" | "delete"));
         let twice = words.len() > 1 && words[1..].contains(&words[0]);
         (known && !twice && words.len() <= 2).then(|| words.join(","))
@@ -116,7 +116,7 @@ impl Rule for Policy {
     }
 
     fn allowed(&self) -> String {
-        "compact, delete or both with a comma between them".to_owned()
+        "compact, delete, both with a comma between them, or nothing".to_owned()
     }
 }
 

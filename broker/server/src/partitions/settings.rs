@@ -34,6 +34,7 @@ impl Settings {
                 Cleanup::Delete => log::Cleanup::Delete,
                 Cleanup::Compact => log::Cleanup::Compact,
                 Cleanup::CompactAndDelete => log::Cleanup::CompactAndDelete,
+                Cleanup::Never => log::Cleanup::Never,
             },
             delete_retention_ms: topic.delete_retention_ms,
             min_compaction_lag_ms: topic.min_compaction_lag_ms,

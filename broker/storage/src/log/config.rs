@@ -59,19 +59,21 @@ pub enum Cleanup {
     Compact,
     /// Both.
     CompactAndDelete,
+    /// Not at all.
+    Never,
 }
 
 impl Cleanup {
     /// Whether segments go by age and size.
     #[must_use]
     pub fn deletes(self) -> bool {
-        self != Self::Compact
+        matches!(self, Self::Delete | Self::CompactAndDelete)
     }
 
     /// Whether superseded records go.
     #[must_use]
     pub fn compacts(self) -> bool {
-        self != Self::Delete
+        matches!(self, Self::Compact | Self::CompactAndDelete)
     }
 }
 
