@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 
 /// The longest that one call of a foreign tool may take before it counts as hung.
-pub const TOOL_TIME_MAX: Duration = Duration::from_secs(45);
+pub const TOOL_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// What a program said that ended well.
 #[derive(Debug)]
