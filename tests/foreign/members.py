@@ -1,11 +1,12 @@
 """Members of groups as the judges drive them: they subscribe, print `PARTITION OFFSET VALUE` for each record, commit, and end
 when their input does.
 
-confluent    BOOTSTRAP TOPIC GROUP ASSIGNOR     librdkafka
-kafka-python BOOTSTRAP TOPIC GROUP ASSIGNOR
-aiokafka     BOOTSTRAP TOPIC GROUP ASSIGNOR
+confluent      BOOTSTRAP TOPIC GROUP ASSIGNOR     librdkafka
+confluent-next BOOTSTRAP TOPIC GROUP ASSIGNOR     librdkafka by the protocol of KIP-848
+kafka-python   BOOTSTRAP TOPIC GROUP ASSIGNOR
+aiokafka       BOOTSTRAP TOPIC GROUP ASSIGNOR
 
-ASSIGNOR is range, or where the client has it cooperative-sticky.
+ASSIGNOR is range, or where the client has it cooperative-sticky; by KIP-848 one of the broker's.
 """
 
 import asyncio
@@ -23,12 +24,21 @@ def told(partition, offset, value):
 
 
 def confluent(bootstrap, topic, group, assignor):
+    follow_with_librdkafka(bootstrap, topic, group, {
+        "partition.assignment.strategy": assignor, "session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": HEARTBEAT_MS,
+    })
+
+
+def confluent_next(bootstrap, topic, group, assignor):
+    follow_with_librdkafka(bootstrap, topic, group, {"group.protocol": "consumer", "group.remote.assignor": assignor})
+
+
+def follow_with_librdkafka(bootstrap, topic, group, protocol):
     from confluent_kafka import Consumer, KafkaException
 
     client = Consumer({
         "bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
-        "partition.assignment.strategy": assignor, "session.timeout.ms": SESSION_MS,
-        "heartbeat.interval.ms": HEARTBEAT_MS, "fetch.wait.max.ms": 100,
+        "fetch.wait.max.ms": 100, **protocol,
     })
     client.subscribe([topic])
     while not streaming.ended():
@@ -94,4 +104,6 @@ def aiokafka(bootstrap, topic, group, assignor):
 
 if __name__ == "__main__":
     streaming.until_input_ends()
-    {"confluent": confluent, "kafka-python": kafka_python, "aiokafka": aiokafka}[sys.argv[1]](*sys.argv[2:])
+    {
+        "confluent": confluent, "confluent-next": confluent_next, "kafka-python": kafka_python, "aiokafka": aiokafka,
+    }[sys.argv[1]](*sys.argv[2:])

@@ -38,11 +38,15 @@ pub enum MemberKind {
     Kafkajs,
     /// Kafka's console consumer.
     Console,
+    /// confluent-kafka by the protocol of KIP-848.
+    ConfluentNext,
+    /// Kafka's console consumer by the protocol of KIP-848.
+    ConsoleNext,
 }
 
 impl MemberKind {
     /// All of them.
-    pub const ALL: [MemberKind; 7] = [
+    pub const ALL: [MemberKind; 9] = [
         MemberKind::Kcat,
         MemberKind::Confluent,
         MemberKind::ConfluentCooperative,
@@ -50,6 +54,8 @@ impl MemberKind {
         MemberKind::Aiokafka,
         MemberKind::Kafkajs,
         MemberKind::Console,
+        MemberKind::ConfluentNext,
+        MemberKind::ConsoleNext,
     ];
 
     /// Its name in reports.
@@ -62,18 +68,27 @@ impl MemberKind {
             MemberKind::Aiokafka => "aiokafka",
             MemberKind::Kafkajs => "kafkajs",
             MemberKind::Console => "kafka-console",
+            MemberKind::ConfluentNext => "confluent-kafka-next",
+            MemberKind::ConsoleNext => "kafka-console-next",
         }
+    }
+
+    /// Whether it speaks the protocol of KIP-848, in which a broker assigns the partitions.
+    pub fn is_next(self) -> bool {
+        matches!(self, MemberKind::ConfluentNext | MemberKind::ConsoleNext)
     }
 
     /// What has to be installed for it.
     pub fn missing(self) -> Option<String> {
         match self {
             MemberKind::Kcat => Kcat.missing(),
-            MemberKind::Confluent | MemberKind::ConfluentCooperative => Python::confluent().missing(),
+            MemberKind::Confluent | MemberKind::ConfluentCooperative | MemberKind::ConfluentNext => {
+                Python::confluent().missing()
+            }
             MemberKind::KafkaPython => Python::kafka_python().missing(),
             MemberKind::Aiokafka => Python::aiokafka().missing(),
             MemberKind::Kafkajs => Kafkajs.missing(),
-            MemberKind::Console => Console.missing(),
+            MemberKind::Console | MemberKind::ConsoleNext => Console.missing(),
         }
     }
 
@@ -97,6 +112,7 @@ impl MemberKind {
             }
             MemberKind::Confluent => python("confluent", "range"),
             MemberKind::ConfluentCooperative => python("confluent", "cooperative-sticky"),
+            MemberKind::ConfluentNext => python("confluent-next", "uniform"),
             MemberKind::KafkaPython => python("kafka-python", "range"),
             MemberKind::Aiokafka => python("aiokafka", "range"),
             MemberKind::Kafkajs => {
@@ -104,12 +120,16 @@ impl MemberKind {
                 command.args(["member", bootstrap, topic, group]);
                 command
             }
-            MemberKind::Console => {
+            MemberKind::Console | MemberKind::ConsoleNext => {
                 let mut command = kafka_script();
                 command.args(["tool", "org.apache.kafka.tools.consumer.ConsoleConsumer"]);
                 command.args(["--bootstrap-server", bootstrap, "--topic", topic, "--group", group, "--from-beginning"]);
-                for setting in ["session.timeout.ms=6000", "heartbeat.interval.ms=1000", "auto.commit.interval.ms=100"]
-                {
+                // By KIP-848 the broker sets the times of a session.
+                let protocol: &[&str] = match self.is_next() {
+                    true => &["group.protocol=consumer"],
+                    false => &["session.timeout.ms=6000", "heartbeat.interval.ms=1000"],
+                };
+                for setting in protocol.iter().chain(&["auto.commit.interval.ms=100"]) {
                     command.args(["--command-property", setting]);
                 }
                 for setting in ["print.partition=true", "print.offset=true", "key.separator= "] {
