@@ -71,6 +71,11 @@ impl<T> Outcome<T> {
     pub(crate) fn alone(answer: impl Future<Output = T> + Send + 'static) -> Self {
         Self::Later(Box::pin(answer), Order::Alone)
     }
+
+    /// The same for an answer that waits for others, and in which nothing of the request's body is kept.
+    pub(crate) fn alone_and_light(answer: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::Later(Box::pin(answer), Order::AloneAndLight)
+    }
 }
 
 /// Hands requests to their APIs.

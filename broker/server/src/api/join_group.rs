@@ -58,11 +58,13 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: JoinGroupRequest) -
     if let Ok(Reply::Join(reply)) = reply.try_recv() {
         return Outcome::Now(answer(version, reply));
     }
-    Outcome::alone(async move {
+    // Only the id is kept while others join, which may take minutes.
+    let member_id = request.member_id;
+    Outcome::alone_and_light(async move {
         let reply = match reply.await {
             Ok(Reply::Join(reply)) => reply,
             // The groups are not here any more.
-            Ok(Reply::Sync(_) | Reply::Heartbeat(_)) | Err(_) => JoinReply::refused(&request.member_id, ErrorCode::NotCoordinator),
+            Ok(Reply::Sync(_) | Reply::Heartbeat(_)) | Err(_) => JoinReply::refused(&member_id, ErrorCode::NotCoordinator),
         };
         answer(version, reply)
     })

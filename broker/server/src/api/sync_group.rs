@@ -46,7 +46,7 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: SyncGroupRequest) -
     if let Ok(Reply::Sync(reply)) = reply.try_recv() {
         return Outcome::Now(answer(reply));
     }
-    Outcome::alone(async move {
+    Outcome::alone_and_light(async move {
         match reply.await {
             Ok(Reply::Sync(reply)) => answer(reply),
             // The groups are not here any more.

@@ -82,6 +82,9 @@ pub(crate) enum Order {
     Pipelined,
     /// It may not, so that it sees what this one did.
     Alone,
+    /// It may not, and the answer may come late; of the request itself nothing is kept meanwhile, so that its bytes do not
+    /// count any more.
+    AloneAndLight,
 }
 
 /// What is known about a connection.
@@ -308,6 +311,9 @@ impl<S: Service> Connection<S> {
                         _permit: None,
                     });
                 }
+            }
+            Answer::Later(answer, order @ Order::AloneAndLight) => {
+                self.pending.push_back(Pending { answer, order, request_bytes: 0, _permit: None });
             }
             Answer::Later(answer, order) => {
                 self.request_bytes += request_bytes;

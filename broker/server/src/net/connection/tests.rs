@@ -30,6 +30,7 @@ impl Service for Echo {
         match frame[0] {
             b'W' | b'E' => Answer::Later(later(frame), Order::Pipelined),
             b'A' => Answer::Later(later(frame), Order::Alone),
+            b'J' => Answer::Later(later(Bytes::from_static(b"J")), Order::AloneAndLight),
             b'N' => Answer::Now(Reply::default()),
             b'M' => Answer::Now(muted(frame)),
             b'L' => Answer::Now(vec![Bytes::from(vec![b'L'; 1 << 20]); 64].into()),
@@ -322,6 +323,22 @@ async fn large_requests_wait_for_the_brokers_budget_and_small_ones_do_not() {
     third.send(b'2', 8).await;
     third.receive(8).await;
     assert_eq!(budget.available(), 3 << 20);
+}
+
+#[tokio::test]
+async fn a_request_of_which_nothing_is_kept_holds_no_budget_while_it_waits() {
+    let budget = RequestBudget::new(3 << 20);
+    let mut waiting = Fixture::new(LIMITS, &budget).await;
+    waiting.send(b'J', 2 << 20).await;
+    assert_eq!(waiting.handled().await, b'J');
+    let mut other = Fixture::new(LIMITS, &budget).await;
+    other.send(b'1', 2 << 20).await;
+    assert_eq!(other.handled().await, b'1', "there is room for others");
+    waiting.send(b'2', 8).await;
+    other.receive(2 << 20).await;
+    assert_eq!(waiting.seen.try_recv(), Err(mpsc::error::TryRecvError::Empty), "the next request waits all the same");
+    waiting.gate.add_permits(1);
+    assert_eq!(waiting.receive(9).await, b"J22222222");
 }
 
 #[tokio::test]
