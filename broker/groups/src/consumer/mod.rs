@@ -34,6 +34,7 @@ mod target;
 pub(crate) mod decide;
 pub(crate) mod describe;
 pub(crate) mod fence;
+pub(crate) mod happened;
 pub(crate) mod heartbeat;
 pub(crate) mod pending;
 

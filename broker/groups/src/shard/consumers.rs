@@ -13,6 +13,7 @@ use crate::consumer::decide::{self, Decided, Scene, Seen};
 use crate::consumer::describe::{self, DescribedConsumerGroup};
 use crate::consumer::fence::{self, Leaving, farewell};
 use crate::consumer::group::ConsumerGroup;
+use crate::consumer::happened::happened;
 use crate::consumer::heartbeat::{ConsumerHeartbeat, Refusal};
 use crate::consumer::migrate::{self, Upgraded};
 use crate::consumer::records::Decoded;
@@ -186,8 +187,8 @@ impl Shard {
         let event = |what| Event { group: Arc::clone(name), generation: epoch, what };
         let removed = |id: &Arc<str>| Happened::MemberRemoved { member: Arc::clone(id), cause: late[id] };
         effects.events.extend(ids.iter().map(removed).map(event));
-        effects.events.extend(is_last.then(|| event(Happened::Emptied)));
         self.carry_on(name, Vec::new(), decided, (cause, &detail), now, effects);
+        effects.events.extend(is_last.then(|| event(Happened::Emptied)));
     }
 
     /// Has what was decided written behind what has to come first, and answered then.
@@ -219,15 +220,17 @@ impl Shard {
             let what = Happened::RebalanceBegun { cause, detail: detail.into() };
             effects.events.push(Event { group: Arc::clone(name), generation: epoch, what });
         }
+        let mut after = group.core.clone();
+        changes.iter().for_each(|change| after.apply(change));
+        let event = |what| Event { group: Arc::clone(name), generation: after.group.epoch, what };
+        effects.events.extend(happened(&group.core, &after).into_iter().map(event));
         let number = self.pending.begin(name);
         let mut becomes = Becomes::Consumer;
         let mut records = first;
         let mut last = Vec::new();
         if let Some(stored) = downgraded {
             becomes = Becomes::Classic;
-            let mut core = group.core.clone();
-            changes.iter().for_each(|change| core.apply(change));
-            last.extend(core.deletion().into_iter().map(|change| Record::of_consumer(name, change)));
+            last.extend(after.deletion().into_iter().map(|change| Record::of_consumer(name, change)));
             last.push(Record::of_downgraded(stored));
         }
         records.extend(changes.into_iter().map(|change| Record::of_consumer(name, change)));

@@ -209,7 +209,10 @@ impl Rebalance {
                     part.after_synced_ms.get_or_insert(after);
                 }
             }
-            Happened::Stabilized => self.end(Outcome::Stable, now),
+            Happened::Stabilized => {
+                self.generation.get_or_insert(event.generation);
+                self.end(Outcome::Stable, now);
+            }
             Happened::Emptied => {
                 self.generation = Some(event.generation);
                 self.end(Outcome::Empty, now);

@@ -168,6 +168,12 @@ async fn two_members_share_what_there_is_and_one_takes_over() {
 
     let story = broker.get("/groups/g").await;
     assert!(story.contains("\"type\":\"consumer\"") && story.contains("\"member_id\":\"one\""), "{story}");
+    let story: serde_json::Value = serde_json::from_str(story.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let rebalances = story["rebalances"].as_array().unwrap();
+    let told: Vec<_> = rebalances.iter().map(|told| (told["cause"].as_str(), told["outcome"].as_str())).collect();
+    let (joined, left) = ((Some("joined"), Some("stable")), (Some("left"), Some("stable")));
+    assert_eq!(told, [joined, joined, left], "{story:#}");
+    assert!(rebalances[1]["members"].as_array().unwrap().iter().all(|member| member["after_synced_ms"].is_u64()));
 }
 
 #[tokio::test]
