@@ -25,8 +25,8 @@ const SETTINGS: [&str; 6] = [
     "log.cleaner.min.cleanable.ratio=0.01",
     "log.retention.check.interval.ms=1000",
 ];
-/// Records that the tester writes, each key about five times.
-const TESTED: &str = "50000";
+/// Records that the tester writes, each key about five times: several segments full, since Kafka ends one only at an append.
+const TESTED: &str = "200000";
 /// It sleeps while it is compacted, and waits 20 seconds for the end of what it reads.
 const TESTER_TIME_MAX: Duration = Duration::from_secs(180);
 /// What it has to lose of them, in percent, or nothing was compacted worth the name.
