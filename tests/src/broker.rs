@@ -7,9 +7,10 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,8 +64,17 @@ fn build() -> anyhow::Result<PathBuf> {
     let folder = test.parent().and_then(Path::parent).context("a test runs in target/PROFILE/deps")?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
-    // With the features of the whole workspace, as the tests are built: nothing is compiled twice.
-    command.current_dir(repository()).args(["build", "--quiet", "--workspace", "--bin", "cairn"]);
+    // With the features of the whole workspace and its tests, of which one has to be named for that, as `cargo test --workspace`
+    // builds it: nothing is compiled twice.
+    command.current_dir(repository()).args([
+        "build",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        "cairn",
+        "--test",
+        "exit_codes",
+    ]);
     command.arg("--target-dir").arg(folder.parent().context("the target folder")?);
     if !cfg!(debug_assertions) {
         command.arg("--release");
@@ -94,6 +104,8 @@ pub struct Broker {
     folder: TempDir,
     port: u16,
     settings: Vec<String>,
+    /// The names of its log dirs.
+    dirs: Vec<String>,
     /// How many descriptors it may open; as many as the judge, if nothing is said.
     descriptors: Option<u32>,
     child: Option<Child>,
@@ -104,24 +116,47 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker on empty data and returns when it is ready. `settings` are `key=value` in Kafka's names.
     pub fn start(kind: Kind, settings: &[&str]) -> anyhow::Result<Broker> {
-        Broker::start_within(kind, settings, None)
+        Broker::new(kind, settings)?.begin()
     }
 
     /// The same within a limit of open descriptors, which only Cairn is given.
     pub fn start_within(kind: Kind, settings: &[&str], descriptors: Option<u32>) -> anyhow::Result<Broker> {
-        let folder = TempDir::with_prefix("cairn-judge-")?;
-        let port = free_port()?;
-        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let mut broker = Broker { kind, folder, port, settings, descriptors, child: None, ready: String::new() };
-        match broker.kind.clone() {
-            Kind::Cairn(binary) => broker.launch_cairn(&binary)?,
+        let mut broker = Broker::new(kind, settings)?;
+        broker.descriptors = descriptors;
+        broker.begin()
+    }
+
+    /// The same with log dirs of these names.
+    pub fn start_with_dirs(kind: Kind, settings: &[&str], dirs: &[&str]) -> anyhow::Result<Broker> {
+        let mut broker = Broker::new(kind, settings)?;
+        broker.dirs = dirs.iter().map(|&name| name.to_owned()).collect();
+        broker.begin()
+    }
+
+    fn new(kind: Kind, settings: &[&str]) -> anyhow::Result<Broker> {
+        Ok(Broker {
+            kind,
+            folder: TempDir::with_prefix("cairn-judge-")?,
+            port: free_port()?,
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            dirs: vec!["data".to_owned()],
+            descriptors: None,
+            child: None,
+            ready: String::new(),
+        })
+    }
+
+    fn begin(mut self) -> anyhow::Result<Broker> {
+        match self.kind.clone() {
+            Kind::Cairn(binary) => self.launch_cairn(&binary)?,
             Kind::Kafka => {
+                let dirs: Vec<String> = self.dirs().iter().map(|dir| dir.display().to_string()).collect();
                 let mut command = kafka_script();
-                command.env("KAFKA_PROPS", broker.settings.join(" ")).arg("start");
-                run(command.arg(broker.kafka_folder()).arg(port.to_string()), b"")?;
+                command.env("KAFKA_PROPS", format!("{} log.dirs={}", self.settings.join(" "), dirs.join(",")));
+                run(command.arg("start").arg(self.kafka_folder()).arg(self.port.to_string()), b"")?;
             }
         }
-        Ok(broker)
+        Ok(self)
     }
 
     /// Which program it is.
@@ -145,11 +180,20 @@ impl Broker {
         Ok(self.child.as_ref().context("no broker runs")?.id())
     }
 
-    /// The folder that holds the partitions' folders.
+    /// The folder that holds the partitions' folders, the first if there are several.
     pub fn data(&self) -> PathBuf {
+        self.dir(&self.dirs[0])
+    }
+
+    /// All folders that hold the partitions' folders.
+    pub fn dirs(&self) -> Vec<PathBuf> {
+        self.dirs.iter().map(|name| self.dir(name)).collect()
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
         match self.kind {
-            Kind::Cairn(_) => self.folder.path().join("data"),
-            Kind::Kafka => self.kafka_folder().join("data"),
+            Kind::Cairn(_) => self.folder.path().join(name),
+            Kind::Kafka => self.kafka_folder().join(name),
         }
     }
 
@@ -219,7 +263,10 @@ impl Broker {
                 shell
             }
         };
-        command.arg("broker").arg("--data").arg(self.data()).args(["--listen", &self.bootstrap()]);
+        command.arg("broker").args(["--listen", &self.bootstrap()]);
+        for dir in self.dirs() {
+            command.arg("--data").arg(dir);
+        }
         for setting in &self.settings {
             command.args(["--set", setting]);
         }
@@ -263,7 +310,11 @@ impl Drop for Broker {
 
 /// A port at which nobody listens, with the next one free too (Kafka's controller takes it).
 fn free_port() -> anyhow::Result<u16> {
-    let mut dice = Dice::new(u64::from(std::process::id()) << 32 | u64::from(Instant::now().elapsed().subsec_nanos()));
+    /// Brokers that are started at the same time draw different ports.
+    static DRAWN: AtomicU64 = AtomicU64::new(0);
+    let nanos = u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos());
+    let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
+    let mut dice = Dice::new((u64::from(std::process::id()) << 32 | nanos) ^ (drawn << 56));
     for _ in 0..200 {
         let port = u16::try_from(dice.among(PORTS))?;
         let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod clients;
 pub mod dice;
 pub mod history;
+pub mod lanes;
 pub mod process;
 pub mod raw;
 pub mod record;

@@ -12,6 +12,7 @@ use anyhow::{Context, ensure};
 use cairn_tests::broker::{Broker, Kind, kafka_script};
 use cairn_tests::clients::application::Application;
 use cairn_tests::clients::{Client, Codec, Console, Place, consumer_groups, tool};
+use cairn_tests::lanes::{self, Work};
 use cairn_tests::process::run;
 use cairn_tests::record::Outgoing;
 use cairn_tests::report::{Suite, Verdict, say};
@@ -25,36 +26,34 @@ const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
 type Judge = fn(&mut Broker) -> anyhow::Result<String>;
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new("applications");
-    let missing = Console.missing();
-    let started = Kind::from_environment().and_then(|kind| {
-        Broker::start(
-            kind,
-            &["num.partitions=1", "auto.create.topics.enable=true", "group.initial.rebalance.delay.ms=0"],
-        )
-    });
-    let mut broker = match started {
-        Ok(broker) => broker,
+    let suite = Suite::new("applications");
+    let kind = match Kind::from_environment() {
+        Ok(kind) => kind,
         Err(error) => {
-            say(&format!("FAILED applications: no broker to judge: {error:#}"));
-            return ExitCode::FAILURE;
+            suite.fail("no broker to judge", &error);
+            return suite.close();
         }
     };
-    say(&format!("applications: against {} at {}", broker.kind().name(), broker.bootstrap()));
+    say(&format!("applications: against {}", kind.name()));
+    let missing = &Console.missing();
     let cases: [(&str, Judge); 6] = [
+        ("streams", streams),
+        ("reset-offsets", reset_offsets),
+        ("connect", connect),
         ("topics", topics),
         ("verifiable", verifiable),
         ("load", load),
-        ("reset-offsets", reset_offsets),
-        ("streams", streams),
-        ("connect", connect),
     ];
-    for (name, judge) in cases {
-        suite.case(name, || match &missing {
-            Some(missing) => Ok(Verdict::Skipped(missing.clone())),
-            None => judge(&mut broker).map(Verdict::Passed),
-        });
-    }
+    let work = cases.map(|(name, judge)| -> Work<'_> {
+        Box::new(move |suite, broker| {
+            suite.case(name, || match missing {
+                Some(missing) => Ok(Verdict::Skipped(missing.clone())),
+                None => judge(broker).map(Verdict::Passed),
+            });
+        })
+    });
+    let settings = ["num.partitions=1", "auto.create.topics.enable=true", "group.initial.rebalance.delay.ms=0"];
+    lanes::run(&suite, &kind, &settings, work.into());
     suite.close()
 }
 

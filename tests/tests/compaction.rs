@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 type Table = BTreeMap<String, Option<String>>;
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new("compaction");
+    let suite = Suite::new("compaction");
     let started = Kind::from_environment().and_then(|kind| Broker::start(kind, &SETTINGS));
     let mut broker = match started {
         Ok(broker) => broker,

@@ -17,7 +17,7 @@ use cairn_tests::report::{Suite, Verdict, say};
 const WRITTEN: usize = 24;
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new("foreign");
+    let suite = Suite::new("foreign");
     let kind = match Kind::from_environment() {
         Ok(kind) => kind,
         Err(error) => {
@@ -55,24 +55,24 @@ fn main() -> ExitCode {
     say(&format!("foreign: against {} at {}", kind.name(), broker.bootstrap()));
 
     for codec in Codec::ALL {
-        matrix(&mut suite, &broker, codec, &clients);
+        matrix(&suite, &broker, codec, &clients);
     }
-    on_disk(&mut suite, &mut broker, &clients);
-    positions(&mut suite, &broker, &clients);
+    on_disk(&suite, &mut broker, &clients);
+    positions(&suite, &broker, &clients);
     for (client, missing) in &clients {
         if client.name() != "kafka-console" {
-            resume(&mut suite, &mut broker, client.as_ref(), missing.as_ref());
+            resume(&suite, &mut broker, client.as_ref(), missing.as_ref());
         }
     }
     let console = clients.iter().find(|(client, _)| client.name() == "kafka-console");
     if let Some((console, missing)) = console {
-        admin_tools(&mut suite, &broker, console.as_ref(), missing.as_ref());
+        admin_tools(&suite, &broker, console.as_ref(), missing.as_ref());
     }
     suite.close()
 }
 
 /// What Kafka's admin tools are to say, on both brokers.
-fn admin_tools(suite: &mut Suite, broker: &Broker, console: &dyn Client, missing: Option<&String>) {
+fn admin_tools(suite: &Suite, broker: &Broker, console: &dyn Client, missing: Option<&String>) {
     const CONFIGS: &str = "kafka.admin.ConfigCommand";
     const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
     const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
@@ -165,7 +165,7 @@ struct Expected {
 }
 
 /// All clients write to one topic, one after the other; then each reads all of it.
-fn matrix(suite: &mut Suite, broker: &Broker, codec: Codec, clients: &[(Box<dyn Client>, Option<String>)]) {
+fn matrix(suite: &Suite, broker: &Broker, codec: Codec, clients: &[(Box<dyn Client>, Option<String>)]) {
     let place = Place { bootstrap: broker.bootstrap(), topic: format!("matrix-{codec}"), partition: 0 };
     let mut expected: Vec<Expected> = Vec::new();
     for (client, missing) in clients {
@@ -197,7 +197,7 @@ fn matrix(suite: &mut Suite, broker: &Broker, codec: Codec, clients: &[(Box<dyn 
 }
 
 /// After a graceful stop Kafka's own dump tool reads the segments to the end, and finds each batch compressed as it was sent.
-fn on_disk(suite: &mut Suite, broker: &mut Broker, clients: &[(Box<dyn Client>, Option<String>)]) {
+fn on_disk(suite: &Suite, broker: &mut Broker, clients: &[(Box<dyn Client>, Option<String>)]) {
     let missing =
         clients.iter().find(|(client, _)| client.name() == "kafka-console").and_then(|(_, missing)| missing.clone());
     // Outside of the case, so that a filter on names leaves out the report and not the deed.
@@ -290,7 +290,7 @@ fn now_ms() -> anyhow::Result<i64> {
 }
 
 /// From an offset inside a batch, and from a time between two records.
-fn positions(suite: &mut Suite, broker: &Broker, clients: &[(Box<dyn Client>, Option<String>)]) {
+fn positions(suite: &Suite, broker: &Broker, clients: &[(Box<dyn Client>, Option<String>)]) {
     const FIRST_MS: i64 = 1_600_000_000_000;
     const STEP_MS: i64 = 60_000;
     const START: i64 = 17;
@@ -332,7 +332,7 @@ fn positions(suite: &mut Suite, broker: &Broker, clients: &[(Box<dyn Client>, Op
 }
 
 /// Reads and commits by assignment; the broker is killed; reading goes on where the commit says, twice.
-fn resume(suite: &mut Suite, broker: &mut Broker, client: &dyn Client, missing: Option<&String>) {
+fn resume(suite: &Suite, broker: &mut Broker, client: &dyn Client, missing: Option<&String>) {
     suite.case(&format!("resume-over-kill9/{}", client.name()), || {
         if let Some(missing) = missing {
             return Ok(Verdict::Skipped(missing.clone()));

@@ -24,7 +24,7 @@ const LIFE_MS: std::ops::Range<u64> = 1_500..5_000;
 const PRINTED_MAX: usize = 20;
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new("kill9");
+    let suite = Suite::new("kill9");
     suite.case("foreign-producers", || {
         for client in [&Kcat as &dyn Client, &Python::confluent(), &Python::kafka_python()] {
             if let Some(missing) = client.missing() {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use cairn_tests::broker::{Broker, Kind, kafka_script};
 use cairn_tests::clients::{Client, Console, From, Kcat, Place, tool};
+use cairn_tests::lanes::{self, Work};
 use cairn_tests::process::run;
-use cairn_tests::report::{Suite, Verdict, say};
+use cairn_tests::report::{Suite, Verdict};
 
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
@@ -23,31 +24,30 @@ const RECORD_BYTES: u32 = 1_000;
 /// The windows that are full: so many seconds' worth are given at once.
 const WINDOWS_FULL: u32 = 2;
 
+/// A case: what it saw, or what was wrong.
+type Judge = fn(&Broker) -> anyhow::Result<Verdict>;
+
 fn main() -> ExitCode {
-    let mut suite = Suite::new("quotas");
-    let started = Kind::from_environment().and_then(|kind| {
-        Broker::start(kind, &["num.partitions=1", "quota.window.num=3", "auto.create.topics.enable=true"])
-    });
-    let broker = match started {
-        Ok(broker) => broker,
+    let suite = Suite::new("quotas");
+    let kind = match Kind::from_environment() {
+        Ok(kind) => kind,
         Err(error) => {
-            say(&format!("FAILED quotas: no broker to judge: {error:#}"));
-            return ExitCode::FAILURE;
+            suite.fail("no broker to judge", &error);
+            return suite.close();
         }
     };
-    suite.case("kafka-configs", || {
-        if let Some(missing) = Console.missing() { skipped(missing) } else { configs(&broker) }
+    let missing = &Console.missing().or_else(|| Kcat.missing());
+    let cases: [(&str, Judge); 3] = [("kafka-configs", configs), ("produce", produce), ("fetch", fetch)];
+    let work = cases.map(|(name, judge)| -> Work<'_> {
+        Box::new(move |suite, broker| {
+            suite.case(name, || {
+                missing.as_ref().map_or_else(|| judge(broker), |missing| Ok(Verdict::Skipped(missing.clone())))
+            });
+        })
     });
-    suite.case("produce", || if let Some(missing) = Console.missing() { skipped(missing) } else { produce(&broker) });
-    suite.case("fetch", || {
-        let missing = Console.missing().or_else(|| Kcat.missing());
-        if let Some(missing) = missing { skipped(missing) } else { fetch(&broker) }
-    });
+    let settings = ["num.partitions=1", "quota.window.num=3", "auto.create.topics.enable=true"];
+    lanes::run(&suite, &kind, &settings, work.into());
     suite.close()
-}
-
-fn skipped(missing: String) -> anyhow::Result<Verdict> {
-    Ok(Verdict::Skipped(missing))
 }
 
 fn configs(broker: &Broker) -> anyhow::Result<Verdict> {
