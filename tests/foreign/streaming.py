@@ -21,12 +21,15 @@ SESSION_SECONDS = 7
 LOOK_EVERY = 20
 
 _ended = threading.Event()
+_told = threading.Event()
 _print_lock = threading.Lock()
 
 
 def _watch_input():
-    sys.stdin.read()
+    for _ in sys.stdin:
+        _told.set()
     _ended.set()
+    _told.set()
 
 
 def until_input_ends():
@@ -36,6 +39,11 @@ def until_input_ends():
 
 def ended():
     return _ended.is_set()
+
+
+def until_told():
+    """Waits for a line of input, or its end."""
+    _told.wait()
 
 
 def _say(*words):

@@ -116,10 +116,11 @@ pub fn dump_log(segment: &PathBuf) -> anyhow::Result<String> {
     Ok(run(&mut command, b"")?.text()?.to_owned())
 }
 
-/// What Kafka's own dump tool says about a segment of `__consumer_offsets`: one line per record, decoded.
-pub fn dump_groups(segment: &PathBuf) -> anyhow::Result<String> {
+/// What Kafka's own dump tool says about segments of `__consumer_offsets`: one line per record, decoded.
+pub fn dump_groups(segments: &[PathBuf]) -> anyhow::Result<String> {
+    let names: Vec<String> = segments.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let mut command = kafka_script();
-    command.args(["tool", "org.apache.kafka.tools.DumpLogSegments", "--offsets-decoder", "--files"]).arg(segment);
+    command.args(["tool", "org.apache.kafka.tools.DumpLogSegments", "--offsets-decoder", "--files", &names.join(",")]);
     Ok(run(&mut command, b"")?.text()?.to_owned())
 }
 

@@ -3,10 +3,10 @@
 //! It must not know what a suite writes.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use crate::broker::{kafka_script, repository};
 const READ_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often is looked whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a member that may take its time may take between two polls, before it counts as gone. At least as long as a session.
+const POLL_INTERVAL: Duration = Duration::from_secs(7);
 
 /// A client that can be a member of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +95,24 @@ impl MemberKind {
         }
     }
 
-    fn command(self, bootstrap: &str, topic: &str, group: &str) -> Command {
+    /// Whether it is one of our scripts, which hold between reading and committing when they are told to, and say of each commit
+    /// that was refused. Others commit by themselves.
+    pub fn holds(self) -> bool {
+        use MemberKind::{Aiokafka, Confluent, ConfluentCooperative, ConfluentNext, KafkaPython};
+        matches!(self, Confluent | ConfluentCooperative | ConfluentNext | KafkaPython | Aiokafka)
+    }
+
+    fn command(self, bootstrap: &str, topic: &str, group: &str, holding: Holding) -> Command {
         let python = |client: &str, assignor: &str| {
             let mut command = Command::new(tools().join("venv/bin/python"));
             command.arg(repository().join("tests/foreign/members.py"));
             command.args([client, bootstrap, topic, group, assignor]);
+            if holding == Holding::WhenTold {
+                command.arg("hold");
+            }
             command
         };
+        let poll = format!("max.poll.interval.ms={}", POLL_INTERVAL.as_millis());
         match self {
             MemberKind::Kcat => {
                 let mut command = Command::new("kcat");
@@ -106,6 +120,9 @@ impl MemberKind {
                 command.args(["-b", bootstrap, "-E", "-u", "-f", "%p %o %s\\n", "-G", group]);
                 for setting in ["auto.offset.reset=earliest", "session.timeout.ms=6000", "heartbeat.interval.ms=1000"] {
                     command.args(["-X", setting]);
+                }
+                if holding == Holding::WhenTold {
+                    command.args(["-X", &poll]);
                 }
                 command.args(["-X", "auto.commit.interval.ms=100", topic]);
                 command
@@ -129,7 +146,8 @@ impl MemberKind {
                     true => &["group.protocol=consumer"],
                     false => &["session.timeout.ms=6000", "heartbeat.interval.ms=1000"],
                 };
-                for setting in protocol.iter().chain(&["auto.commit.interval.ms=100"]) {
+                let slow: &[&str] = if holding == Holding::WhenTold { &[&poll] } else { &[] };
+                for setting in protocol.iter().chain(slow).chain(&["auto.commit.interval.ms=100"]) {
                     command.args(["--command-property", setting]);
                 }
                 for setting in ["print.partition=true", "print.offset=true", "key.separator= "] {
@@ -141,37 +159,129 @@ impl MemberKind {
     }
 }
 
+/// Whether a member takes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// It does not.
+    Never,
+    /// The first time that it reads a value that begins with `hold` it waits before it commits, until it is told to go on. It may
+    /// take [`POLL_INTERVAL`] for that.
+    WhenTold,
+}
+
 /// A running member; dropping it kills it.
 #[derive(Debug)]
 pub struct Member {
     child: Child,
-    read: Arc<Mutex<BTreeSet<String>>>,
+    said: Arc<Said>,
+}
+
+/// What a member has said so far.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Mutex<Lines>,
+    /// When what it says is taken again.
+    taken: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    read: BTreeSet<String>,
+    refused: usize,
+    /// What it says is left in its pipe, which fills.
+    is_left: bool,
+}
+
+impl Said {
+    /// Takes a line, as soon as lines are taken.
+    fn take(&self, line: &str) {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.taken.wait_while(lines, |lines| lines.is_left).unwrap_or_else(PoisonError::into_inner);
+        match line.rsplit(' ').next() {
+            _ if line.starts_with("refused ") => lines.refused += 1,
+            Some(value) => drop(lines.read.insert(value.to_owned())),
+            None => {}
+        }
+    }
 }
 
 impl Member {
     /// Starts a member, which reads from the beginning what nobody has committed yet.
     pub fn start(kind: MemberKind, bootstrap: &str, topic: &str, group: &str) -> anyhow::Result<Member> {
-        let mut command = kind.command(bootstrap, topic, group);
+        Member::start_holding(kind, bootstrap, topic, group, Holding::Never)
+    }
+
+    /// The same, with a member that may take its time.
+    pub fn start_holding(
+        kind: MemberKind,
+        bootstrap: &str,
+        topic: &str,
+        group: &str,
+        holding: Holding,
+    ) -> anyhow::Result<Member> {
+        let mut command = kind.command(bootstrap, topic, group, holding);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // A tool that a script starts dies with the script.
         command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
         let stdout = child.stdout.take().context("the member's standard output")?;
-        let read: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-        let all = Arc::clone(&read);
+        let said: Arc<Said> = Arc::default();
+        let all = Arc::clone(&said);
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some(value) = line.rsplit(' ').next() {
-                    all.lock().unwrap_or_else(PoisonError::into_inner).insert(value.to_owned());
-                }
+                all.take(&line);
             }
         });
-        Ok(Member { child, read })
+        Ok(Member { child, said })
+    }
+
+    /// Stops its process where it is.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets its process go on.
+    pub fn wake(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Takes nothing of what it says any more: it is stuck as soon as its pipe is full.
+    pub fn leave_output(&self) {
+        self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).is_left = true;
+    }
+
+    /// Takes what it says again.
+    pub fn take_output(&self) {
+        self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).is_left = false;
+        self.said.taken.notify_all();
+    }
+
+    /// Tells it not to hold any longer.
+    pub fn go_on(&mut self) -> anyhow::Result<()> {
+        let input = self.child.stdin.as_mut().context("the member's standard input")?;
+        input.write_all(b"go on\n")?;
+        Ok(input.flush()?)
+    }
+
+    /// How many of its commits were refused.
+    pub fn refused(&self) -> usize {
+        self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).refused
+    }
+
+    /// Waits until so many of its commits were refused.
+    pub fn wait_until_refused(&self, count: usize) -> anyhow::Result<()> {
+        let what = format!("{count} commits are refused");
+        wait_until(&[self], &what, |_| self.refused() >= count)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let group = Pid::from_raw(i32::try_from(self.child.id())?).context("a child's process id")?;
+        Ok(kill_process_group(group, signal)?)
     }
 
     /// The values that it has read.
     pub fn read(&self) -> BTreeSet<String> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).read.clone()
     }
 
     /// Ends it without a word to the broker.
@@ -179,8 +289,7 @@ impl Member {
         if self.child.try_wait()?.is_some() {
             return Ok(());
         }
-        let group = Pid::from_raw(i32::try_from(self.child.id())?).context("a child's process id")?;
-        kill_process_group(group, Signal::KILL)?;
+        self.signal(Signal::KILL)?;
         self.child.wait()?;
         Ok(())
     }
@@ -190,6 +299,7 @@ impl Drop for Member {
     fn drop(&mut self) {
         // It may have ended already.
         drop(self.kill9());
+        self.take_output();
     }
 }
 
