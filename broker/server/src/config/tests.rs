@@ -225,6 +225,7 @@ fn what_was_set_since_goes_over_what_was_given() {
 fn only_what_is_dynamic_is_set_while_the_broker_runs() {
     assert_eq!(check_dynamic("log.retention.ms", " 2days "), Ok("172800000".into()));
     assert_eq!(check_dynamic("num.io.threads", "16"), Ok("16".into()));
+    assert_eq!(check_dynamic("sasl.kerberos.min.time.before.relogin", "58000"), Ok("58000".into()));
     for (name, value, expected) in [
         ("num.partitions", "2", "Cannot update these configs dynamically: [num.partitions]"),
         ("log.retention.hours", "2", "Cannot update these configs dynamically: [log.retention.hours]"),

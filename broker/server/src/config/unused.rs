@@ -32,5 +32,6 @@ pub const UNUSED: &[Unused] = &[
     unused("num.network.threads", Int),
     unused("num.recovery.threads.per.data.dir", Int),
     unused("num.replica.fetchers", Int),
+    unused("sasl.kerberos.min.time.before.relogin", Long),
     unused("transaction.partition.verification.enable", Boolean),
 ];
