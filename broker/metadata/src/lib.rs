@@ -22,6 +22,7 @@ mod delta;
 mod rejected;
 
 mod apply;
+mod reassignment;
 mod snapshot;
 
 pub mod configs;
@@ -36,6 +37,7 @@ pub use delta::{Change, Delta};
 pub use image::{ClusterId, Image};
 pub use map::SharedMap;
 pub use quotas::{NotFinite, QuotaEntity, QuotaValue, Quotas};
+pub use reassignment::{Reassignment, ReassignmentRefused, ReplicationFactor};
 pub use rejected::Rejected;
 pub use resource::ConfigResource;
 pub use snapshot::SnapshotDecodeError;

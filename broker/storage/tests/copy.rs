@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp};
+use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
+use cairn_protocol::records::{BatchView, TimestampPolicy};
 use cairn_storage::dir::{Assignments, DataDir, ReplaceError};
 use cairn_storage::disk::Disk;
 use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Rule};
 use cairn_storage::disk::memory::{Crash, CrashUnit, MemoryDisk};
 use cairn_storage::inspect;
-use cairn_storage::log::{CopyError, Log, LogConfig, LogCopy, Outcome, ProducerState};
+use cairn_storage::log::{AppendAs, CopyError, Level, Log, LogConfig, LogCopy, Outcome, ProducerState};
 use common::keyed::{compact, compacted, keyed_batch};
 use common::{append, batch, batch_from, dir_config, name, read_all, small, sync, topic_id};
 
@@ -38,8 +39,17 @@ fn copied(to: &DataDir, log: &Log, config: LogConfig) -> Result<LogCopy, CopyErr
     catch_up(&mut copy, log)?;
     copy = copy.settle()?;
     catch_up(&mut copy, log)?;
-    copy.conclude(&log.state())?;
+    assert_eq!(copy.draw_level(&log.state(), Timestamp(0))?, Level::Reached);
+    copy.sync()?;
     Ok(copy)
+}
+
+/// Both get the batch, the log first.
+fn append_to_both(log: &mut Log, copy: &mut LogCopy, bytes: &Bytes) -> Result<(), Box<dyn std::error::Error>> {
+    let view = BatchView::parse(bytes).expect("test batches are whole");
+    let role = AppendAs::Leader { epoch: LeaderEpoch(1), now: Timestamp(0), timestamps: TimestampPolicy::Keep };
+    let placed = log.append(&view, role)?;
+    Ok(copy.mirror(&view, role, &placed)?)
 }
 
 fn producers(log: &Log) -> Vec<ProducerState> {
@@ -115,7 +125,7 @@ fn a_copy_has_all_that_the_log_has() {
         let mut log = filled(&a, small(), records);
         change(&mut log);
         // An epoch of a leader that has written nothing.
-        log.assign_epoch(cairn_protocol::ids::LeaderEpoch(90)).unwrap();
+        log.assign_epoch(LeaderEpoch(90)).unwrap();
         let copy = copied(&b, &log, small()).unwrap().into_log(small());
         drop((a, b));
         assert_same(&memory, &log, copy, small(), context);
@@ -158,11 +168,49 @@ fn what_goes_and_comes_while_it_is_copied_is_followed() {
     append(&mut log, &batch_from(PRODUCER, 0, 14, &[b"newer"], 91), 60, 0).unwrap();
     let mut copy = copy.settle().unwrap();
     log.delete_records_before(Offset(110)).unwrap().map_or(Ok(()), |removal| removal.run()).unwrap();
+    // Deleted since it was caught up: that is not for the moment in which appends wait.
+    assert_eq!(copy.draw_level(&log.state(), Timestamp(0)).unwrap(), Level::StartMoved);
     catch_up(&mut copy, &log).unwrap();
-    copy.conclude(&log.state()).unwrap();
+    append(&mut log, &batch(&[b"last"], 92), 60, 0).unwrap();
+    assert_eq!(copy.draw_level(&log.state(), Timestamp(0)).unwrap(), Level::Reached);
+    copy.sync().unwrap();
     let copy = copy.into_log(small());
     drop((a, b));
     assert_same(&memory, &log, copy, small(), "followed");
+}
+
+#[test]
+fn a_copy_that_is_level_takes_what_the_log_takes() {
+    let memory = MemoryDisk::new();
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+    let (a, b) = dirs(&disk);
+    let mut log = filled(&a, small(), 10);
+    let mut copy = copied(&b, &log, small()).unwrap();
+    for number in 0..60 {
+        let value = format!("{number} {}", "x".repeat(150)).into_bytes();
+        let bytes = batch_from(PRODUCER + 5, 0, number, &[&value], i64::from(number));
+        append_to_both(&mut log, &mut copy, &bytes).unwrap();
+        // A retry is found in the log, and puts nothing into the copy.
+        append_to_both(&mut log, &mut copy, &bytes).unwrap();
+        assert_eq!(copy.end_offset(), log.end_offset());
+    }
+    assert!(copy.durable_end() < copy.end_offset());
+    log.delete_records_before(Offset(40)).unwrap().expect("segments go").run().unwrap();
+    copy.delete_records_before(Offset(40)).unwrap().expect("segments go").run().unwrap();
+    let job = copy.begin_sync().expect("there is something");
+    copy.on_synced(job.run().unwrap());
+    assert_eq!(copy.durable_end(), copy.end_offset());
+    b.write_checkpoint().unwrap();
+
+    // What does not come right behind its end is not taken.
+    append(&mut log, &batch(&[b"left out"], 90), 1, 0).unwrap();
+    let error = append_to_both(&mut log, &mut copy, &batch(&[b"next"], 91)).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(CopyError::Diverged { .. })), "{error}");
+    assert_eq!(copy.draw_level(&log.state(), Timestamp(0)).unwrap(), Level::Reached);
+    copy.sync().unwrap();
+    let copy = copy.into_log(small());
+    drop((a, b));
+    assert_same(&memory, &log, copy, small(), "level");
 }
 
 #[test]
@@ -210,28 +258,59 @@ struct Promised {
 }
 
 impl Promised {
-    fn append(&mut self, log: &mut Log) -> Result<(), Box<dyn std::error::Error>> {
+    fn next(&mut self) -> Bytes {
         let number = self.values.len();
         let value = format!("value {number} {}", "x".repeat(200)).into_bytes();
-        let sequence = i32::try_from(number / 3)?;
+        let sequence = i32::try_from(number / 3).expect("there are few");
         let bytes = match number % 3 {
             0 => batch_from(PRODUCER, 0, sequence, &[&value], i64::from(sequence)),
             _ => batch(&[&value], i64::from(sequence)),
         };
         self.values.push(value);
-        append(log, &bytes, 1, 0)?;
+        bytes
+    }
+
+    fn appended(&mut self, bytes: Bytes) {
         self.appended = self.values.len();
-        if number.is_multiple_of(3) {
+        if self.appended % 3 == 1 {
             self.last_of_producer = Some(bytes);
         }
+    }
+
+    fn append(&mut self, log: &mut Log) -> Result<(), Box<dyn std::error::Error>> {
+        let bytes = self.next();
+        append(log, &bytes, 1, 0)?;
+        self.appended(bytes);
         Ok(())
+    }
+
+    fn append_to_both(&mut self, log: &mut Log, copy: &mut LogCopy) -> Result<(), Box<dyn std::error::Error>> {
+        let bytes = self.next();
+        append_to_both(log, copy, &bytes)?;
+        self.appended(bytes);
+        Ok(())
+    }
+
+    fn is_durable(&mut self, end: Offset) {
+        self.durable = self.durable.max(usize::try_from(end.0).expect("not below zero"));
     }
 
     fn sync(&mut self, log: &mut Log) -> Result<(), Box<dyn std::error::Error>> {
         if let Some(job) = log.begin_sync() {
             log.on_synced(job.run()?);
         }
-        self.durable = self.durable.max(usize::try_from(log.durable_end().0)?);
+        self.is_durable(log.durable_end());
+        Ok(())
+    }
+
+    fn sync_both(&mut self, log: &mut Log, copy: &mut LogCopy) -> Result<(), Box<dyn std::error::Error>> {
+        if let Some(job) = log.begin_sync() {
+            log.on_synced(job.run()?);
+        }
+        if let Some(job) = copy.begin_sync() {
+            copy.on_synced(job.run()?);
+        }
+        self.is_durable(log.durable_end().min(copy.durable_end()));
         Ok(())
     }
 }
@@ -239,14 +318,14 @@ impl Promised {
 /// A move as a broker makes it, until the first error; then the log goes on where it is, if it can.
 fn scenario(disk: &Arc<dyn Disk>, promised: &mut Promised) -> Result<(), Box<dyn std::error::Error>> {
     let open = |path: &str| DataDir::open(Arc::clone(disk), Path::new(path), &dir_config());
-    let (a, b) = (open("/a")?, open("/b")?);
+    let (a, b, metadata) = (open("/a")?, open("/b")?, open("/m")?);
     let mut log = a.create_log(&name(), topic_id(), small())?;
     let mut noted = Assignments::default();
     noted.dirs.insert(a.storage_id(), "/a".into());
     noted.dirs.insert(b.storage_id(), "/b".into());
     noted.logs.insert((topic_id(), PartitionIndex(3)), a.storage_id());
     a.write_checkpoint()?;
-    a.write_assignments(&noted)?;
+    metadata.write_assignments(&noted)?;
     promised.created = true;
     for _ in 0..30 {
         promised.append(&mut log)?;
@@ -255,32 +334,43 @@ fn scenario(disk: &Arc<dyn Disk>, promised: &mut Promised) -> Result<(), Box<dyn
     let moved = (|| {
         let mut copy = b.begin_copy(&name(), topic_id(), small(), &log.reader())?;
         catch_up(&mut copy, &log)?;
-        promised.append(&mut log).map_err(|_| CopyError::NoSpace)?;
+        promised.append(&mut log)?;
         let mut copy = copy.settle()?;
         catch_up(&mut copy, &log)?;
-        promised.append(&mut log).map_err(|_| CopyError::NoSpace)?;
-        promised.sync(&mut log).map_err(|_| CopyError::NoSpace)?;
-        promised.append(&mut log).map_err(|_| CopyError::NoSpace)?;
-        // From here on the log takes nothing.
-        let state = log.state();
-        while copy.advance(state.end, PIECE_BYTES, Timestamp(0))? > 0 {}
-        copy.conclude(&state)?;
-        Ok::<_, CopyError>(copy)
+        promised.append(&mut log)?;
+        promised.sync(&mut log)?;
+        promised.append(&mut log)?;
+        assert_eq!(copy.draw_level(&log.state(), Timestamp(0))?, Level::Reached);
+        // From here on both take everything.
+        promised.append_to_both(&mut log, &mut copy)?;
+        copy.sync()?;
+        promised.append_to_both(&mut log, &mut copy)?;
+        promised.sync_both(&mut log, &mut copy)?;
+        promised.append_to_both(&mut log, &mut copy)?;
+        Ok::<_, Box<dyn std::error::Error>>(copy)
     })();
-    let Ok(copy) = moved else {
+    let Ok(mut copy) = moved else {
         promised.append(&mut log)?;
         return promised.sync(&mut log);
     };
     noted.logs.insert((topic_id(), PartitionIndex(3)), b.storage_id());
-    match a.write_assignments(&noted) {
+    match metadata.write_assignments(&noted) {
         Ok(()) => {}
         Err(ReplaceError::DiskFull) => {
+            promised.append_to_both(&mut log, &mut copy)?;
             promised.append(&mut log)?;
             return promised.sync(&mut log);
         }
-        // Nobody knows which of the two it is: neither takes anything.
-        Err(offline) => return Err(offline.into()),
+        // Nobody knows which of the two it is, until there is one only.
+        Err(ReplaceError::Offline(_)) => {
+            promised.append_to_both(&mut log, &mut copy)?;
+            let _removed_later = copy.discard()?;
+            promised.append(&mut log)?;
+            return promised.sync(&mut log);
+        }
     }
+    promised.append_to_both(&mut log, &mut copy)?;
+    promised.sync_both(&mut log, &mut copy)?;
     let mut new = copy.into_log(small());
     promised.append(&mut new)?;
     let removed = a.delete_log(log).and_then(|deleted| deleted.remove());
@@ -290,6 +380,7 @@ fn scenario(disk: &Arc<dyn Disk>, promised: &mut Promised) -> Result<(), Box<dyn
     new.close()?;
     a.close()?;
     b.close()?;
+    metadata.close()?;
     Ok(())
 }
 
@@ -302,7 +393,8 @@ fn check(memory: &MemoryDisk, crash: Crash, promised: &Promised, context: &str) 
         return false;
     }
     b.remove_copies(|_| false).unwrap();
-    let noted = a.read_assignments().unwrap().expect("was noted");
+    let metadata = DataDir::open(Arc::clone(&disk), Path::new("/m"), &dir_config()).expect("opens");
+    let noted = metadata.read_assignments().unwrap().expect("was noted");
     let home = noted.logs[&(topic_id(), PartitionIndex(3))];
     let here = [&a, &b].map(|dir| dir.has_folder(&name()).unwrap());
     let home = match here {

@@ -2,7 +2,7 @@
 //!
 //! Must not know: how values are checked or found.
 
-use super::value::Allowed::{Any, Fraction, OneOf, Range, RangeOr, SomeOf};
+use super::value::Allowed::{Any, Fraction, OneOf, Range, RangeOr, Replicas, SomeOf};
 use super::value::ConfigKind::{Boolean, Double, Int, List, Long, Text};
 use super::{State, Synonym, TopicConfigKey};
 
@@ -118,13 +118,14 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         "How long a record may wait until it is made durable. The default leaves it to the broker's own pace, which \
          bounds it to a fraction of a second."
     ),
-    only_default!(
+    in_force!(
         "follower.replication.throttled.replicas",
         List,
         "",
-        Any,
+        Replicas,
         [],
-        "Replicas whose catching up is slowed down while partitions move. Not accepted yet."
+        "Replicas that are slowed down while they catch up with their leaders, each as PARTITION:BROKER, or * for all. Tools \
+         set it when they move partitions. Nothing goes from broker to broker yet, so that there is nothing to slow down."
     ),
     in_force!(
         "index.interval.bytes",
@@ -134,13 +135,14 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         [same("log.index.interval.bytes")],
         "About how many bytes of the log lie between two index entries."
     ),
-    only_default!(
+    in_force!(
         "leader.replication.throttled.replicas",
         List,
         "",
-        Any,
+        Replicas,
         [],
-        "Replicas whose leaders slow down while partitions move. Not accepted yet."
+        "Replicas that others catch up with slowly, each as PARTITION:BROKER, or * for all. Tools set it when they move \
+         partitions. Nothing goes from broker to broker yet, so that there is nothing to slow down."
     ),
     only_default!(
         "local.retention.bytes",

@@ -50,6 +50,13 @@ fn values_are_checked() {
         ("compression.gzip.level",  "0",                 Err("a number from 1 to 9, or -1")),
         ("compression.lz4.level",   "18",                Err("a number from 1 to 17")),
         ("compression.zstd.level",  "-131073",           Err("a number from -131072 to 22")),
+        ("leader.replication.throttled.replicas", "*",   Ok("*")),
+        ("leader.replication.throttled.replicas", "",    Ok("")),
+        ("leader.replication.throttled.replicas", "0:1, 12:1", Ok("0:1,12:1")),
+        ("leader.replication.throttled.replicas", "0:1,*", Err("PARTITION:BROKER, several by comma, or *")),
+        ("follower.replication.throttled.replicas", "0", Err("PARTITION:BROKER, several by comma, or *")),
+        ("follower.replication.throttled.replicas", "0:-1", Err("PARTITION:BROKER, several by comma, or *")),
+        ("follower.replication.throttled.replicas", "0:", Err("PARTITION:BROKER, several by comma, or *")),
     ];
     for (name, value, expected) in table {
         let found = check(name, value);
@@ -63,9 +70,7 @@ fn values_are_checked() {
 
 #[test]
 fn what_is_not_in_force_accepts_its_default_only() {
-    for (name, value) in
-        [("preallocate", "true"), ("remote.storage.enable", "true"), ("follower.replication.throttled.replicas", "*")]
-    {
+    for (name, value) in [("preallocate", "true"), ("remote.storage.enable", "true")] {
         let error = check(name, value).expect_err(name);
         assert!(matches!(error, ConfigError::NotYet { .. }), "{error}");
     }

@@ -38,6 +38,8 @@ pub enum Allowed {
     SomeOf(&'static [&'static str]),
     /// Numbers as in the range, or the one before it that means "none" or "as another one".
     RangeOr(i64, i64, i64),
+    /// Replicas, each as `PARTITION:BROKER`, or `*` for all.
+    Replicas,
 }
 
 impl ConfigKind {
@@ -88,8 +90,15 @@ impl Allowed {
                 let repeated = chosen.iter().enumerate().any(|(at, word)| chosen[..at].contains(word));
                 !repeated && chosen.iter().all(|word| allowed.contains(word))
             }
+            Self::Replicas => value == "*" || words(value).all(is_replica),
         }
     }
+}
+
+/// `PARTITION:BROKER`, both numbers.
+fn is_replica(word: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    word.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
 fn words(value: &str) -> impl Iterator<Item = &str> {
@@ -106,6 +115,7 @@ impl fmt::Display for Allowed {
             Self::Fraction(first, last) => write!(f, "a fraction from {first} to {last}"),
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
             Self::SomeOf(words) => write!(f, "a list of {}, which may be empty", words.join(", ")),
+            Self::Replicas => f.write_str("PARTITION:BROKER, several by comma, or *"),
         }
     }
 }

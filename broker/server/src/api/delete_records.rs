@@ -77,11 +77,11 @@ fn delete(node: &Node, topic: &str, index: PartitionIndex, offset: i64) -> Resul
         offset if (0..=readable.0).contains(&offset) => Offset(offset),
         _ => return Err(ErrorCode::OffsetOutOfRange),
     };
-    let removal = partition.delete_records_before(to).map_err(|refused| match refused {
+    let removals = partition.delete_records_before(to).map_err(|refused| match refused {
         DeleteRecordsRefused::Closed => ErrorCode::UnknownTopicOrPartition,
         DeleteRecordsRefused::Log(_) => ErrorCode::KafkaStorageError,
     })?;
-    if let Some(removal) = removal {
+    for removal in removals {
         removal.run().map_err(|_| ErrorCode::KafkaStorageError)?;
     }
     Ok(partition.reader().start_offset())

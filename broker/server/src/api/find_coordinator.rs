@@ -1,7 +1,7 @@
 //! FindCoordinator, versions 0 to 6: which broker keeps a group's offsets. Several groups at once from version 4 on.
 //!
 //! - A group belongs to one partition of `__consumer_offsets`; its leader coordinates. The topic is made when it is first
-//!   needed.
+//!   needed. A partition whose log dir is lost has no leader: COORDINATOR_NOT_AVAILABLE.
 //! - Transactions are not served yet: TRANSACTIONAL_ID_AUTHORIZATION_FAILED with a message, which clients take as final.
 //! - Share groups (6) are not served yet either: INVALID_REQUEST, as in a Kafka that has them switched off.
 
@@ -13,8 +13,9 @@ use cairn_protocol::messages::find_coordinator_response::Coordinator;
 use cairn_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use super::addresses;
-use super::refusal::Refusal;
+use super::led::led;
 use super::once::once;
+use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 use crate::topics;
@@ -86,8 +87,10 @@ fn find(node: &Node, call: &Call, key_type: i8, key: &str) -> Result<(i32, addre
     let unavailable = || Refusal::new(ErrorCode::CoordinatorNotAvailable, "the group's coordinator is not available");
     let image = node.image();
     let topic = image.topic_by_name(CONSUMER_OFFSETS_TOPIC).ok_or_else(unavailable)?;
-    let partition = topic.partition(cairn_groups::partition_of(key, topic.partition_count())).ok_or_else(unavailable)?;
-    let leader = partition.leader.and_then(|id| image.broker(id)).ok_or_else(unavailable)?;
+    let index = cairn_groups::partition_of(key, topic.partition_count());
+    let partition = topic.partition(index).ok_or_else(unavailable)?;
+    let led = led(node, &image, topic.id, (index, partition));
+    let leader = led.leader.and_then(|id| image.broker(id)).ok_or_else(unavailable)?;
     let address = addresses::of(node, call, leader).ok_or_else(unavailable)?;
     Ok((leader.id.0, address))
 }

@@ -65,6 +65,8 @@ apis! {
     CreatePartitions => create_partitions,
     DeleteGroups => delete_groups,
     IncrementalAlterConfigs => incremental_alter_configs,
+    AlterPartitionReassignments => alter_partition_reassignments,
+    ListPartitionReassignments => list_partition_reassignments,
     OffsetDelete => offset_delete,
     DescribeClientQuotas => describe_client_quotas,
     AlterClientQuotas => alter_client_quotas,

@@ -25,6 +25,8 @@ const fn unused(name: &'static str, kind: ConfigKind) -> Unused {
 /// All of them, sorted by name.
 pub const UNUSED: &[Unused] = &[
     unused("background.threads", Int),
+    unused("follower.replication.throttled.rate", Long),
+    unused("leader.replication.throttled.rate", Long),
     unused("log.cleaner.io.buffer.size", Int),
     unused("log.segment.delete.delay.ms", Long),
     unused("metric.reporters", List),

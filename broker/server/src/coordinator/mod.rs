@@ -122,9 +122,16 @@ impl Coordinator {
     }
 
     fn at(&self, topic: TopicId, index: PartitionIndex) -> Result<Arc<Shard>, ErrorCode> {
-        let partition = self.partitions.by_id(topic, index).map_err(|_| ErrorCode::NotCoordinator)?;
+        let partition = self.partitions.by_id(topic, index);
         let mut shards = self.shards.lock();
         shards.retain(|shard| !shard.is_closed());
+        let Ok(partition) = partition else {
+            // Its log dir is lost. Whoever waits for others waits no longer, and nothing is answered from memory any more.
+            for lost in shards.extract_if(.., |shard| shard.index() == index) {
+                lost.stop();
+            }
+            return Err(ErrorCode::NotCoordinator);
+        };
         if let Some(shard) = shards.iter().find(|shard| shard.is_of(&partition)) {
             return Ok(Arc::clone(shard));
         }

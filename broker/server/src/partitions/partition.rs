@@ -16,13 +16,14 @@ use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampTyp
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
     AppendAs, AppendError, Cleanable, Compaction, DeleteRecordsError, Log, LogReader, Mending, Outcome, ProducerState,
-    Prospect, Removal, Rewritten, Stale, SwapJob, SyncJob, Synced,
+    Prospect, Removal, Rewritten, Stale, SwapJob,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 mod moving;
 
-pub(super) use self::moving::{Failed, Replaced};
+pub(super) use self::moving::Drawn;
+use self::moving::{Mirror, SyncJobs, SyncedBoth};
 use super::acks::{AckQueue, Ticket};
 use super::arrivals::Waiting;
 use super::traffic::Traffic;
@@ -56,6 +57,8 @@ pub(crate) struct Partition {
 struct Writer {
     /// None once the partition is deleted.
     log: Option<Log>,
+    /// A copy of it in another dir that is about to take its place.
+    mirror: Option<Mirror>,
     /// Counts the logs that took each other's place: a sync of one says nothing of the next.
     log_number: u32,
     acks: AckQueue,
@@ -70,6 +73,9 @@ struct Writer {
     /// Those that become readable when the running sync ends.
     syncing_bytes: usize,
 }
+
+/// Files to be removed: of the log, and of a copy that is level with it.
+pub(crate) type Removals = Vec<Removal>;
 
 /// What a produce wants before it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +135,7 @@ impl Partition {
             closed: AtomicBool::new(false),
             writer: Mutex::new(Writer {
                 log: Some(log),
+                mirror: None,
                 log_number: 0,
                 acks: AckQueue::default(),
                 syncing: false,
@@ -236,7 +243,7 @@ impl Partition {
             log.update_config(settings.log.clone());
         }
         self.settings.store(Arc::new(settings));
-        if !writer.syncing && self.reader().durable_end() < self.reader().end_offset() {
+        if !writer.syncing && writer.durable_end() < self.reader().end_offset() {
             writer.syncing = true;
             self.flusher.sync_now(self);
         }
@@ -261,8 +268,7 @@ impl Partition {
 
         let mut writer = self.writer.lock();
         let writer = &mut *writer;
-        let log = writer.log.as_mut().ok_or(AppendRefused::Closed)?;
-        let appended = log.append(batch, role)?;
+        let appended = writer.append(batch, role)?;
         let end = appended.last_offset.plus(1);
         let synced = settings.is_synced();
         writer.unread_bytes += if synced { batch.as_bytes().len() } else { 0 };
@@ -271,7 +277,7 @@ impl Partition {
             self.traffic.on_appended(batch.as_bytes().len(), records);
         }
         let due = synced || writer.unsynced_records >= settings.log.flush_messages;
-        let waits = due && required != Required::Nothing && log.durable_end() < end;
+        let waits = due && required != Required::Nothing && writer.durable_end() < end;
         if waits {
             writer.acks.push(end, ticket());
         }
@@ -342,34 +348,39 @@ impl Partition {
         self.sync();
     }
 
-    fn next_sync(&self, round: Round) -> Option<(SyncJob, u32)> {
+    fn next_sync(&self, round: Round) -> Option<(SyncJobs, u32)> {
         let mut writer = self.writer.lock();
         let waited_for = !writer.acks.is_empty() || writer.unread_bytes > 0;
         let wanted = round == Round::First || self.settings.load().is_synced() || waited_for;
         writer.unsynced_records = 0;
-        let job = if wanted { writer.log.as_mut().and_then(Log::begin_sync) } else { None };
+        let job = if wanted { writer.begin_sync() } else { None };
         if round == Round::First {
             writer.scheduled = false;
         }
         writer.syncing = job.is_some();
         if job.is_some() {
-            writer.syncing_bytes = std::mem::take(&mut writer.unread_bytes);
+            writer.syncing_bytes += std::mem::take(&mut writer.unread_bytes);
         }
         job.map(|job| (job, writer.log_number))
     }
 
-    fn on_synced(&self, synced: Synced, number: u32) {
-        let (durable, bytes, tickets) = {
-            let mut writer = self.writer.lock();
-            let writer = &mut *writer;
-            if writer.log_number != number {
-                return;
-            }
-            let Some(log) = &mut writer.log else { return };
-            log.on_synced(synced);
-            let durable = log.durable_end();
-            (durable, std::mem::take(&mut writer.syncing_bytes), writer.acks.release(durable))
-        };
+    fn on_synced(&self, synced: SyncedBoth, number: u32) {
+        let mut writer = self.writer.lock();
+        if writer.log_number == number {
+            writer.on_synced(synced);
+            self.tell_durable(writer);
+        }
+    }
+
+    /// Lets those go on who have waited for what is durable by now.
+    fn tell_durable(&self, mut guard: MutexGuard<'_, Writer>) {
+        let writer = &mut *guard;
+        let durable = writer.durable_end();
+        // Bytes that only the log has made durable count when its copy has.
+        let whole = writer.log.as_ref().is_some_and(|log| log.durable_end() == durable);
+        let bytes = if whole { std::mem::take(&mut writer.syncing_bytes) } else { 0 };
+        let tickets = writer.acks.release(durable);
+        drop(guard);
         // Also when the topic is no longer `synced`: what was appended while it was became readable by nothing else.
         self.raise_high_watermark(durable, bytes);
         drop(tickets);
@@ -390,8 +401,10 @@ impl Partition {
     /// Rolls and retains as the configs say. The files to be removed are removed by the caller, without the lock.
     pub(super) fn maintain(&self, now: Timestamp) -> Result<Option<Removal>, DirOffline> {
         let done = {
-            let mut writer = self.writer.lock();
-            let Some(log) = &mut writer.log else { return Ok(None) };
+            let mut guard = self.writer.lock();
+            let writer = &mut *guard;
+            // What is taken out of the log has to be taken out of a copy that is level with it, too; the next look comes soon.
+            let (Some(log), None) = (&mut writer.log, &writer.mirror) else { return Ok(None) };
             let high_watermark = self.high_watermark();
             log.note_high_watermark(high_watermark);
             log.maintain(now, high_watermark)?
@@ -417,10 +430,8 @@ impl Partition {
     }
 
     /// Moves the log's start; the files are removed by the caller.
-    pub(crate) fn delete_records_before(&self, offset: Offset) -> Result<Option<Removal>, DeleteRecordsRefused> {
-        let mut writer = self.writer.lock();
-        let log = writer.log.as_mut().ok_or(DeleteRecordsRefused::Closed)?;
-        Ok(log.delete_records_before(offset)?)
+    pub(crate) fn delete_records_before(&self, offset: Offset) -> Result<Removals, DeleteRecordsRefused> {
+        self.writer.lock().delete_records_before(offset)
     }
 
     /// What there may be to compact.
@@ -445,6 +456,7 @@ impl Partition {
         self.closed.store(true, Ordering::Release);
         let (log, tickets) = {
             let mut writer = self.writer.lock();
+            drop(writer.mirror.take());
             (writer.log.take(), writer.acks.release_all())
         };
         drop(tickets);

@@ -28,6 +28,7 @@ mod no_space;
 mod offsets;
 mod produce;
 mod quotas;
+mod reassignments;
 mod scrubbing;
 mod start;
 mod strays;

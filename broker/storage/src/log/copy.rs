@@ -5,13 +5,20 @@
 //!   advance    batches as they lie in the source, each checked, gaps and all, again and again
 //!   adopt      what batches do not tell: producers, leader epochs, where the log starts
 //!   settle     <name>/                   closed, renamed and opened again: from here on only its owner's note tells the two apart
-//!   conclude   under the source's lock: what is still missing; durable as a whole
+//!   draw_level under the source's lock: the little that is still missing; waits for no disk
+//!   mirror     under the source's lock: each batch that the source takes from here on
+//!   begin_sync nothing is told to be durable that is not so in both
 //!   into_log   the copy is the log
 //! ```
 //!
-//! Until its owner has noted that it is the log, a copy is worth nothing: a process that dies leaves it to be removed.
+//! Until its owner has noted that it is the log, a copy is worth nothing: a process that dies leaves it to be removed. The owner notes it
+//! when the copy is level with the source, and durable as far as the source was then. From there until it puts the copy in the source's
+//! place both take every batch, and are durable before anybody is told; so whichever of the two the note names after a crash has all
+//! that was promised, and nobody has to wait for the note.
 //!
 //! Must not know: who notes which of the two is the log, pacing, locks.
+
+mod level;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,12 +26,13 @@ use std::sync::atomic::Ordering;
 use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use cairn_protocol::records::{BatchIter, BatchView};
 
+pub use self::level::Level;
 use super::delete::remove_if_there;
 use super::epochs::{EpochHistory, EpochOrderError};
 use super::error::{AppendError, OpenLogError, TruncateError, epoch_of};
 use super::producers::Producers;
 use super::reader::{FirstBatch, Limits, LogReader, ReadError};
-use super::{DeletedLog, Log, LogConfig};
+use super::{DeleteRecordsError, DeletedLog, Log, LogConfig};
 use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::{DirOffline, ReplaceError};
 use crate::num::as_u64;
@@ -87,6 +95,16 @@ impl From<ReplaceError> for CopyError {
         match error {
             ReplaceError::DiskFull => Self::NoSpace,
             ReplaceError::Offline(offline) => Self::Offline(offline),
+        }
+    }
+}
+
+impl From<AppendError> for CopyError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Offline(offline) => Self::Offline(offline),
+            AppendError::Epoch(error) => Self::Epoch(error),
+            _ => Self::NoSpace,
         }
     }
 }
@@ -173,12 +191,8 @@ impl Log {
         if self.dir.spend(as_u64(batch.as_bytes().len()))?.is_below_reserve() {
             return Err(CopyError::NoSpace);
         }
-        match self.write(batch.header_bytes(), batch.record_bytes(), epoch, now) {
-            Ok(_) => Ok(()),
-            Err(AppendError::Offline(offline)) => Err(offline.into()),
-            Err(AppendError::Epoch(error)) => Err(error.into()),
-            Err(_) => Err(CopyError::NoSpace),
-        }
+        self.write(batch.header_bytes(), batch.record_bytes(), epoch, now)?;
+        Ok(())
     }
 }
 
@@ -268,11 +282,7 @@ impl LogCopy {
             return Err(CopyError::Damaged { offset: self.end_offset(), reason });
         }
         self.log.allow_gaps(OffsetOrder::Rising)?;
-        match self.log.roll_at(to, now) {
-            Ok(()) => Ok(()),
-            Err(AppendError::Offline(offline)) => Err(offline.into()),
-            Err(_) => Err(CopyError::NoSpace),
-        }
+        Ok(self.log.roll_at(to, now)?)
     }
 
     /// How many bytes would be lost with the machine.
@@ -299,20 +309,20 @@ impl LogCopy {
     /// # Errors
     /// When the copy does not end there, or its disk fails.
     pub fn adopt(&mut self, state: &LogState) -> Result<(), CopyError> {
-        self.take_over(state)?;
+        self.check_end(state)?;
+        match self.log.delete_records_before(state.start) {
+            Ok(None) => {}
+            Ok(Some(removal)) => removal.run()?,
+            Err(DeleteRecordsError::Offline(offline)) => return Err(offline.into()),
+            Err(DeleteRecordsError::OutOfRange { end, .. }) => {
+                return Err(CopyError::Diverged { source_end: state.start, copy_end: end });
+            }
+        }
+        self.take_over(state);
         // A snapshot at this end says what the copy's own batches have told.
         let end = state.end;
         self.log.unsynced.snapshots.retain(|at| *at != end);
         self.log.snapshot_producers();
-        self.sync()
-    }
-
-    /// The same for the last time, while the source takes nothing more: everything that the source has is there, durably.
-    ///
-    /// # Errors
-    /// As [`Self::adopt`].
-    pub fn conclude(&mut self, state: &LogState) -> Result<(), CopyError> {
-        self.take_over(state)?;
         self.sync()?;
         let (folder, topic_id) = (&self.log.registration.folder_name, self.log.topic_id);
         if !self.log.dir.is_start_noted(folder, topic_id, state.start) {
@@ -321,25 +331,20 @@ impl LogCopy {
         Ok(())
     }
 
-    fn take_over(&mut self, state: &LogState) -> Result<(), CopyError> {
+    fn check_end(&self, state: &LogState) -> Result<(), CopyError> {
         let copy_end = self.end_offset();
-        if copy_end != state.end {
-            return Err(CopyError::Diverged { source_end: state.end, copy_end });
+        match copy_end == state.end {
+            true => Ok(()),
+            false => Err(CopyError::Diverged { source_end: state.end, copy_end }),
         }
-        match self.log.delete_records_before(state.start) {
-            Ok(None) => {}
-            Ok(Some(removal)) => removal.run()?,
-            Err(super::DeleteRecordsError::Offline(offline)) => return Err(offline.into()),
-            Err(super::DeleteRecordsError::OutOfRange { end, .. }) => {
-                return Err(CopyError::Diverged { source_end: state.start, copy_end: end });
-            }
-        }
+    }
+
+    fn take_over(&mut self, state: &LogState) {
         if *self.log.epochs() != *state.epochs {
             self.log.set_epochs(EpochHistory::clone(&state.epochs));
         }
         self.log.producers = state.producers.clone();
         self.log.note_high_watermark(state.high_watermark);
-        Ok(())
     }
 
     /// Whether it has the log's own name.

@@ -60,7 +60,7 @@ pub use self::compact::{
     SwapJob,
 };
 pub use self::config::{Cleanup, Durability, LogConfig};
-pub use self::copy::{CopyError, LogCopy, LogState};
+pub use self::copy::{CopyError, Level, LogCopy, LogState};
 pub(crate) use self::create::create;
 pub use self::delete::{Maintained, Removal};
 use self::epochs::Assigned;

@@ -10,31 +10,30 @@
 //!
 //! Must not know: threads, pace.
 
+mod finish;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cairn_metadata::{Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
-use cairn_storage::dir::ReplaceError;
+use cairn_protocol::ids::{PartitionIndex, TopicId};
 use cairn_storage::log::{CopyError, LogCopy, LogName};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::finish::{Finished, discard, finish};
 use super::{NotHere, Partitions, Place};
 use crate::clock;
 use crate::partitions::dirs::LogDirs;
-use crate::partitions::partition::{Failed, Replaced};
 use crate::partitions::{DirAt, Partition};
 
 /// So much is copied at a time.
 const PIECE_BYTES: u64 = 1 << 20;
 /// A copy is made durable whenever it has so much that is not.
 const SYNC_EVERY_BYTES: u64 = 8 << 20;
-/// With no more than this to copy appends are made to wait for it.
+/// With no more than this to copy since its last sync a copy is nearly whole.
 const LAST_PIECE_BYTES: u64 = 256 << 10;
-/// So often a copy runs after a log that grows, before it pauses and comes again.
-const CHASES_MAX: u32 = 8;
 
 /// Which partition.
 pub(super) type Id = (TopicId, PartitionIndex);
@@ -361,114 +360,6 @@ fn begin(dirs: &LogDirs, one: &Move) -> Result<LogCopy, CopyError> {
     }
     let config = partition.settings().log.clone();
     dir.begin_copy(&name, partition.topic_id, config, &partition.reader())
-}
-
-/// How the end of a move came out.
-enum Finished {
-    Moved,
-    /// The log grows too fast, or there was no room.
-    Behind(Box<LogCopy>),
-    Gone,
-    InDoubt(CopyError),
-}
-
-/// From a copy that is nearly whole to the partition's log.
-fn finish(dirs: &LogDirs, one: &Move, mut copy: Box<LogCopy>) -> Result<Finished, CopyError> {
-    let partition = &one.partition;
-    let (topic, index, from) = (partition.topic_id, partition.index, partition.log_dir());
-    let chase = |copy: &mut LogCopy| -> Result<Option<u64>, CopyError> {
-        let Some(state) = partition.log_state() else { return Ok(None) };
-        let mut bytes = 0;
-        while let copied @ 1.. = copy.advance(state.end, PIECE_BYTES, clock::now())? {
-            bytes += copied;
-        }
-        copy.adopt(&state)?;
-        Ok(Some(bytes))
-    };
-    let mut chases = 0;
-    loop {
-        let chased = chase(&mut copy).and_then(|bytes| {
-            note_cleaned(dirs, partition, one.to)?;
-            Ok(bytes)
-        });
-        match chased {
-            Ok(None) => {
-                discard(partition, *copy);
-                return Ok(Finished::Gone);
-            }
-            // What batches do not tell is durable before the copy has the log's name.
-            Ok(Some(_)) if !copy.is_settled() => copy = Box::new(copy.settle()?),
-            Ok(Some(bytes)) if bytes <= LAST_PIECE_BYTES => break,
-            Ok(Some(_)) => chases += 1,
-            Err(CopyError::NoSpace) => return Ok(Finished::Behind(copy)),
-            Err(error) => {
-                discard(partition, *copy);
-                return Err(error);
-            }
-        }
-        if chases == CHASES_MAX {
-            return Ok(Finished::Behind(copy));
-        }
-    }
-    let mut copy = Some(copy);
-    let replaced = partition.replace_log(one.to, |state| {
-        let nearly = copy.as_mut().expect("it is there");
-        let whole = (|| {
-            while nearly.advance(state.end, PIECE_BYTES, clock::now())? > 0 {}
-            nearly.conclude(state)
-        })();
-        whole.map_err(Failed::Whole)?;
-        match dirs.commit(topic, index, one.to) {
-            Ok(()) => {}
-            Err(full @ ReplaceError::DiskFull) => return Err(Failed::Whole(full.into())),
-            Err(offline) => return Err(Failed::InDoubt(offline.into())),
-        }
-        let config = partition.settings().log.clone();
-        Ok(copy.take().expect("it is there").into_log(config))
-    });
-    match replaced {
-        Replaced::Done(old) => {
-            dirs.count_out(from);
-            partition.end_move();
-            let (topic, partition) = (&*partition.topic, partition.index.0);
-            tracing::info!(topic, partition, to = %dirs.get(one.to).path.display(), "moved to another log dir");
-            let removed = match dirs.opened(from) {
-                Some(dir) => dir.delete_log(*old).and_then(|deleted| deleted.remove()),
-                None => Ok(()),
-            };
-            if let Err(offline) = removed {
-                tracing::error!(topic, partition, %offline, "partition not removed from the log dir that it has left");
-            }
-            Ok(Finished::Moved)
-        }
-        Replaced::Gone => {
-            copy.into_iter().for_each(|copy| discard(partition, *copy));
-            Ok(Finished::Gone)
-        }
-        Replaced::Not(CopyError::NoSpace) => Ok(copy.map_or(Finished::Gone, Finished::Behind)),
-        Replaced::Not(error) => {
-            copy.into_iter().for_each(|copy| discard(partition, *copy));
-            Err(error)
-        }
-        Replaced::InDoubt(error) => Ok(Finished::InDoubt(error)),
-    }
-}
-
-/// What is compacted stays so: compaction did nothing since the copy was begun.
-fn note_cleaned(dirs: &LogDirs, partition: &Partition, to: DirAt) -> Result<(), CopyError> {
-    let Ok(name) = LogName::new(&partition.topic, partition.index) else { return Ok(()) };
-    let cleaned: Option<Offset> = dirs.opened(partition.log_dir()).and_then(|dir| dir.cleaned_to(&name));
-    match (cleaned, dirs.opened(to)) {
-        (Some(end), Some(dir)) => Ok(dir.note_cleaned(&name, end)?),
-        _ => Ok(()),
-    }
-}
-
-fn discard(partition: &Partition, copy: LogCopy) {
-    if let Err(offline) = copy.discard().and_then(|deleted| deleted.remove()) {
-        let (topic, partition) = (&*partition.topic, partition.index.0);
-        tracing::error!(topic, partition, %offline, "copy of a partition not removed");
-    }
 }
 
 impl Partitions {
