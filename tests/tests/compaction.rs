@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use cairn_tests::broker::{Broker, Kind, kafka_script};
 use cairn_tests::clients::{Client, Codec, Console, Kcat, Place, tool};
+use cairn_tests::lanes::{self, Work};
 use cairn_tests::process::{run, run_within};
 use cairn_tests::record::Outgoing;
-use cairn_tests::report::{Suite, Verdict, say};
+use cairn_tests::report::{Suite, Verdict};
 
 /// Segments are ended by their age, soon, and compacted as soon as anything in them is dirty.
 const SETTINGS: [&str; 6] = [
@@ -45,37 +46,55 @@ type Table = BTreeMap<String, Option<String>>;
 
 fn main() -> ExitCode {
     let suite = Suite::new("compaction");
-    let started = Kind::from_environment().and_then(|kind| Broker::start(kind, &SETTINGS));
-    let mut broker = match started {
-        Ok(broker) => broker,
+    let kind = match Kind::from_environment() {
+        Ok(kind) => kind,
         Err(error) => {
-            say(&format!("FAILED compaction: no broker to judge: {error:#}"));
-            return ExitCode::FAILURE;
+            suite.fail("no broker to judge", &error);
+            return suite.close();
         }
     };
     let missing = Kcat.missing().or_else(|| Console.missing());
-    let or_skip = |judge: anyhow::Result<String>| match &missing {
+    let or_skip = |judge: &dyn Fn() -> anyhow::Result<String>| match &missing {
         Some(missing) => Ok(Verdict::Skipped(missing.clone())),
-        None => judge.map(Verdict::Passed),
+        None => judge().map(Verdict::Passed),
     };
-    suite.case("log-compaction-tester", || or_skip(tester(&broker)));
-    // Outside of the cases, so that a filter on names leaves out reports and not the deeds.
-    let table = if missing.is_none() { compacted(&broker, "table") } else { Ok(Table::new()) };
-    suite.case("kcat-reads-the-newest-of-each-key", || {
-        or_skip(
-            table.as_ref().map(|table| format!("{} keys", table.len())).map_err(|error| anyhow::anyhow!("{error:#}")),
-        )
+    // The tester sleeps most of its time.
+    let work: Vec<Work<'_>> = vec![
+        Box::new(|suite, broker| suite.case("log-compaction-tester", || or_skip(&|| tester(broker)))),
+        Box::new(|suite, broker| newest_of_each_key(suite, broker, missing.as_ref())),
+    ];
+    let mut brokers = lanes::run(&suite, &kind, &SETTINGS, work);
+    suite.case("graceful-stop", || {
+        brokers.iter_mut().try_for_each(Broker::stop)?;
+        Ok(Verdict::Passed("exit code 0".to_owned()))
     });
-    let Ok(table) = table else { return suite.close() };
-    let stopped = broker.stop();
-    suite.case("graceful-stop", || or_skip(stopped.map(|()| "exit code 0".to_owned())));
-    suite.case("dumped-by-kafka", || or_skip(dump(&broker)));
-    if let Kind::Cairn(binary) = broker.kind().clone() {
-        suite.case("verified", || or_skip(verify(&binary, &broker.data())));
-        suite.case("opened-by-kafka", || or_skip(opened_by(Kind::Kafka, &broker, &table)));
-        suite.case("kafkas-is-opened", || or_skip(kafkas_is_opened(&binary)));
+    let folders: Vec<PathBuf> = brokers.iter().map(Broker::data).collect();
+    suite.case("dumped-by-kafka", || or_skip(&|| dump(&folders)));
+    if let Kind::Cairn(binary) = &kind {
+        suite.case("verified", || or_skip(&|| verify(binary, &folders)));
     }
     suite.close()
+}
+
+/// kcat finds the newest of each key; then other brokers open the folder, and this one that of Kafka.
+fn newest_of_each_key(suite: &Suite, broker: &mut Broker, missing: Option<&String>) {
+    let skipped = |missing: &String| Ok(Verdict::Skipped(missing.clone()));
+    // Outside of the cases, so that a filter on names leaves out reports and not the deeds.
+    let table = if missing.is_none() { compacted(broker, "table") } else { Ok(Table::new()) };
+    suite.case("kcat-reads-the-newest-of-each-key", || match (missing, &table) {
+        (Some(missing), _) => skipped(missing),
+        (None, Ok(table)) => Ok(Verdict::Passed(format!("{} keys", table.len()))),
+        (None, Err(error)) => bail!("{error:#}"),
+    });
+    let (Ok(table), Kind::Cairn(binary)) = (table, broker.kind().clone()) else { return };
+    suite.case("opened-by-kafka", || match missing {
+        Some(missing) => skipped(missing),
+        None => opened_by(Kind::Kafka, broker, &table).map(Verdict::Passed),
+    });
+    suite.case("kafkas-is-opened", || match missing {
+        Some(missing) => skipped(missing),
+        None => kafkas_is_opened(&binary).map(Verdict::Passed),
+    });
 }
 
 fn tester(broker: &Broker) -> anyhow::Result<String> {
@@ -151,9 +170,10 @@ fn read_all(place: &Place) -> anyhow::Result<Vec<(String, Option<String>)>> {
 }
 
 /// The files of the compacted partitions that Kafka's tool knows.
-fn files(data: &Path, endings: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+fn files(folders: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for folder in std::fs::read_dir(data)? {
+    let found: Vec<_> = folders.iter().map(std::fs::read_dir).collect::<Result<_, _>>()?;
+    for folder in found.into_iter().flatten() {
         let folder = folder?;
         let name = folder.file_name().to_string_lossy().into_owned();
         if !name.starts_with("table-") && !name.starts_with("log-cleaner-test") {
@@ -166,12 +186,12 @@ fn files(data: &Path, endings: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
             }
         }
     }
-    ensure!(!files.is_empty(), "no {endings:?} in {}", data.display());
+    ensure!(!files.is_empty(), "no {endings:?} in {folders:?}");
     Ok(files)
 }
 
-fn dump(broker: &Broker) -> anyhow::Result<String> {
-    let files = files(&broker.data(), &["log", "index", "timeindex"])?;
+fn dump(folders: &[PathBuf]) -> anyhow::Result<String> {
+    let files = files(folders, &["log", "index", "timeindex"])?;
     let names: Vec<String> = files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let mut command = kafka_script();
     command.args(["tool", "org.apache.kafka.tools.DumpLogSegments", "--deep-iteration", "--files", &names.join(",")]);
@@ -188,14 +208,19 @@ fn dump(broker: &Broker) -> anyhow::Result<String> {
     Ok(format!("{} files, {records} records", files.len()))
 }
 
-fn verify(binary: &Path, data: &Path) -> anyhow::Result<String> {
-    let said = run(Command::new(binary).args(["log", "verify"]).arg(data), b"")?;
-    Ok(said.text()?.lines().last().unwrap_or_default().to_owned())
+fn verify(binary: &Path, folders: &[PathBuf]) -> anyhow::Result<String> {
+    let mut told = Vec::new();
+    for data in folders {
+        let said = run(Command::new(binary).args(["log", "verify"]).arg(data), b"")?;
+        told.push(said.text()?.lines().last().unwrap_or_default().to_owned());
+    }
+    Ok(told.join("; "))
 }
 
 /// Another broker, with the files of this one's partition in the place of its own.
-fn opened_by(kind: Kind, from: &Broker, table: &Table) -> anyhow::Result<String> {
+fn opened_by(kind: Kind, from: &mut Broker, table: &Table) -> anyhow::Result<String> {
     let mut other = Broker::start(kind, &SETTINGS)?;
+    from.stop()?;
     let place = Place { bootstrap: other.bootstrap(), topic: "table".to_owned(), partition: 0 };
     make_topic(&place)?;
     other.stop()?;
@@ -212,6 +237,7 @@ fn opened_by(kind: Kind, from: &Broker, table: &Table) -> anyhow::Result<String>
             std::fs::copy(file.path(), target.join(file.file_name()))?;
         }
     }
+    from.restart()?;
     if matches!(other.kind(), Kind::Cairn(_)) {
         // It speaks of the log that was there before.
         std::fs::remove_file(other.data().join("checkpoint"))?;
@@ -229,6 +255,5 @@ fn opened_by(kind: Kind, from: &Broker, table: &Table) -> anyhow::Result<String>
 fn kafkas_is_opened(binary: &Path) -> anyhow::Result<String> {
     let mut kafka = Broker::start(Kind::Kafka, &SETTINGS)?;
     let table = compacted(&kafka, "table")?;
-    kafka.stop()?;
-    opened_by(Kind::Cairn(binary.to_owned()), &kafka, &table)
+    opened_by(Kind::Cairn(binary.to_owned()), &mut kafka, &table)
 }

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail, ensure};
 use cairn_tests::broker::{Broker, Kind};
 use cairn_tests::clients::{self, Client, Codec, From, Place, Writes, dump_log};
+use cairn_tests::lanes::{self, Work};
 use cairn_tests::record::{Outgoing, Record};
 use cairn_tests::report::{Suite, Verdict, say};
 
@@ -21,8 +22,8 @@ fn main() -> ExitCode {
     let kind = match Kind::from_environment() {
         Ok(kind) => kind,
         Err(error) => {
-            say(&format!("FAILED foreign: no broker to judge: {error:#}"));
-            return ExitCode::FAILURE;
+            suite.fail("no broker to judge", &error);
+            return suite.close();
         }
     };
     let clients: Vec<(Box<dyn Client>, Option<String>)> = clients::all()
@@ -44,30 +45,28 @@ fn main() -> ExitCode {
         "group.initial.rebalance.delay.ms=0",
         "log.retention.check.interval.ms=86400000",
     ];
-    let started = Broker::start(kind.clone(), &settings);
-    let mut broker = match started {
-        Ok(broker) => broker,
-        Err(error) => {
-            say(&format!("FAILED foreign: {} does not start: {error:#}", kind.name()));
-            return ExitCode::FAILURE;
-        }
-    };
-    say(&format!("foreign: against {} at {}", kind.name(), broker.bootstrap()));
-
-    for codec in Codec::ALL {
-        matrix(&suite, &broker, codec, &clients);
-    }
-    on_disk(&suite, &mut broker, &clients);
-    positions(&suite, &broker, &clients);
-    for (client, missing) in &clients {
-        if client.name() != "kafka-console" {
-            resume(&suite, &mut broker, client.as_ref(), missing.as_ref());
-        }
-    }
-    let console = clients.iter().find(|(client, _)| client.name() == "kafka-console");
-    if let Some((console, missing)) = console {
-        admin_tools(&suite, &broker, console.as_ref(), missing.as_ref());
-    }
+    say(&format!("foreign: against {}", kind.name()));
+    let clients = &clients;
+    let work: Vec<Work<'_>> = vec![
+        Box::new(move |suite, broker| {
+            for codec in Codec::ALL {
+                matrix(suite, broker, codec, clients);
+            }
+            on_disk(suite, broker, clients);
+        }),
+        Box::new(move |suite, broker| {
+            positions(suite, broker, clients);
+            for (client, missing) in clients.iter().filter(|(client, _)| client.name() != "kafka-console") {
+                resume(suite, broker, client.as_ref(), missing.as_ref());
+            }
+        }),
+        Box::new(move |suite, broker| {
+            if let Some((console, missing)) = clients.iter().find(|(client, _)| client.name() == "kafka-console") {
+                admin_tools(suite, broker, console.as_ref(), missing.as_ref());
+            }
+        }),
+    ];
+    lanes::run(&suite, &kind, &settings, work);
     suite.close()
 }
 

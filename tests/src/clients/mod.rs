@@ -88,7 +88,7 @@ pub enum Writes {
 }
 
 /// A foreign client, whichever it is.
-pub trait Client {
+pub trait Client: Send + Sync {
     /// Its name in reports.
     fn name(&self) -> &'static str;
 
