@@ -1,9 +1,14 @@
-"""kafka-python as the judges drive it: the jobs of confluent.py, without `follow`."""
+"""kafka-python as the judges drive it: the jobs of confluent.py, without `follow`.
 
+move    BOOTSTRAP TOPIC PARTITION DIR   to another log dir of the broker; prints what it answers
+dirs    BOOTSTRAP TOPIC                 prints the log dirs of the broker as JSON
+"""
+
+import json
 import sys
 import time
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 from kafka.structs import OffsetAndMetadata
 
@@ -93,5 +98,22 @@ def stream(bootstrap, topic, partitions, name, rate):
     client.close(5)
 
 
+def move(bootstrap, topic, partition, log_dir):
+    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+    [broker] = client.describe_cluster()["brokers"]
+    for error in client.alter_replica_log_dirs({(topic, int(partition), broker["broker_id"]): log_dir}).values():
+        print(error.__name__)
+    client.close()
+
+
+def dirs(bootstrap, topic):
+    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+    [answer] = client.describe_log_dirs([topic])
+    print(json.dumps(answer["log_dirs"], default=str))
+    client.close()
+
+
 if __name__ == "__main__":
-    {"produce": produce, "consume": consume, "resume": resume, "stream": stream}[sys.argv[1]](*sys.argv[2:])
+    {
+        "produce": produce, "consume": consume, "resume": resume, "stream": stream, "move": move, "dirs": dirs,
+    }[sys.argv[1]](*sys.argv[2:])
