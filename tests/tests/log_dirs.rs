@@ -26,8 +26,10 @@ const RECORD: usize = 1 << 10;
 const ROUND: usize = 200;
 /// Rounds that are there before a partition is moved.
 const BEFORE: usize = 30;
+/// Rounds that are written while it moves, at most: what is written faster than it may move would keep it from arriving.
+const MEANWHILE_MAX: usize = 40;
 /// How fast Kafka's tool lets a partition move: that takes seconds, in which is produced.
-const MOVED_PER_SECOND: &str = "3000000";
+const MOVED_PER_SECOND: &str = "4000000";
 /// How often is looked, and after which pause, whether something has come about.
 const LOOKS_MAX: usize = 120;
 const PAUSE: Duration = Duration::from_millis(250);
@@ -155,7 +157,10 @@ fn moved(
     let (before, acked, is_moved) = (*count, AtomicUsize::new(*count), AtomicBool::new(false));
     let (gone, produced) = thread::scope(|scope| {
         let producer = scope.spawn(|| -> anyhow::Result<()> {
-            while !is_moved.load(Ordering::Relaxed) {
+            for _ in 0..MEANWHILE_MAX {
+                if is_moved.load(Ordering::Relaxed) {
+                    break;
+                }
                 Kcat.produce(&place, Codec::None, &values(acked.load(Ordering::Relaxed)))?;
                 acked.fetch_add(ROUND, Ordering::Relaxed);
             }
@@ -170,6 +175,7 @@ fn moved(
     produced?.context("while the partition moves")?;
     let (now, _) = from_and_to(broker, partition)?;
     ensure!(now == to, "it is in {}", now.display());
+    ensure!(*count > before, "nothing was written while it moved");
     read_all(&place, *count)?;
     Ok(format!("{count} records, {} of them while it moved", *count - before))
 }
