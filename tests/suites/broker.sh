@@ -67,11 +67,11 @@ start_broker() {
   fail "the broker was not ready: $(tail -n 3 "$folder/broker.log")"
 }
 
-# What the distribution has, if it is missing: install PROGRAM PACKAGE [PROGRAM PACKAGE]...
+# What the distribution has, if it is missing: install PROGRAM|FILE PACKAGE [PROGRAM|FILE PACKAGE]...
 install() {
   local packages=() as_root=()
   while [ $# -gt 0 ]; do
-    command -v "$1" >/dev/null || packages+=("$2")
+    command -v "$1" >/dev/null || [ -e "$1" ] || packages+=("$2")
     shift 2
   done
   [ ${#packages[@]} -gt 0 ] || return 0
