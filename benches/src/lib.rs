@@ -1,3 +1,4 @@
 //! Support code of the benchmarks.
 
 pub mod machine;
+pub mod served;
