@@ -11,30 +11,45 @@ use uuid::Uuid;
 use crate::cluster::ProposeError;
 use crate::node::Node;
 
-/// More replicas are wanted than brokers serve.
+/// There are no brokers for the replicas that are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("replication factor {wanted} is larger than the {brokers} brokers that serve")]
-pub(crate) struct TooFewBrokers {
-    pub(crate) wanted: usize,
-    pub(crate) brokers: usize,
+pub(crate) enum NoBrokers {
+    #[error("replication factor {wanted} is larger than the {brokers} brokers that serve")]
+    TooFew { wanted: usize, brokers: usize },
+    #[error("all log dirs of the brokers that serve are cordoned")]
+    Cordoned,
 }
 
 /// The brokers of `count` partitions, begun at `start`: each partition one broker further, so that leaderships and
 /// replicas are spread evenly.
-pub(crate) fn assign(
+fn assign(
     image: &Image,
     count: usize,
     replication_factor: usize,
     start: usize,
-) -> Result<Vec<Vec<BrokerId>>, TooFewBrokers> {
+) -> Result<Vec<Vec<BrokerId>>, NoBrokers> {
     let brokers: Vec<BrokerId> = image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id).collect();
     if replication_factor == 0 || replication_factor > brokers.len() {
-        return Err(TooFewBrokers { wanted: replication_factor, brokers: brokers.len() });
+        return Err(NoBrokers::TooFew { wanted: replication_factor, brokers: brokers.len() });
     }
     let replicas = |partition: usize| {
         (0..replication_factor).map(|replica| brokers[(start + partition + replica) % brokers.len()]).collect()
     };
     Ok((0..count).map(replicas).collect())
+}
+
+/// The same for brokers that have a log dir which takes new partitions. The only broker there is knows that of itself.
+pub(crate) fn place(
+    node: &Node,
+    image: &Image,
+    count: usize,
+    replication_factor: usize,
+    start: usize,
+) -> Result<Vec<Vec<BrokerId>>, NoBrokers> {
+    if node.partitions.are_dirs_cordoned() {
+        return Err(NoBrokers::Cordoned);
+    }
+    assign(image, count, replication_factor, start)
 }
 
 /// A command that makes a topic with an id of its own.
@@ -66,7 +81,7 @@ pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<usize, Error
     let count = usize::try_from(partitions).unwrap_or(0);
     let replicas = usize::try_from(replication_factor).unwrap_or(0);
     let assignments =
-        assign(&node.image(), count, replicas, random_start()).map_err(|_| ErrorCode::InvalidReplicationFactor)?;
+        place(node, &node.image(), count, replicas, random_start()).map_err(|_| ErrorCode::InvalidReplicationFactor)?;
     match node.cluster.propose(create(name, assignments, configs)).await {
         Ok(_) => Ok(count),
         Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(0),
@@ -128,8 +143,8 @@ mod tests {
             replicas.into_iter().map(|ids| ids.into_iter().map(|id| id.0).collect()).collect()
         };
         assert_eq!(shown(assign(&image, 4, 2, 2).unwrap()), [[3, 1], [1, 2], [2, 3], [3, 1]]);
-        assert_eq!(assign(&image, 1, 4, 0), Err(TooFewBrokers { wanted: 4, brokers: 3 }));
-        assert_eq!(assign(&image, 1, 0, 0), Err(TooFewBrokers { wanted: 0, brokers: 3 }));
+        assert_eq!(assign(&image, 1, 4, 0), Err(NoBrokers::TooFew { wanted: 4, brokers: 3 }));
+        assert_eq!(assign(&image, 1, 0, 0), Err(NoBrokers::TooFew { wanted: 0, brokers: 3 }));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! - The answer comes when the moves are begun; DescribeLogDirs tells how far they are.
 //! - A move to the dir where the partition is gives up the one that is under way; one to a third dir takes its place.
 //! - A path that is none of `log.dirs` is LOG_DIR_NOT_FOUND; a dir that is offline, or a partition that is,
-//!   KAFKA_STORAGE_ERROR.
+//!   KAFKA_STORAGE_ERROR; a dir that is cordoned, INVALID_REPLICA_ASSIGNMENT, also where the partition is in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

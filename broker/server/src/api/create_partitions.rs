@@ -78,7 +78,7 @@ async fn raise(
     }
     let assignments = match &wanted.assignments {
         Some(given) => by_hand(topic, added, given)?,
-        None => spread(&image, topic, added)?,
+        None => spread(node, &image, topic, added)?,
     };
     let command = Command::CreatePartitions { id: topic.id, expected, assignments };
     image.apply(image.version() + 1, &command).map_err(|rejected| Refusal::from(ProposeError::from(rejected)))?;
@@ -99,8 +99,8 @@ fn by_hand(topic: &Topic, added: usize, given: &[CreatePartitionsAssignment]) ->
 }
 
 /// Goes on with the round that the topic's partitions have begun.
-fn spread(image: &Image, topic: &Topic, added: usize) -> Result<Vec<Vec<BrokerId>>, Refusal> {
-    topics::assign(image, added, replication_factor(topic), topic.partitions.len())
+fn spread(node: &Node, image: &Image, topic: &Topic, added: usize) -> Result<Vec<Vec<BrokerId>>, Refusal> {
+    topics::place(node, image, added, replication_factor(topic), topic.partitions.len())
         .map_err(|error| Refusal::new(ErrorCode::InvalidReplicationFactor, error.to_string()))
 }
 

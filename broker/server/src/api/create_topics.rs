@@ -114,7 +114,7 @@ fn assignments(node: &Node, image: &Image, wanted: &CreatableTopic) -> Result<Ve
         let message = format!("{count} partitions at once, the most is {}", cairn_metadata::PARTITIONS_PER_COMMAND_MAX);
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    topics::assign(image, count, usize::try_from(replicas).unwrap_or(0), topics::random_start())
+    topics::place(node, image, count, usize::try_from(replicas).unwrap_or(0), topics::random_start())
         .map_err(|error| Refusal::new(ErrorCode::InvalidReplicationFactor, error.to_string()))
 }
 

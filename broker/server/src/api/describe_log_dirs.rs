@@ -2,7 +2,8 @@
 //!
 //! - All partitions, or those that are asked for; what is not here, or cannot be served, is left out.
 //! - A dir that is offline is told with KAFKA_STORAGE_ERROR and without partitions.
-//! - A partition that moves is told in both dirs: in the new one as a future log, with how far it is behind. None is cordoned.
+//! - A partition that moves is told in both dirs: in the new one as a future log, with how far it is behind.
+//! - Version 5 tells which dirs are cordoned.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +51,8 @@ fn describe(
     futures: &[&FutureLog],
 ) -> DescribeLogDirsResult {
     let log_dir = look.path.to_string_lossy().into();
-    let result = DescribeLogDirsResult { log_dir, ..DescribeLogDirsResult::default() };
+    let result =
+        DescribeLogDirsResult { log_dir, is_cordoned: look.is_cordoned, ..DescribeLogDirsResult::default() };
     let space = match look.space {
         Ok(space) => space,
         Err(why) => {

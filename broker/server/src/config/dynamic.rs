@@ -11,6 +11,7 @@ use cairn_metadata::{ConfigResource, Image};
 use cairn_protocol::ids::BrokerId;
 
 use super::keys::{KEYS, Key, Update, Values};
+use super::rules::{CordonedDirs, Rule};
 use super::source::Given;
 use super::unused::{self, UNUSED, Unused};
 use super::{BrokerConfig, ConfigKind, nearest_key};
@@ -101,10 +102,31 @@ impl BrokerConfig {
 pub(crate) enum SetError {
     #[error("Cannot update these configs dynamically: [{0}]")]
     ReadOnly(Box<str>),
+    #[error("Cannot update these configs at default cluster level, broker id must be specified: [{0}]")]
+    PerBroker(Box<str>),
     #[error("unknown broker config '{name}'{suggestion}")]
     Unknown { name: Box<str>, suggestion: Box<str> },
     #[error("invalid value '{value}' for broker config '{name}': allowed is {allowed}")]
     Invalid { name: Box<str>, value: Box<str>, allowed: Box<str> },
+}
+
+impl BrokerConfig {
+    /// Checks what holds between a value that is to be set on this broker and what it was started with.
+    pub(crate) fn check_with_start(&self, name: &str, value: &str) -> Result<(), SetError> {
+        if name != "cordoned.log.dirs" {
+            return Ok(());
+        }
+        let allowed = CordonedDirs.allowed();
+        match CordonedDirs.parse(value) {
+            Some(cordoned) if cordoned.stranger(self.data_dirs()).is_none() => Ok(()),
+            _ => Err(SetError::Invalid { name: name.into(), value: value.into(), allowed: allowed.into() }),
+        }
+    }
+}
+
+/// Whether a config is set on single brokers only.
+pub(crate) fn is_per_broker(name: &str) -> bool {
+    find(name).is_some_and(|key| key.update == Update::PerBroker)
 }
 
 /// The type of a config that can be set while the broker runs.

@@ -11,8 +11,9 @@ use cairn_metadata::configs::ConfigKind;
 
 use super::listener::{Advertised, Listener};
 use super::rules::{
-    Address, AdvertisedListeners, Bytes, CountsByAddress, Flag, Folder, Folders, HostPort, Listeners, Millis, Number,
-    NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolList, ProtocolMap, Rate, RebalanceProtocols, Rule, Text,
+    Address, AdvertisedListeners, Bytes, Cordoned, CordonedDirs, CountsByAddress, Flag, Folder, Folders, HostPort,
+    Listeners, Millis, Number, NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolList, ProtocolMap, Rate,
+    RebalanceProtocols, Rule, Text,
 };
 use super::source::Given;
 use super::{ConfigError, Durability, TimestampType};
@@ -41,6 +42,8 @@ pub enum Update {
     ReadOnly,
     /// On one broker, and on all of them.
     ClusterWide,
+    /// On one broker only.
+    PerBroker,
 }
 
 macro_rules! keys {
@@ -143,6 +146,8 @@ keys! {
     log_dirs: Option<Vec<PathBuf>> = "log.dirs", "", "", List, ReadOnly, Optional(Folders);
     /// The folder that holds the cluster's metadata, without which the broker does not start. Empty: the first of log.dirs.
     metadata_log_dir: Option<PathBuf> = "metadata.log.dir", "", "", Text, ReadOnly, Optional(Folder);
+    /// Those of log.dirs that take no new partitions, or * for all of them: partitions that are there are served on.
+    cordoned_log_dirs: Cordoned = "cordoned.log.dirs", "", "", List, PerBroker, CordonedDirs;
 
     /// Where to listen for clients. Empty: 127.0.0.1:9092, and clients are told the address that they have reached.
     listeners: Option<Vec<Listener>> = "listeners", "", "", List, ReadOnly, Optional(Listeners);

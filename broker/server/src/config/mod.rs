@@ -19,10 +19,11 @@ pub use cairn_metadata::configs::{ConfigKind, Durability, TimestampType};
 
 pub(crate) use dynamic::{
     DescribedKey, LiveConfig, SetError, check_dynamic, describe_broker, describe_brokers, describe_key, dynamic_kind,
+    is_per_broker,
 };
 pub use keys::{KEYS, Key, Update, Values};
 pub use listener::{Advertise, Advertised, DEFAULT_LISTENER, Listener};
-pub use rules::{HostPort, ParseHostPortError, RebalanceProtocols};
+pub use rules::{Cordoned, HostPort, ParseHostPortError, RebalanceProtocols};
 pub use source::{ENVIRONMENT_PREFIX, ReadSourcesError, Sources};
 pub use unused::{UNUSED, Unused};
 
@@ -188,6 +189,13 @@ fn check(values: &Values) -> Result<(), ConfigError> {
             key: "log.dirs",
             value: dirs[twice].display().to_string(),
             allowed: "each folder once".to_owned(),
+        });
+    }
+    if let Some(stranger) = values.cordoned_log_dirs.stranger(dirs) {
+        return Err(ConfigError::Conflict {
+            key: "cordoned.log.dirs",
+            value: stranger.display().to_string(),
+            allowed: "entries of log.dirs".to_owned(),
         });
     }
     if values.queued_max_request_bytes < values.socket_request_max_bytes {

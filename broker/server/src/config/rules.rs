@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf, absolute};
 use std::str::FromStr;
 
 use super::listener::{Advertised, Listener};
@@ -247,6 +247,53 @@ impl Rule for Folders {
 
     fn allowed(&self) -> String {
         "the path of a folder, several by comma".to_owned()
+    }
+}
+
+/// Which log dirs take no new partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cordoned {
+    /// These; none, where it is empty.
+    Dirs(Vec<PathBuf>),
+    /// All that there are.
+    All,
+}
+
+impl Cordoned {
+    /// Whether the dir at this absolute path is among them.
+    #[must_use]
+    pub fn contains(&self, path: &Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Dirs(dirs) => dirs.iter().any(|dir| absolute(dir).is_ok_and(|dir| dir == path)),
+        }
+    }
+
+    /// One that is none of the log dirs.
+    pub(super) fn stranger(&self, log_dirs: &[PathBuf]) -> Option<&Path> {
+        let Self::Dirs(dirs) = self else { return None };
+        let is_known = |dir: &PathBuf| log_dirs.iter().any(|known| absolute(known).ok() == absolute(dir).ok());
+        dirs.iter().find(|dir| !is_known(dir)).map(PathBuf::as_path)
+    }
+}
+
+/// Kafka's `cordoned.log.dirs`.
+pub(super) struct CordonedDirs;
+
+impl Rule for CordonedDirs {
+    type Out = Cordoned;
+
+    fn parse(&self, text: &str) -> Option<Cordoned> {
+        match text.trim() {
+            "" => Some(Cordoned::Dirs(Vec::new())),
+            "*" => Some(Cordoned::All),
+            text if text.split(',').any(|dir| dir.trim() == "*") => None,
+            text => Folders.parse(text).map(Cordoned::Dirs),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "paths that are in log.dirs, several by comma, or * alone".to_owned()
     }
 }
 

@@ -10,6 +10,7 @@ mod open;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn_protocol::ids::{PartitionIndex, TopicId};
 use cairn_storage::DataDir;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 pub use self::open::OpenLogDirsError;
+use crate::config::Cordoned;
 
 /// Which log dir, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +44,8 @@ pub(crate) struct LogDir {
     pub(crate) path: PathBuf,
     /// Or why it could not be opened.
     opened: Result<Arc<DataDir>, Arc<str>>,
+    /// It takes no new partitions.
+    cordoned: AtomicBool,
 }
 
 /// What is noted of where partitions lie.
@@ -76,6 +80,8 @@ pub(crate) struct DirLook {
     pub(crate) path: PathBuf,
     /// Or why it does not serve.
     pub(crate) space: Result<SpaceState, Arc<str>>,
+    /// It takes no new partitions.
+    pub(crate) is_cordoned: bool,
 }
 
 impl LogDir {
@@ -86,6 +92,11 @@ impl LogDir {
             None => Ok(dir),
             Some(offline) => Err(offline.to_string().into()),
         }
+    }
+
+    /// Whether it takes no new partitions.
+    pub(super) fn is_cordoned(&self) -> bool {
+        self.cordoned.load(Ordering::Acquire)
     }
 }
 
@@ -124,6 +135,18 @@ impl LogDirs {
         self.dirs.len() == 1 && !self.noted.lock().is_wanted
     }
 
+    /// Says which of them take no new partitions from now on.
+    pub(super) fn cordon(&self, cordoned: &Cordoned) {
+        for dir in &self.dirs {
+            dir.cordoned.store(cordoned.contains(&dir.path), Ordering::Release);
+        }
+    }
+
+    /// Whether none that serves takes new partitions.
+    pub(super) fn are_all_cordoned(&self) -> bool {
+        self.online().all(|(at, _)| self.get(at).is_cordoned())
+    }
+
     /// What the cluster is told of the dirs that serve.
     pub(crate) fn storage_ids(&self) -> Vec<Uuid> {
         self.online().map(|(_, dir)| dir.storage_id()).collect()
@@ -132,14 +155,22 @@ impl LogDirs {
     /// How full and how well each is.
     pub(super) fn look(&self) -> Vec<DirLook> {
         let space = |dir: &LogDir| dir.online()?.refresh_space().map_err(|offline| offline.to_string().into());
-        self.all().map(|(at, dir)| DirLook { at, path: dir.path.clone(), space: space(dir) }).collect()
+        let look = |(at, dir): (DirAt, &LogDir)| DirLook {
+            at,
+            path: dir.path.clone(),
+            space: space(dir),
+            is_cordoned: dir.is_cordoned(),
+        };
+        self.all().map(look).collect()
     }
 
     /// The dir for a new partition, which counts from now on: the one with the fewest, of those with room, as Kafka chooses.
-    /// `tried` found no room.
+    /// `tried` found no room. One that is cordoned is taken only where all are, and the partition is to be here all the same.
     pub(super) fn claim(&self, tried: &BTreeSet<DirAt>) -> Option<DirAt> {
         let mut filling = self.filling.lock();
-        let free = self.online().filter(|(at, _)| !tried.contains(at));
+        let no_other = self.are_all_cordoned();
+        let is_free = |at: &DirAt| !tried.contains(at) && (no_other || !self.get(*at).is_cordoned());
+        let free = self.online().filter(|(at, _)| is_free(at));
         let (chosen, _) = free.min_by_key(|(at, dir)| (dir.space().is_below_reserve(), filling[at.0]))?;
         filling[chosen.0] += 1;
         Some(chosen)

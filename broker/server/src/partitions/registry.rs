@@ -342,9 +342,22 @@ impl Partitions {
             return;
         }
         self.config.update(image);
+        self.cordon_dirs();
         for topic in image.topics() {
             self.on_configs(image, topic.id);
         }
+    }
+
+    /// Has the log dirs know which of them take no new partitions.
+    fn cordon_dirs(&self) {
+        if let Some(dirs) = &*self.dirs.read() {
+            dirs.cordon(&self.config.load().cordoned_log_dirs);
+        }
+    }
+
+    /// Whether no log dir that serves takes new partitions.
+    pub(crate) fn are_dirs_cordoned(&self) -> bool {
+        self.dirs.read().as_ref().is_some_and(LogDirs::are_all_cordoned)
     }
 
     fn settings(&self, topic: &Topic) -> Settings {

@@ -7,7 +7,9 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::{Change, Mode, Operation, Resource, Told, invalid};
 use crate::api::refusal::Refusal;
-use crate::config::{DescribedKey, SetError, check_dynamic, describe_broker, describe_brokers, dynamic_kind};
+use crate::config::{
+    DescribedKey, SetError, check_dynamic, describe_broker, describe_brokers, dynamic_kind, is_per_broker,
+};
 use crate::node::Node;
 
 pub(super) fn describe(node: &Node) -> Vec<Told> {
@@ -57,16 +59,23 @@ fn value(node: &Node, of: &Resource, change: &Change<'_>) -> Result<Option<Box<s
         return Ok(None);
     }
     let kind = dynamic_kind(name)?;
+    if matches!(of, Resource::Brokers) && is_per_broker(name) {
+        return Err(SetError::PerBroker(name.into()).into());
+    }
     let present = || node.image().configs(&resource(of)).get(name).cloned().unwrap_or_default();
     let value = change.operation.outcome(name, kind, present)?;
-    Ok(value.map(|value| check_dynamic(name, &value)).transpose()?)
+    let value = value.map(|value| check_dynamic(name, &value)).transpose()?;
+    if let Some(value) = &value {
+        node.config.start().check_with_start(name, value)?;
+    }
+    Ok(value)
 }
 
 impl From<SetError> for Refusal {
     fn from(error: SetError) -> Self {
         match error {
             SetError::Unknown { .. } => Self::new(ErrorCode::InvalidConfig, error.to_string()),
-            SetError::ReadOnly(_) | SetError::Invalid { .. } => invalid(error.to_string()),
+            SetError::ReadOnly(_) | SetError::PerBroker(_) | SetError::Invalid { .. } => invalid(error.to_string()),
         }
     }
 }

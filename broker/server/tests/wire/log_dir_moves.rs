@@ -305,3 +305,34 @@ async fn a_fault_in_a_move_loses_nothing() {
         broker.shutdown().await;
     }
 }
+
+/// The metadata's disk fails while it is noted that the partition has moved. Nobody knows what the note says; so the copy goes, and the
+/// partition is served where it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_note_that_fails_is_undone_where_the_copy_can_be_removed() {
+    for crash in [Crash::KeepAll, Crash::LoseUnsynced] {
+        let memory = MemoryDisk::new();
+        let disk = FaultyDisk::new(Arc::new(memory.clone()));
+        let set = [("log.durability", "synced"), ("metadata.log.dir", "m")];
+        let (broker, mut client) = start_on(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &set).await;
+        make_topic(&mut client, "t").await;
+        assert_eq!(put(&mut client, "t", "before").await, 0);
+        let from = home(&mut client, "t").await;
+        disk.inject(Rule::nth(Call::Replace, 1, Fault::Io).only("m/log-dir-assignments"));
+        move_to(&mut client, "t", other(&from)).await;
+        while disk.injected() == 0 {}
+        moved(&mut client, "t", &from).await;
+        assert_eq!(put(&mut client, "t", "after").await, 0);
+        assert_eq!(seen(&mut client, "t").await, ["before", "after"]);
+        memory.crash(crash);
+        broker.shutdown().await;
+        let disk: Arc<dyn Disk> = Arc::new(memory);
+        let (broker, mut client) = start_on(&disk, &set).await;
+        assert_eq!(
+            (home(&mut client, "t").await, seen(&mut client, "t").await),
+            (from.clone(), vec!["before".to_owned(), "after".to_owned()])
+        );
+        broker.shutdown().await;
+        assert_eq!(folders(&disk, other(&from), "t"), Vec::<String>::new());
+    }
+}

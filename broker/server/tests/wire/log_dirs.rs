@@ -19,20 +19,20 @@ use crate::harness::{Client, TestBroker, config};
 use crate::records::{batch, fetch, fetched, make_topic, produce, produced, values};
 
 const PARTITIONS: i32 = 4;
-const STORAGE_ERROR: i16 = 56;
+pub(crate) const STORAGE_ERROR: i16 = 56;
 
 /// A broker with log dirs of these names in one folder.
-struct Dirs {
+pub(crate) struct Dirs {
     folder: TempDir,
     names: Vec<&'static str>,
 }
 
 impl Dirs {
-    fn new(names: &[&'static str]) -> Self {
+    pub(crate) fn new(names: &[&'static str]) -> Self {
         Self { folder: tempfile::tempdir().unwrap(), names: names.to_vec() }
     }
 
-    fn path(&self, rest: &str) -> PathBuf {
+    pub(crate) fn path(&self, rest: &str) -> PathBuf {
         self.folder.path().join(rest)
     }
 
@@ -47,7 +47,7 @@ impl Dirs {
         Broker::start(config(Path::new("unused"), &[("log.dirs", &set), ("num.partitions", &partitions)])).await
     }
 
-    async fn start(&self) -> (Broker, Client) {
+    pub(crate) async fn start(&self) -> (Broker, Client) {
         let broker = self.try_start().await.unwrap();
         let client = Client::connect(broker.addresses().kafka[0].1).await;
         (broker, client)
@@ -59,7 +59,7 @@ impl Dirs {
     }
 }
 
-async fn fill(client: &mut Client, topic: &str) {
+pub(crate) async fn fill(client: &mut Client, topic: &str) {
     for partition in 0..PARTITIONS {
         let text = format!("{topic}{partition}");
         let answer = produced(client.call(9, &produce(topic, partition, -1, batch(&[&text]))).await);
@@ -68,7 +68,7 @@ async fn fill(client: &mut Client, topic: &str) {
 }
 
 /// What a fetch of each partition gives: its records, or the error.
-async fn read(client: &mut Client, topic: &str) -> Vec<Result<Vec<String>, i16>> {
+pub(crate) async fn read(client: &mut Client, topic: &str) -> Vec<Result<Vec<String>, i16>> {
     let mut all = Vec::new();
     for partition in 0..PARTITIONS {
         let data = fetched(client.call(11, &fetch(topic, partition, 0)).await);
@@ -81,13 +81,13 @@ async fn read(client: &mut Client, topic: &str) -> Vec<Result<Vec<String>, i16>>
 }
 
 /// What [`read`] gives of a topic that was filled, where these partitions are offline.
-fn filled_but(topic: &str, offline: &[i32]) -> Vec<Result<Vec<String>, i16>> {
+pub(crate) fn filled_but(topic: &str, offline: &[i32]) -> Vec<Result<Vec<String>, i16>> {
     let one = |index| if offline.contains(&index) { Err(STORAGE_ERROR) } else { Ok(vec![format!("{topic}{index}")]) };
     (0..PARTITIONS).map(one).collect()
 }
 
 /// By the end of its path: each dir's error and the partitions of a topic in it.
-async fn described(client: &mut Client, topic: &str) -> BTreeMap<String, (i16, Vec<i32>)> {
+pub(crate) async fn described(client: &mut Client, topic: &str) -> BTreeMap<String, (i16, Vec<i32>)> {
     let response = client.call(4, &DescribeLogDirsRequest { topics: None }).await;
     let one = |dir: cairn_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult| {
         let name = Path::new(&*dir.log_dir).file_name().unwrap().to_str().unwrap().to_owned();

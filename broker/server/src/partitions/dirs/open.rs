@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, absolute};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
 use cairn_protocol::ids::PartitionIndex;
@@ -65,7 +66,8 @@ impl LogDirs {
             if let Err(why) = &opened {
                 tracing::error!(path = %path.display(), why = &**why, "log dir is offline: its partitions are not served");
             }
-            dirs.push(LogDir { path, opened });
+            let cordoned = AtomicBool::new(config.cordoned_log_dirs.contains(&path));
+            dirs.push(LogDir { path, opened, cordoned });
         }
         check_metadata(&metadata, &dirs)?;
         noted.is_wanted |= dirs.len() > 1;

@@ -96,6 +96,8 @@ pub(crate) enum MoveRefused {
     UnknownDir,
     #[error("the log dir is offline")]
     DirOffline,
+    #[error("the log dir is cordoned")]
+    DirCordoned,
     #[error(transparent)]
     NotHere(#[from] NotHere),
 }
@@ -107,6 +109,7 @@ impl MoveRefused {
             Self::NameTooLong => ErrorCode::InvalidTopicException,
             Self::UnknownDir => ErrorCode::LogDirNotFound,
             Self::DirOffline => ErrorCode::KafkaStorageError,
+            Self::DirCordoned => ErrorCode::InvalidReplicaAssignment,
             Self::NotHere(not_here) => not_here.error_code(),
         }
     }
@@ -168,6 +171,9 @@ impl Partitions {
         let to = dirs.find(path).ok_or(MoveRefused::UnknownDir)?;
         if dirs.get(to).online().is_err() {
             return Err(MoveRefused::DirOffline);
+        }
+        if dirs.get(to).is_cordoned() {
+            return Err(MoveRefused::DirCordoned);
         }
         let partition = self.by_name(topic, index)?;
         if dirs.get(partition.log_dir()).online().is_err() {

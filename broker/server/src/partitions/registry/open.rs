@@ -67,6 +67,7 @@ impl Partitions {
     /// Opens all partitions of the image, many at a time. Blocks. One that cannot be opened does not keep the others back.
     pub(crate) fn open_all(&self, image: &Arc<Image>) {
         let mut carried = self.carried.lock();
+        self.cordon_dirs();
         let dirs = self.dirs.read();
         let Some(dirs) = &*dirs else { return };
         report_strays(dirs, image);
