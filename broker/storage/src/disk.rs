@@ -218,7 +218,7 @@ pub(crate) fn is_used_up(error: &io::Error) -> bool {
 }
 
 /// Refuses a range of a file's bytes that ends before it begins, or behind `end`.
-fn check_range(range: &Range<u64>, end: u64) -> io::Result<()> {
+pub(crate) fn check_range(range: &Range<u64>, end: u64) -> io::Result<()> {
     if range.start > range.end || range.end > end {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

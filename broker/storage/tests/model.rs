@@ -99,11 +99,27 @@ struct Model {
     counter: u64,
 }
 
+/// How the log is made.
+#[derive(Clone, Copy, Debug)]
+enum Made {
+    /// With its first files.
+    Whole,
+    /// As one of many: they come with the first append.
+    Begun,
+}
+
 impl Model {
-    fn new() -> Self {
+    fn new(made: Made) -> Self {
         let disk = MemoryDisk::new();
         let dir = open_dir(&as_disk(&disk));
-        let log = dir.create_log(&name(), topic_id(), small()).unwrap();
+        let log = match made {
+            Made::Whole => dir.create_log(&name(), topic_id(), small()).unwrap(),
+            Made::Begun => {
+                let log = dir.begin_log(&name(), topic_id(), small()).unwrap();
+                dir.write_checkpoint().unwrap();
+                log
+            }
+        };
         Self {
             disk,
             dir: Some(dir),
@@ -307,6 +323,7 @@ impl Model {
         let names = dir.list_logs().unwrap();
         let (_, log) = dir.open_logs(&names, NonZeroUsize::MIN, |_| small()).pop().expect("the log is there");
         let log = log.unwrap();
+        assert_eq!(log.topic_id(), topic_id());
         let (start, end) = (log.start_offset().0, log.end_offset().0);
         assert!(end >= durable && end <= self.end(), "{durable} <= {end} <= {}", self.end());
         while self.batches.last().is_some_and(|batch| batch.end() > end) {
@@ -335,6 +352,10 @@ fn as_disk(disk: &MemoryDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
 }
 
+fn made() -> impl Strategy<Value = Made> {
+    prop_oneof![Just(Made::Whole), Just(Made::Begun)]
+}
+
 /// More than by default with `CAIRN_MODEL_CASES`.
 fn cases() -> u32 {
     std::env::var("CAIRN_MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
@@ -344,8 +365,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_log_is_what_its_model_is(ops in proptest::collection::vec(op(), 1..120)) {
-        let mut model = Model::new();
+    fn a_log_is_what_its_model_is(made in made(), ops in proptest::collection::vec(op(), 1..120)) {
+        let mut model = Model::new(made);
         for op in &ops {
             model.apply(op);
         }

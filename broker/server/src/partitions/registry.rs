@@ -243,9 +243,11 @@ impl Partitions {
         let known = self.by_id.pin().get(&id).cloned();
         let mut places = known.map_or_else(Vec::new, |topic| Vec::clone(&topic.places.load()));
         let new: Vec<_> = topic.partitions().filter(|(index, _)| *index >= first).collect();
-        places.extend(parallel::each(&new, |(index, partition)| {
-            let log = open::create(dirs, topic, *index, &settings);
-            let place = self.place(dirs, topic, *index, partition.leader_epoch, &settings, log);
+        // None of it waits for the disk but the note, which does for all of them: one thread, so that none waits for another's
+        // hold of the directory.
+        places.extend(new.into_iter().map(|(index, partition)| {
+            let log = open::create(dirs, topic, index, &settings);
+            let place = self.place(dirs, topic, index, partition.leader_epoch, &settings, log);
             place.open().into_iter().for_each(Partition::settle);
             place
         }));

@@ -213,7 +213,10 @@ async fn a_move_that_a_stop_or_a_crash_interrupts_begins_anew() {
         }
         let from = home(&mut client, "t").await;
         move_to(&mut client, "t", other(&from)).await;
-        while folders(&disk, other(&from), "t").is_empty() {}
+        // With its first file the copy's folder is on disk, which has to outlive the crash.
+        let begun =
+            |folder: &String| disk.list(&Path::new(other(&from)).join(folder)).is_ok_and(|files| !files.is_empty());
+        while !folders(&disk, other(&from), "t").iter().any(begun) {}
         assert_eq!(put(&mut client, "t", "last").await, 0);
         match crash {
             None => broker.shutdown().await,

@@ -34,36 +34,49 @@ async fn seen(client: &mut Client) -> Vec<(i64, String)> {
     values(&fetched(client.call(11, &fetch("t", 0, 0)).await))
 }
 
-/// Also when the first try finds no room either.
+/// Also when the first further try finds no room either.
 #[tokio::test]
 async fn a_partition_that_found_no_room_when_it_was_made_comes_by_itself() {
-    tokio::join!(
-        comes_by_itself(Call::CreateDir, "t-0"),
-        comes_by_itself(Call::WriteAt, "t-0/cairn-dense"),
-        comes_by_itself(Call::Replace, "t-0/partition.metadata"),
-        comes_by_itself(Call::CreateAppend, SEGMENT),
-    );
-}
-
-async fn comes_by_itself(call: Call, file: &str) {
     let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
     let broker = TestBroker::on(Arc::new(disk.clone()), &[]).await;
     let mut client = broker.connect().await;
-    disk.inject(Rule::always(call, Fault::Full).only(file));
+    disk.inject(Rule::always(Call::CreateDir, Fault::Full).only("t-0"));
     make_topic_of_two(&mut client).await;
-    assert_eq!(refusal(&mut client).await, ErrorCode::KafkaStorageError.code(), "{file}");
+    assert_eq!(refusal(&mut client).await, ErrorCode::KafkaStorageError.code());
     let other = produced(client.call(9, &produce("t", 1, -1, batch(&["other"]))).await);
-    assert_eq!(other.error_code, 0, "{file}");
+    assert_eq!(other.error_code, 0);
     broker.wait_for_metric(WAITING).await;
-    assert!(broker.get("/readyz").await.contains("wait for space"), "{file}");
+    assert!(broker.get("/readyz").await.contains("wait for space"));
     while disk.injected() < 2 {
         tokio::task::yield_now().await;
     }
     disk.heal();
     broker.wait_for_metric(NONE_WAITS).await;
     append(&mut client, "t", batch(&["a"])).await;
-    assert_eq!(seen(&mut client).await, [(0, "a".to_owned())], "{file}");
+    assert_eq!(seen(&mut client).await, [(0, "a".to_owned())]);
     while !broker.get("/readyz").await.starts_with("HTTP/1.1 200") {}
+}
+
+/// A partition has no files before its first append, which is refused then, and taken when it comes again.
+#[tokio::test]
+async fn a_first_append_that_finds_no_room_is_taken_later() {
+    for (call, file) in
+        [(Call::WriteAt, "t-0/cairn-dense"), (Call::WriteAt, "t-0/partition.metadata"), (Call::CreateAppend, SEGMENT)]
+    {
+        let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+        let broker = TestBroker::on(Arc::new(disk.clone()), &[]).await;
+        let mut client = broker.connect().await;
+        make_topic_of_two(&mut client).await;
+        disk.inject(Rule::always(call, Fault::Full).only(file));
+        for _ in 0..2 {
+            assert_eq!(refusal(&mut client).await, ErrorCode::KafkaStorageError.code(), "{file}");
+        }
+        let other = produced(client.call(9, &produce("t", 1, -1, batch(&["other"]))).await);
+        assert_eq!((other.error_code, disk.injected()), (0, 2), "{file}");
+        disk.heal();
+        append(&mut client, "t", batch(&["a"])).await;
+        assert_eq!(seen(&mut client).await, [(0, "a".to_owned())], "{file}");
+    }
 }
 
 #[tokio::test]
@@ -73,14 +86,14 @@ async fn nothing_is_tried_while_the_disk_is_below_its_reserve() {
     let broker = TestBroker::on(Arc::new(disk.clone()), &[("log.disk.reserve.bytes", "1MiB")]).await;
     let mut client = broker.connect().await;
     memory.set_capacity(1 << 20);
-    disk.inject(Rule::nth(Call::CreateAppend, 1, Fault::Full).only(SEGMENT));
+    disk.inject(Rule::nth(Call::CreateDir, 1, Fault::Full).only("t-0"));
     make_topic(&mut client, "t").await;
     broker.wait_for_metric(WAITING).await;
-    let (looks, tries) = (disk.calls(Call::Space), disk.calls(Call::CreateAppend));
+    let (looks, tries) = (disk.calls(Call::Space), disk.calls(Call::CreateDir));
     while disk.calls(Call::Space) < looks + 3 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(disk.calls(Call::CreateAppend), tries);
+    assert_eq!(disk.calls(Call::CreateDir), tries);
     memory.set_capacity(1 << 30);
     broker.wait_for_metric(NONE_WAITS).await;
     append(&mut client, "t", batch(&["a"])).await;

@@ -42,8 +42,8 @@ pub use self::state::{DirOffline, ReplaceError, SpaceState};
 use crate::allocator::AllocatorStats;
 use crate::disk::{EntryKind, Lock};
 use crate::log::{
-    self, CopyError, CreateLogError, DeletedLog, Foundation, Log, LogConfig, LogCopy, LogName, LogReader, OpenLogError,
-    future_of, is_deleted_folder, is_stray_folder, take_out,
+    self, CopyError, CreateLogError, DeletedLog, Foundation, Founded, Log, LogConfig, LogCopy, LogName, LogReader,
+    OpenLogError, future_of, is_deleted_folder, is_stray_folder, take_out,
 };
 
 /// An open data directory. Only one process has it open at a time.
@@ -100,11 +100,27 @@ impl DataDir {
         &self.state.root
     }
 
-    /// Makes a new, empty log, durably.
+    /// Makes a new, empty log with its first files, durably.
     ///
     /// # Errors
     /// When it is there already, or the disk fails or is full.
     pub fn create_log(&self, name: &LogName, topic_id: TopicId, config: LogConfig) -> Result<Log, CreateLogError> {
+        let mut log = self.begin_log(name, topic_id, config)?;
+        if log.found_durably()? == Founded::NoRoom {
+            // What is half made holds room that others could use, and its name.
+            log.detach()?.remove()?;
+            return Err(CreateLogError::DiskFull);
+        }
+        Ok(log)
+    }
+
+    /// Makes a new, empty log that has a folder and no files: those come with its first append. It is durable once the next
+    /// checkpoint is, so that logs that are made together share one sync of the directory and one checkpoint. One that a crash
+    /// takes before is missing when it is opened, and has to be made anew.
+    ///
+    /// # Errors
+    /// As [`Self::create_log`].
+    pub fn begin_log(&self, name: &LogName, topic_id: TopicId, config: LogConfig) -> Result<Log, CreateLogError> {
         self.state.check()?;
         // What was noted of a log of this name, which is no more, must not hold for the new one.
         self.forget_cleaned(name)?;
@@ -116,7 +132,16 @@ impl DataDir {
     /// # Errors
     /// When it is missing, open, or corrupt, or the disk fails.
     pub fn open_log(&self, name: &LogName, config: LogConfig) -> Result<Log, OpenLogError> {
-        log::open(Foundation::new(Arc::clone(&self.state), name.clone(), TopicId::ZERO, config))
+        self.open_log_of(name, TopicId::ZERO, config)
+    }
+
+    /// The same of a log that is taken for this topic's where neither its folder nor the checkpoint says whose it is, as in folders
+    /// of old Kafka versions. From then on they do.
+    ///
+    /// # Errors
+    /// As [`Self::open_log`].
+    pub fn open_log_of(&self, name: &LogName, topic_id: TopicId, config: LogConfig) -> Result<Log, OpenLogError> {
+        log::open(Foundation::new(Arc::clone(&self.state), name.clone(), topic_id, config))
     }
 
     /// The logs that are there, opened or not, sorted by folder.
@@ -343,6 +368,8 @@ impl DataDir {
             Err(CreateLogError::Offline(offline)) => return Err(offline.into()),
             Err(CreateLogError::Exists { .. } | CreateLogError::Lost { .. }) => return Err(CopyError::InTheWay),
         };
+        // The folder says that a move was begun.
+        self.state.sync_folders()?;
         LogCopy::begin(log, source.clone())
     }
 

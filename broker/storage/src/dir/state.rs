@@ -122,6 +122,11 @@ pub(crate) struct DirState {
     spent: AtomicU64,
     logs: Mutex<BTreeMap<String, Known>>,
     open_logs: AtomicUsize,
+    /// Folders of logs that were made in the directory, and how many of them are there for certain; the latter held while the
+    /// directory is synced.
+    folders_made: AtomicU64,
+    folders_synced: AtomicU64,
+    syncing_folders: Mutex<()>,
     /// Up to where logs were compacted; held while its file is replaced.
     pub(crate) cleaned: Mutex<CleanedOffsets>,
     /// Only one checkpoint is written at a time. Holds the last one.
@@ -149,6 +154,9 @@ impl DirState {
             spent: AtomicU64::new(0),
             logs: Mutex::new(logs),
             open_logs: AtomicUsize::new(0),
+            folders_made: AtomicU64::new(0),
+            folders_synced: AtomicU64::new(0),
+            syncing_folders: Mutex::default(),
             cleaned: Mutex::new(cleaned),
             checkpoint: Mutex::new(checkpoint),
         }
@@ -232,10 +240,38 @@ impl DirState {
         Ok(state)
     }
 
+    /// A log's folder was made in the directory, whose entry is not synced.
+    pub(crate) fn on_folder_made(&self) {
+        self.folders_made.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Makes the entries of all folders durable that were made before the call: one sync for however many there are.
+    pub(crate) fn sync_folders(&self) -> Result<(), DirOffline> {
+        let is_synced = || self.folders_synced.load(Ordering::Acquire) >= self.folders_made.load(Ordering::Acquire);
+        if is_synced() {
+            return Ok(());
+        }
+        let _alone = self.syncing_folders.lock();
+        let made = self.folders_made.load(Ordering::Acquire);
+        // Who synced meanwhile has done it for the caller too.
+        if self.folders_synced.load(Ordering::Acquire) >= made {
+            return Ok(());
+        }
+        self.check()?;
+        self.heed("sync the data directory", self.disk.sync_dir(&self.root))?;
+        self.folders_synced.store(made, Ordering::Release);
+        Ok(())
+    }
+
     /// What the checkpoint says of the log of this topic in a folder.
     pub(crate) fn marks_of(&self, folder: &str, topic_id: TopicId) -> Option<LogMarks> {
         let marks = self.logs.lock().get(folder)?.marks();
         marks.are_of(topic_id).then_some(marks)
+    }
+
+    /// Whose log the checkpoint says that a folder is; all zeros where it does not say.
+    pub(crate) fn known_topic_id(&self, folder: &str) -> TopicId {
+        self.logs.lock().get(folder).map_or(TopicId::ZERO, |known| known.marks().topic_id)
     }
 
     /// Whether anything is known of a log of this folder, whosever it is.
@@ -343,6 +379,8 @@ impl DirState {
     fn write_checkpoint_after(&self, last: &mut Checkpoint) -> Result<(), ReplaceError> {
         let logs = self.logs.lock().iter().map(|(folder, known)| (folder.clone(), known.marks())).collect();
         let checkpoint = Checkpoint { sequence: last.sequence + 1, logs };
+        // A log that the checkpoint names and that is not there is a log that was lost.
+        self.sync_folders()?;
         self.replace(&checkpoint_path(&self.root), &checkpoint.encode())?;
         *last = checkpoint;
         Ok(())

@@ -82,7 +82,8 @@ pub(super) fn verify_partition(
             FileKind::TransactionIndex(_) | FileKind::Dense | FileKind::Leftover | FileKind::Unknown => {}
         }
     }
-    if bases.is_empty() {
+    // A log that has nothing yet has no files.
+    if bases.is_empty() && !files.is_empty() {
         verdict.remark(path, "no segment");
     }
     Ok(extent)

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use cairn_protocol::ids::{Offset, Timestamp};
 use cairn_protocol::records::BatchHeader;
 
+use super::absent::Absent;
 use super::config::{LogConfig, SEGMENT_MAX_BYTES};
-use super::index::{Entry, OffsetEntry, TimeEntry, relative};
-use super::later;
-use super::segment::Segment;
+use super::index::{Entry, Index, OffsetEntry, TimeEntry, relative};
+use super::roll::jitter_seed;
+use super::segment::{Extent, Largest, Segment};
+use super::{Folder, later};
 use crate::allocator::Ahead;
 use crate::disk::AppendFile;
 use crate::num::{as_millis, as_u64};
@@ -31,6 +33,15 @@ pub(crate) struct Active {
     pub(crate) jitter_seed: u64,
     /// Who prepares the file, unless appends do it themselves.
     pub(crate) ahead: Option<Ahead>,
+    pub(crate) backing: Backing,
+}
+
+/// Whether the segment that takes appends has a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// Nothing was ever appended to the log: its first append makes the file.
+    Absent,
+    File,
 }
 
 /// Decides which batches get index entries.
@@ -78,6 +89,29 @@ pub(crate) fn index_time(segment: &Segment) -> io::Result<()> {
 }
 
 impl Active {
+    /// That of a log that has nothing yet.
+    pub(crate) fn absent(base: Offset, folder: &Folder) -> Self {
+        let extent = Extent {
+            end_position: 0,
+            end_offset: base,
+            largest: Largest::none(base),
+            takes_appends: true,
+            trusted_from: 0,
+        };
+        let segment = Segment::new(base, Arc::new(Absent), Index::empty(base), Index::empty(base), &extent);
+        Self {
+            file: Box::new(Absent),
+            segment: Arc::new(segment),
+            indexer: Indexer::default(),
+            capacity: 0,
+            first_timestamp: None,
+            since: None,
+            jitter_seed: jitter_seed(folder),
+            ahead: None,
+            backing: Backing::Absent,
+        }
+    }
+
     /// Whether a batch of `size` bytes needs a new segment first.
     pub(crate) fn roll_reason(
         &self,

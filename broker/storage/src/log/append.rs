@@ -125,6 +125,7 @@ impl Log {
         if self.active.roll_reason(&self.config, &header, size, now).is_some() {
             self.roll(now)?;
         }
+        self.found()?;
         self.make_room(size)?;
         if latest.is_none_or(|last| last.epoch < epoch) {
             self.note_epoch(epoch, header.base_offset)?;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::active::Backing;
 use super::roll::StartError;
 use super::{Folder, Log};
 use crate::dir::state::{DirOffline, DirState};
@@ -18,6 +19,9 @@ impl Log {
     pub fn close(mut self) -> Result<(), DirOffline> {
         let dir = Arc::clone(&self.dir);
         dir.check()?;
+        if self.active.backing == Backing::Absent {
+            return Ok(());
+        }
         self.snapshot_producers();
         match self.finish_indexes() {
             // Without indexes the log is opened by a scan: slower, no worse.

@@ -32,7 +32,7 @@ use super::epochs::{EpochHistory, EpochOrderError};
 use super::error::{AppendError, OpenLogError, TruncateError, epoch_of};
 use super::producers::Producers;
 use super::reader::{FirstBatch, Limits, LogReader, ReadError};
-use super::{DeleteRecordsError, DeletedLog, Log, LogConfig};
+use super::{DeleteRecordsError, DeletedLog, Founded, Log, LogConfig};
 use crate::dir::checkpoint::OffsetOrder;
 use crate::dir::state::{DirOffline, ReplaceError};
 use crate::num::as_u64;
@@ -200,6 +200,10 @@ impl LogCopy {
     /// Takes an empty log as a copy that begins where `source` does.
     pub(crate) fn begin(log: Log, source: LogReader) -> Result<Self, CopyError> {
         let mut copy = Self { log, source, unsynced: 0 };
+        if copy.log.found_durably()? == Founded::NoRoom {
+            copy.log.detach()?.remove()?;
+            return Err(CopyError::NoSpace);
+        }
         copy.follow_start()?;
         Ok(copy)
     }

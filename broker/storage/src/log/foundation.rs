@@ -43,14 +43,25 @@ impl Foundation {
     }
 }
 
-/// The topic's id as `partition.metadata` says; all zeros when it does not, as in folders of old Kafka versions.
+/// The topic's id as `partition.metadata` says, or else the checkpoint; all zeros when neither does, as in folders of old Kafka
+/// versions.
 pub(crate) fn read_topic_id(foundation: &Foundation) -> TopicId {
-    let path = foundation.folder.metadata();
-    let Ok(bytes) = foundation.dir.disk.read(&path, METADATA_MAX_BYTES) else { return TopicId::ZERO };
-    parse_topic_id(&bytes).unwrap_or_else(|| {
+    stated_topic_id(foundation).unwrap_or_else(|| foundation.dir.known_topic_id(&foundation.folder_name))
+}
+
+/// The topic's id as `partition.metadata` says.
+pub(crate) fn stated_topic_id(foundation: &Foundation) -> Option<TopicId> {
+    let bytes = foundation.dir.disk.read(&foundation.folder.metadata(), METADATA_MAX_BYTES).ok()?;
+    let stated = parse_topic_id(&bytes);
+    if stated.is_none() {
         tracing::warn!(log = %foundation.name, "cannot read {METADATA_FILE}");
-        TopicId::ZERO
-    })
+    }
+    stated
+}
+
+/// What [`parse_topic_id`] reads.
+pub(crate) fn topic_id_text(topic_id: TopicId) -> String {
+    format!("version: 0\ntopic_id: {topic_id}")
 }
 
 /// Kafka's text: `version: 0`, then `topic_id: ` and 22 characters.

@@ -13,6 +13,7 @@
 //!
 //! Must not know: requests, who leads, when to sync, other logs.
 
+mod absent;
 mod active;
 mod append;
 mod batch;
@@ -61,7 +62,7 @@ pub use self::compact::{
 };
 pub use self::config::{Cleanup, Durability, LogConfig};
 pub use self::copy::{CopyError, Level, LogCopy, LogState};
-pub(crate) use self::create::create;
+pub(crate) use self::create::{Founded, create};
 pub use self::delete::{Maintained, Removal};
 use self::epochs::Assigned;
 pub use self::epochs::{EpochEnd, EpochHistory, EpochOrderError, EpochStart};
@@ -76,6 +77,7 @@ pub use self::producers::{ProducedBatch, ProducerError, ProducerState};
 use self::reader::Shared;
 pub use self::reader::{Batches, FirstBatch, HotRead, Limits, LogReader, ReadError, Scrubbed};
 pub(crate) use self::recover::open;
+use self::roll::StartError;
 pub use self::snapshot::SnapshotError;
 pub(crate) use self::snapshot::decode as decode_snapshot;
 use self::sync::{Gate, Unsynced};
@@ -180,6 +182,11 @@ impl Log {
     /// When an epoch as new is known already with another start, or the disk fails.
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch) -> Result<(), AssignEpochError> {
         self.dir.check()?;
+        match self.found() {
+            Ok(()) => {}
+            Err(StartError::Full) => return Err(ReplaceError::DiskFull.into()),
+            Err(StartError::Offline(offline)) => return Err(ReplaceError::Offline(offline).into()),
+        }
         let noted = self.note_epoch(epoch, self.end_offset())?;
         if noted == Assigned::New || self.unsynced.epochs_version != self.unsynced.epochs_written {
             self.write_epochs()?;

@@ -20,17 +20,19 @@ use std::sync::Arc;
 use cairn_protocol::ids::Offset;
 
 pub(super) use self::parts::Parts;
-use super::create::is_half_made;
+use super::active::Backing;
+use super::create::{is_early, is_half_made, unfounded};
 use super::delete::remove_if_there;
 use super::epochs::{EPOCHS_FILE_MAX_BYTES, EpochHistory};
 use super::error::OpenLogError;
-use super::foundation::{Foundation, read_topic_id};
+use super::foundation::{Foundation, stated_topic_id, topic_id_text};
 use super::index::Index;
 use super::layout::FileKind;
 use super::recovery_scan::{Depth, Scanned, Stop, Task, discard, scan};
 use super::segment::{Extent, Fault, Largest, Segment};
 use super::{Log, assemble, compact};
 use crate::dir::checkpoint::{LogMarks, OffsetOrder};
+use crate::dir::state::ReplaceError;
 use crate::disk::{Entry, EntryKind};
 
 /// Opens the log of an existing folder.
@@ -51,9 +53,24 @@ pub(crate) fn open(mut foundation: Foundation) -> Result<Log, OpenLogError> {
             Files::sort(&entries)
         }
     };
-    foundation.topic_id = read_topic_id(&foundation);
+    let stated = stated_topic_id(&foundation);
+    let known = Some(dir.known_topic_id(&folder)).filter(|known| !known.is_zero());
+    foundation.topic_id = stated.or(known).unwrap_or(foundation.topic_id);
     let parts = Recovery { foundation: &foundation, files, origin: Origin::Unknown }.run()?;
+    if stated.is_none() && !foundation.topic_id.is_zero() && parts.active.backing == Backing::File {
+        restate_topic_id(&foundation)?;
+    }
     Ok(assemble(foundation, parts))
+}
+
+/// A crash came before the file was on disk, or something has damaged it: the checkpoint knows what it said.
+fn restate_topic_id(foundation: &Foundation) -> Result<(), OpenLogError> {
+    let text = topic_id_text(foundation.topic_id);
+    match foundation.dir.replace(&foundation.folder.metadata(), text.as_bytes()) {
+        // Then the checkpoint goes on knowing it.
+        Ok(()) | Err(ReplaceError::DiskFull) => Ok(()),
+        Err(ReplaceError::Offline(offline)) => Err(offline.into()),
+    }
 }
 
 /// The files of a folder, by what they hold.
@@ -65,11 +82,13 @@ struct Files {
     leftovers: Vec<String>,
     swaps: Vec<Offset>,
     is_dense: bool,
+    /// There is nothing but what is made before the first segment.
+    is_early: bool,
 }
 
 impl Files {
     fn sort(entries: &[Entry]) -> Self {
-        let mut files = Self::default();
+        let mut files = Self { is_early: entries.iter().all(is_early), ..Self::default() };
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
             match FileKind::of(&entry.name) {
                 FileKind::Segment(base) => drop(files.segments.insert(base, entry.len)),
@@ -134,6 +153,7 @@ impl Recovery<'_> {
         let found = self.scan_all(marks, &mut epochs)?;
         let parts = match found {
             Some(segments) => self.put_together(Found { segments, epochs }, stored_epochs.as_ref(), marks)?,
+            None if self.files.is_early && marks.start_offset == Offset::ZERO => unfounded(self.foundation),
             None => self.start_empty(marks)?,
         };
         Ok(parts)

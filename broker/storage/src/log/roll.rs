@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cairn_protocol::ids::{Offset, Timestamp};
 
-use super::active::{Active, Indexer, index_time};
+use super::active::{Active, Backing, Indexer, index_time};
 use super::config::SEGMENT_MAX_BYTES;
 use super::error::{AppendError, is_full};
 use super::index::{Entry, Index, OffsetEntry, TimeEntry};
@@ -138,6 +138,7 @@ pub(super) fn start_segment(
         indexer: Indexer::default(),
         first_timestamp: None,
         since: None,
+        backing: Backing::File,
         capacity: growth.capacity,
         jitter_seed: jitter_seed(folder),
     })

@@ -1,6 +1,6 @@
 //! Sync: what is not on disk yet, and the job that puts it there outside the caller's lock.
 //!
-//! A job makes durable, in this order: record batches; index tails, leader epochs and producer snapshots, which recovery
+//! A job makes durable, in this order: the entry of the log's folder; record batches, and whose they are; index tails, leader epochs and producer snapshots, which recovery
 //! would otherwise make anew; the folder's entries. Only then the recovery point moves.
 //!
 //! A truncation bumps the generation: what a job of before then reports is not heard any more, and a job of before then
@@ -71,6 +71,8 @@ pub(crate) struct Unsynced {
     pub(crate) epochs_written: u64,
     pub(crate) folder_version: u64,
     pub(crate) folder_written: u64,
+    /// The log's first files were made, or found, and nothing of the log was synced since.
+    pub(crate) is_new: bool,
     pending_snapshots: Vec<PendingSnapshot>,
     /// Snapshots in the folder.
     pub(crate) snapshots: Vec<Offset>,
@@ -116,6 +118,12 @@ impl Unsynced {
         self.bytes_since_snapshot += size;
     }
 
+    /// The log's first files were made.
+    pub(super) fn on_founded(&mut self) {
+        self.is_new = true;
+        self.folder_version += 1;
+    }
+
     /// The active segment's file takes no more appends; the next one starts.
     pub(super) fn on_seal(&mut self, segment: &Segment, folder: &Folder, file: &dyn AppendFile) {
         self.sealed.push(Sealed {
@@ -136,6 +144,11 @@ impl Unsynced {
     pub(super) fn next_generation(&mut self) {
         self.generation = self.gate.next_generation();
         self.pending_snapshots.clear();
+    }
+
+    /// The first files of a log that begins at `base` were just made, and its folder was synced.
+    pub(super) fn of_new(base: Offset) -> Self {
+        Self { is_new: true, ..Self::with_indexed(base, 0, 0) }
     }
 
     /// Nothing is unsynced; the files of the active segment's indexes have so many entries.
@@ -180,6 +193,8 @@ pub struct Synced {
     times_indexed: usize,
     epochs_version: u64,
     folder_version: u64,
+    /// The log's first files are on disk.
+    was_new: bool,
     snapshots: Vec<Offset>,
     stale_snapshots: Vec<Offset>,
 }
@@ -205,6 +220,7 @@ impl SyncJob {
     /// When the disk fails: the data directory is offline, nothing is retried.
     pub fn run(mut self) -> Result<Synced, DirOffline> {
         self.dir.check()?;
+        self.dir.sync_folders()?;
         for content in &self.content {
             let synced = match content {
                 Content::Range(file, range) => file.sync(range.clone()),
@@ -285,6 +301,9 @@ impl Log {
         if active_position > unsynced.active_from {
             content.push(Content::Range(self.active.file.shared(), unsynced.active_from..active_position));
         }
+        if unsynced.is_new {
+            content.push(Content::File(self.folder.metadata()));
+        }
         let (offsets_from, times_from) = unsynced.indexed(segment.base);
         let index_writes = self.index_writes(offsets_from, times_from);
         let stale_snapshots = self.stale_snapshots();
@@ -307,6 +326,7 @@ impl Log {
                 times_indexed: segment.times.len(),
                 epochs_version: unsynced.epochs_version,
                 folder_version: unsynced.folder_version,
+                was_new: unsynced.is_new,
                 snapshots: unsynced.pending_snapshots.iter().map(|snapshot| snapshot.end).collect(),
                 stale_snapshots: stale_snapshots.clone(),
             },
@@ -343,6 +363,7 @@ impl Log {
         unsynced.sealed.retain(|sealed| sealed.end_offset > synced.until);
         unsynced.epochs_written = unsynced.epochs_written.max(synced.epochs_version);
         unsynced.folder_written = unsynced.folder_written.max(synced.folder_version);
+        unsynced.is_new &= !synced.was_new;
         unsynced.pending_snapshots.retain(|pending| !synced.snapshots.contains(&pending.end));
         unsynced.snapshots.retain(|offset| !synced.stale_snapshots.contains(offset));
         for end in synced.snapshots {

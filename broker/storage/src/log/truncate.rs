@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use cairn_protocol::ids::Offset;
 
-use super::active::Active;
+use super::active::{Active, Backing};
 use super::delete::remove_segment;
 use super::epochs::{EpochHistory, Trimmed};
 use super::error::TruncateError;
@@ -127,8 +127,13 @@ impl Log {
     }
 
     /// Makes the segment to go on with, durably.
-    fn start_at(&self, base: Offset) -> Result<Active, TruncateError> {
-        let new = match start_segment(&self.dir, &self.folder, &self.config, base, Some(&self.active)) {
+    fn start_at(&mut self, base: Offset) -> Result<Active, TruncateError> {
+        let made = match self.active.backing {
+            Backing::Absent => self.write_metadata(),
+            Backing::File => Ok(()),
+        };
+        let start = |()| start_segment(&self.dir, &self.folder, &self.config, base, Some(&self.active));
+        let new = match made.and_then(start) {
             Ok(new) => new,
             Err(StartError::Full) => return Err(TruncateError::DiskFull),
             Err(StartError::Offline(offline)) => return Err(offline.into()),

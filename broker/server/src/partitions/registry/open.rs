@@ -137,7 +137,7 @@ fn report_strays(dirs: &LogDirs, image: &Image) {
     }
 }
 
-/// The log of a partition that has none yet, as far as the metadata tells.
+/// The log of a partition that has none yet, as far as the metadata tells. It is durable with the next [`LogDirs::note`].
 pub(super) fn create(
     dirs: &LogDirs,
     topic: &Topic,
@@ -152,7 +152,7 @@ pub(super) fn create(
     }
 }
 
-/// The log of a partition, whether it was made before or not.
+/// The log of a partition, whether it was made before or not. A new one is durable with the next [`LogDirs::note`].
 pub(super) fn open_or_create(
     dirs: &LogDirs,
     topic: &Topic,
@@ -164,10 +164,10 @@ pub(super) fn open_or_create(
         return create_somewhere(dirs, topic, &name, settings).map_err(NoLog::from);
     };
     let dir = dirs.get(at).online().map_err(NoLog::Broken)?;
-    let log = match dir.open_log(&name, settings.log.clone()) {
+    let log = match dir.open_log_of(&name, topic.id, settings.log.clone()) {
         // The broker was stopped between the topic's creation and its folders', or there was no room for them. A folder
         // that was there is not made anew.
-        Err(OpenLogError::Missing { .. }) => dir.create_log(&name, topic.id, settings.log.clone())?,
+        Err(OpenLogError::Missing { .. }) => dir.begin_log(&name, topic.id, settings.log.clone())?,
         opened => opened?,
     };
     dirs.count_in(at);
@@ -200,7 +200,7 @@ fn create_somewhere(
     let mut tried = BTreeSet::new();
     while let Some(at) = dirs.claim(&tried) {
         let dir = dirs.get(at).online().map_err(|why| NotMade::Failed(NoLog::Broken(why)))?;
-        let error = match dir.create_log(name, topic.id, settings.log.clone()) {
+        let error = match dir.begin_log(name, topic.id, settings.log.clone()) {
             Ok(log) => return Ok((log, at)),
             Err(error) => error,
         };

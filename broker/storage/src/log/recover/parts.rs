@@ -11,7 +11,8 @@ use cairn_protocol::ids::Offset;
 use super::{Found, Origin, Recovery};
 use crate::dir::checkpoint::{LogMarks, OffsetOrder};
 use crate::dir::state::DirState;
-use crate::log::active::Active;
+use crate::log::active::{Active, Backing};
+use crate::log::create::write_metadata;
 use crate::log::delete::remove_if_there;
 use crate::log::epoch_check::{epochs_hold, epochs_of};
 use crate::log::epochs::EpochHistory;
@@ -36,9 +37,10 @@ pub(in crate::log) struct Parts {
 
 impl Recovery<'_> {
     pub(super) fn start_empty(&self, marks: LogMarks) -> Result<Parts, OpenLogError> {
-        let Foundation { dir, folder, config, .. } = self.foundation;
+        let Foundation { dir, folder, config, topic_id, .. } = self.foundation;
         let start = marks.start_offset;
-        let active = match start_segment(dir, folder, config, start, None) {
+        let made = write_metadata(dir, folder, *topic_id);
+        let active = match made.and_then(|()| start_segment(dir, folder, config, start, None)) {
             Ok(active) => active,
             Err(StartError::Offline(offline)) => return Err(offline.into()),
             Err(StartError::Full) => return Err(OpenLogError::DiskFull),
@@ -52,7 +54,7 @@ impl Recovery<'_> {
             active,
             epochs,
             producers: Producers::default(),
-            unsynced: Unsynced::with_indexed(start, 0, 0),
+            unsynced: Unsynced::of_new(start),
             marks: LogMarks { recovery_point: start, high_watermark: start, order: OffsetOrder::Dense, ..marks },
         })
     }
@@ -93,12 +95,12 @@ impl Recovery<'_> {
             durable if durable > active.segment.base => scanned_from,
             _ => 0,
         };
-        // A segment that has nothing durable may have been begun since the folder was synced, and its name may be lost. The
-        // first one of a log is made together with its folder.
-        let named = segments.len() == 1 || durable > active.segment.base;
+        // A segment that has nothing durable may have been begun since the folder was synced, and its name may be lost.
+        let named = durable > active.segment.base;
         if durable < end || !named {
             unsynced.folder_version += 1;
         }
+        unsynced.is_new = durable <= first_base;
         let sealed = segments.iter().take(segments.len() - 1).filter(|segment| segment.end_offset() > durable);
         unsynced.sealed = sealed.map(|segment| Sealed::file(folder, segment)).collect();
 
@@ -160,6 +162,7 @@ impl Recovery<'_> {
             capacity: growth.capacity,
             first_timestamp,
             since: None,
+            backing: Backing::File,
             jitter_seed: jitter_seed(folder),
             ahead,
         })
