@@ -75,6 +75,11 @@ impl Generator<'_> {
             line!(self, "    /// Versions {}.\n    ///", body.versions);
             self.body(body);
             self.use_impls(body);
+            if message.kind == Kind::Response && self.has_errors(body.fields) {
+                line!(self, "    impl {} {{", body.name);
+                self.each_error(body.fields);
+                line!(self, "    }}\n");
+            }
         }
         line!(self, "}}\n");
     }
@@ -108,6 +113,11 @@ impl Generator<'_> {
                 line!(self, "    impl Request for {} {{", message.name);
                 line!(self, "        const KEY: ApiKey = ApiKey::{api};");
                 line!(self, "        type Response = super::{api}Response;\n    }}\n");
+            }
+            (Kind::Response, Some(_)) => {
+                line!(self, "    impl Response for {} {{", message.name);
+                self.each_error(&message.fields);
+                line!(self, "    }}\n");
             }
             (Kind::RecordKey | Kind::RecordValue, Some(key)) => {
                 line!(self, "    impl RecordPart for {} {{", message.name);
@@ -234,6 +244,33 @@ impl Generator<'_> {
             line!(self, "                }}");
         }
         line!(self, "                tags.end();\n            }}");
+    }
+
+    /// The walk through an answer that finds its errors.
+    fn each_error(&mut self, fields: &[Field]) {
+        let has_errors = self.has_errors(fields);
+        let told = if has_errors { "told" } else { "_" };
+        line!(self, "        fn each_error(&self, {told}: &mut dyn FnMut(i16)) {{");
+        for field in fields {
+            let name = names::field(&field.name);
+            if is_error(field) {
+                line!(self, "            if self.{name} != 0 {{ told(self.{name}); }}");
+            } else if field.is_struct() && self.has_errors(self.fields_of(field)) {
+                match (field.array, field.nullable.is_none()) {
+                    (false, true) => line!(self, "            self.{name}.each_error(told);"),
+                    (true, false) => {
+                        line!(self, "            for it in self.{name}.iter().flatten() {{ it.each_error(told); }}");
+                    }
+                    _ => line!(self, "            for it in &self.{name} {{ it.each_error(told); }}"),
+                }
+            }
+        }
+        line!(self, "        }}");
+    }
+
+    /// Whether one of these fields, or one below them, is an error.
+    fn has_errors(&self, fields: &[Field]) -> bool {
+        fields.iter().any(|field| is_error(field) || field.is_struct() && self.has_errors(self.fields_of(field)))
     }
 
     /// The impls that depend on how a struct is used: in arrays it needs a smallest size, where null is allowed a marker.
@@ -389,6 +426,11 @@ fn condition_of(range: Versions, within: Versions) -> Option<String> {
         _ if range.first == range.last => Some(format!("v.number == {}", range.first)),
         (false, false) => Some(format!("({}..={}).contains(&v.number)", range.first, range.last)),
     }
+}
+
+/// Kafka names all of them alike.
+fn is_error(field: &Field) -> bool {
+    field.base == "int16" && !field.array && field.name.ends_with("ErrorCode")
 }
 
 fn is_nullable_struct(field: &Field) -> bool {

@@ -14,7 +14,13 @@ pub trait Request: Message {
     /// The API.
     const KEY: ApiKey;
     /// The body of the answer.
-    type Response: Message;
+    type Response: Response;
+}
+
+/// The body of an answer.
+pub trait Response: Message {
+    /// Gives each error in it, of the whole and of its parts, as it is numbered on the wire.
+    fn each_error(&self, told: &mut dyn FnMut(i16));
 }
 
 /// What the schema says about one API.

@@ -16,5 +16,5 @@ pub mod murmur2;
 pub mod records;
 pub mod varint;
 
-pub use api::{ApiKey, Request};
+pub use api::{ApiKey, Request, Response};
 pub use codec::{DecodeError, EncodeError, EncodedFrame, Message, Reader, Writer};

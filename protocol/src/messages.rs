@@ -13,7 +13,7 @@ mod prelude {
     pub(super) use bytes::Bytes;
     pub(super) use uuid::Uuid;
 
-    pub(super) use crate::api::{ApiKey, Request};
+    pub(super) use crate::api::{ApiKey, Request, Response};
     pub(super) use crate::codec::{
         ArrayElement, DecodeError, Element, EncodeError, Message, Nullable, Reader, RecordPart, Version, Writer,
     };

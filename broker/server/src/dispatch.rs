@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::frame::response_frame;
 use cairn_protocol::header::RequestHeader;
-use cairn_protocol::{ApiKey, Message, Reader, Request as RequestBody};
+use cairn_protocol::{ApiKey, Message, Reader, Request as RequestBody, Response};
 
 use crate::api;
 use crate::net::{Answer, ConnectionInfo, Mute, Order, Replied, Reply, Request, Service};
@@ -175,7 +176,7 @@ pub(crate) fn serve<R: RequestBody<Response: Send + 'static>>(
 }
 
 /// The reply that comes of what was done elsewhere. That counts as the client's time; what it waits for after that does not.
-async fn settle<T: Message>(
+async fn settle<T: Response>(
     node: &Node,
     call: &Call,
     waits_since: Instant,
@@ -220,8 +221,8 @@ fn observe(node: &Node, call: &Call, waits_since: Option<Instant>) {
     node.metrics.observe(call.api, times);
 }
 
-/// Counts the answer, adds how long the client is to wait, and makes a frame of it.
-fn finish<T: Message>(
+/// Counts the answer and its errors, adds how long the client is to wait, and makes a frame of it.
+fn finish<T: Response>(
     node: &Node,
     call: &Call,
     waits_since: Option<Instant>,
@@ -229,6 +230,9 @@ fn finish<T: Message>(
     throttle_time: ThrottleTimeOf<T>,
 ) -> Replied {
     observe(node, call, waits_since);
+    response.each_error(&mut |code| {
+        node.metrics.error(call.api, ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError));
+    });
     let told = throttle_time(&mut response);
     let mut throttle = Throttle::from_millis(*told);
     if node.quotas.has_any() {

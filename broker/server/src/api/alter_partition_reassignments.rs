@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cairn_metadata::{Image, Reassignment, ReassignmentRefused, ReplicationFactor};
-use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{BrokerId, PartitionIndex};
 use cairn_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
@@ -36,9 +35,6 @@ pub(super) fn handle(
     };
     let one = |topic: &str, wanted: &ReassignablePartition| {
         let refusal = check(&image, topic, wanted, factor).err();
-        if let Some(refusal) = &refusal {
-            node.metrics.error(ApiKey::AlterPartitionReassignments, refusal.error);
-        }
         ReassignablePartitionResponse {
             partition_index: wanted.partition_index,
             error_code: refusal.as_ref().map_or(ErrorCode::None, |refusal| refusal.error).code(),

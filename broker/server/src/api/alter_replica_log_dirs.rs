@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::PartitionIndex;
 use cairn_protocol::messages::alter_replica_log_dirs_response::{
@@ -43,7 +42,6 @@ fn answer(node: &Node, request: &AlterReplicaLogDirsRequest) -> AlterReplicaLogD
             Ok(()) => ErrorCode::None,
             Err(refused) => {
                 tracing::warn!(topic, partition = index, path, %refused, "partition is not moved");
-                node.metrics.error(ApiKey::AlterReplicaLogDirs, refused.error_code());
                 refused.error_code()
             }
         };

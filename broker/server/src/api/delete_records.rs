@@ -6,6 +6,7 @@
 //! - Answered with the new start when that is durable. Whole segments below it are removed afterwards.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_metadata::names;
 use cairn_protocol::ApiKey;
@@ -26,11 +27,13 @@ const HIGH_WATERMARK: i64 = -1;
 pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DeleteRecordsRequest) -> Outcome<DeleteRecordsResponse> {
     let node = Arc::clone(node);
     Outcome::alone(on_blocking_thread(move || {
+        let begun = Instant::now();
         let mut topics: Vec<_> = request.topics.iter().map(|topic| delete_in(&node, topic)).collect();
         if let Err(error) = node.partitions.checkpoint() {
             tracing::warn!(%error, "records are deleted, but may come back after a restart");
-            topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(|partition| not_durable(&node, partition));
+            topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(not_durable);
         }
+        node.metrics.in_storage(ApiKey::DeleteRecords, begun.elapsed());
         DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
     }))
 }
@@ -39,9 +42,6 @@ fn delete_in(node: &Node, topic: &DeleteRecordsTopic) -> DeleteRecordsTopicResul
     let partitions = topic.partitions.iter().map(|partition| {
         let index = partition.partition_index;
         let deleted = delete(node, &topic.name, PartitionIndex(index), partition.offset);
-        if let Err(error) = deleted {
-            node.metrics.error(ApiKey::DeleteRecords, error);
-        }
         DeleteRecordsPartitionResult {
             partition_index: index,
             low_watermark: deleted.map_or(-1, |start| start.0),
@@ -52,11 +52,10 @@ fn delete_in(node: &Node, topic: &DeleteRecordsTopic) -> DeleteRecordsTopicResul
 }
 
 /// The client may try again: what is deleted already changes nothing.
-fn not_durable(node: &Node, partition: &mut DeleteRecordsPartitionResult) {
+fn not_durable(partition: &mut DeleteRecordsPartitionResult) {
     if partition.error_code != ErrorCode::None.code() {
         return;
     }
-    node.metrics.error(ApiKey::DeleteRecords, ErrorCode::KafkaStorageError);
     partition.error_code = ErrorCode::KafkaStorageError.code();
     partition.low_watermark = -1;
 }

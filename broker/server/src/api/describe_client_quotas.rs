@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cairn_metadata::{QuotaEntity, Quotas};
-use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::describe_client_quotas_request::ComponentData;
 use cairn_protocol::messages::describe_client_quotas_response::{EntityData, EntryData, ValueData};
@@ -29,7 +28,6 @@ pub(super) fn handle(
     let filter = match filter(&components) {
         Ok(filter) => filter,
         Err(Refusal { error, message }) => {
-            node.metrics.error(ApiKey::DescribeClientQuotas, error);
             return Outcome::Now(DescribeClientQuotasResponse {
                 error_code: error.code(),
                 error_message: Some(message),

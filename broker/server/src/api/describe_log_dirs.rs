@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::PartitionIndex;
 use cairn_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
@@ -38,14 +37,13 @@ pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: DescribeLogDirsReq
         let results = looks.into_iter().map(|look| {
             let partitions = by_dir.remove(&look.at).unwrap_or_default();
             let of_dir: Vec<_> = futures.iter().filter(|future| future.dir == look.at).collect();
-            describe(&node, look, partitions, &of_dir)
+            describe(look, partitions, &of_dir)
         });
         DescribeLogDirsResponse { results: results.collect(), ..DescribeLogDirsResponse::default() }
     }))
 }
 
 fn describe(
-    node: &Node,
     look: DirLook,
     partitions: Vec<Arc<Partition>>,
     futures: &[&FutureLog],
@@ -58,7 +56,6 @@ fn describe(
         Err(why) => {
             tracing::warn!(path = %look.path.display(), why = &*why, "log dir is told as failed");
             let error = ErrorCode::KafkaStorageError;
-            node.metrics.error(ApiKey::DescribeLogDirs, error);
             return DescribeLogDirsResult { error_code: error.code(), ..result };
         }
     };

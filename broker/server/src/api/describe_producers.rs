@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use cairn_metadata::names;
-use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::PartitionIndex;
 use cairn_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
@@ -35,10 +34,7 @@ pub(super) fn handle(
 fn describe(node: &Node, topic: &str, partition_index: i32) -> PartitionResponse {
     match producers(node, topic, PartitionIndex(partition_index)) {
         Ok(active_producers) => PartitionResponse { partition_index, active_producers, ..PartitionResponse::default() },
-        Err(error) => {
-            node.metrics.error(ApiKey::DescribeProducers, error);
-            PartitionResponse { partition_index, error_code: error.code(), ..PartitionResponse::default() }
-        }
+        Err(error) => PartitionResponse { partition_index, error_code: error.code(), ..PartitionResponse::default() },
     }
 }
 

@@ -6,6 +6,7 @@
 //! - Times are looked up on a thread that may wait for the disk; the special ones are answered at once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
@@ -42,11 +43,14 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: ListOffsetsRequest)
 }
 
 fn answer(node: &Node, version: i16, topics: Vec<ListOffsetsTopic>) -> ListOffsetsResponse {
+    let begun = Instant::now();
     let topic = |ListOffsetsTopic { name, partitions }: ListOffsetsTopic| {
         let partitions = partitions.into_iter().map(|asked| partition(node, version, &name, &asked)).collect();
         ListOffsetsTopicResponse { partitions, name }
     };
-    ListOffsetsResponse { topics: topics.into_iter().map(topic).collect(), ..ListOffsetsResponse::default() }
+    let topics = topics.into_iter().map(topic).collect();
+    node.metrics.in_storage(ApiKey::ListOffsets, begun.elapsed());
+    ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
 }
 
 fn partition(node: &Node, version: i16, topic: &str, asked: &ListOffsetsPartition) -> ListOffsetsPartitionResponse {
@@ -60,10 +64,7 @@ fn partition(node: &Node, version: i16, topic: &str, asked: &ListOffsetsPartitio
         });
     let (error, found) = match found {
         Ok(found) => (ErrorCode::None, found),
-        Err(error) => {
-            node.metrics.error(ApiKey::ListOffsets, error);
-            (error, None)
-        }
+        Err(error) => (error, None),
     };
     let epoch = found.and_then(|found| found.leader_epoch).filter(|_| version >= EPOCH_FROM);
     ListOffsetsPartitionResponse {

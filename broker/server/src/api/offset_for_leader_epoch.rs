@@ -6,6 +6,7 @@
 //!   could not have read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
@@ -22,11 +23,13 @@ pub(super) fn handle(
     _call: &Call,
     request: OffsetForLeaderEpochRequest,
 ) -> Outcome<OffsetForLeaderEpochResponse> {
+    let begun = Instant::now();
     let topic = |OffsetForLeaderTopic { topic, partitions }: OffsetForLeaderTopic| {
         let partitions = partitions.into_iter().map(|asked| partition(node, &topic, &asked)).collect();
         OffsetForLeaderTopicResult { topic, partitions }
     };
     let topics = request.topics.into_iter().map(topic).collect();
+    node.metrics.in_storage(ApiKey::OffsetForLeaderEpoch, begun.elapsed());
     Outcome::Now(OffsetForLeaderEpochResponse { topics, ..OffsetForLeaderEpochResponse::default() })
 }
 
@@ -45,9 +48,6 @@ fn partition(node: &Node, topic: &str, asked: &OffsetForLeaderPartition) -> Epoc
     match found {
         Ok(None) => answer,
         Ok(Some((epoch, end))) => EpochEndOffset { leader_epoch: epoch.0, end_offset: end.0, ..answer },
-        Err(error) => {
-            node.metrics.error(ApiKey::OffsetForLeaderEpoch, error);
-            EpochEndOffset { error_code: ErrorCode::code(error), ..answer }
-        }
+        Err(error) => EpochEndOffset { error_code: ErrorCode::code(error), ..answer },
     }
 }

@@ -15,6 +15,7 @@
 //! - Topics by id from 13 on.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_metadata::configs::{BrokerCompression, TimestampType};
@@ -94,25 +95,29 @@ fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome
         wait: AckWait::default(),
         waiting: Vec::new(),
         first_error: ErrorCode::None,
+        appending: Duration::ZERO,
     };
     let responses = topic_data.into_iter().map(|topic| produce.topic(topic)).collect();
     let mut response = ProduceResponse { responses, ..ProduceResponse::default() };
-    let Produce { wait, waiting, first_error, .. } = produce;
+    let Produce { wait, waiting, first_error, appending, .. } = produce;
+    node.metrics.in_storage(ApiKey::Produce, appending);
     if acks == 0 {
         return match first_error {
             ErrorCode::None => Outcome::Silent,
-            error => Outcome::Close(format!("produce with acks=0 failed: {}", error.name()).into()),
+            error => {
+                // No answer tells of it: it is counted here.
+                node.metrics.error(ApiKey::Produce, error);
+                Outcome::Close(format!("produce with acks=0 failed: {}", error.name()).into())
+            }
         };
     }
     if waiting.is_empty() {
         return Outcome::Now(response);
     }
-    let node = Arc::clone(node);
     let answer = async move {
         wait.await;
         for lost in waiting.iter().filter(|waiting| !waiting.is_durable()) {
             let refusal = Refusal::plain(ErrorCode::KafkaStorageError);
-            node.metrics.error(ApiKey::Produce, refusal.error);
             let topic = response.responses.iter_mut().find(|topic| lost.is_of(topic));
             let partition = topic.and_then(|topic| {
                 topic.partition_responses.iter_mut().find(|partition| partition.index == lost.held.index.0)
@@ -148,6 +153,8 @@ struct Produce<'a> {
     wait: AckWait,
     waiting: Vec<Waiting>,
     first_error: ErrorCode,
+    /// How long the partitions' logs have taken.
+    appending: Duration,
 }
 
 /// A batch that has to be durable before the answer.
@@ -175,7 +182,6 @@ impl Produce<'_> {
             partition_responses.push(match self.append(found, records) {
                 Ok(response) => PartitionProduceResponse { index, ..response },
                 Err(refusal) => {
-                    self.node.metrics.error(ApiKey::Produce, refusal.error);
                     if self.first_error == ErrorCode::None {
                         self.first_error = refusal.error;
                     }
@@ -216,8 +222,10 @@ impl Produce<'_> {
         };
 
         let wait = &self.wait;
+        let begun = Instant::now();
         let appended = partition.append(&batch, &produced, self.now, required, || wait.ticket())?;
         partition.publish(&appended, batch.as_bytes().len());
+        self.appending += begun.elapsed();
         let response = PartitionProduceResponse {
             base_offset: appended.base_offset.0,
             log_append_time_ms: appended.log_append_time.map_or(-1, |time| time.0),

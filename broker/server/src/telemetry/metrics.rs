@@ -82,6 +82,7 @@ struct ApiMetrics {
     queue_time: Histogram,
     handling_time: Histogram,
     waiting_time: Histogram,
+    storage_time: Histogram,
 }
 
 /// Where the time of one request has gone.
@@ -157,6 +158,11 @@ impl Metrics {
             "request_waiting_time",
             "Of the request's time, what it waited: for a sync, for records, for other members, for the disk",
         );
+        let storage = times(
+            "request_storage_time",
+            "Of the request's time, what storage took: appending, reading, looking up offsets, on whichever thread; the wait \
+             for a sync is waiting time",
+        );
         let mut apis = Vec::new();
         for api in served {
             let (at, of) = (index(api), OfApi { api: api.name() });
@@ -169,6 +175,7 @@ impl Metrics {
                 queue_time: queue.get_or_create_owned(&of),
                 handling_time: handling.get_or_create_owned(&of),
                 waiting_time: waiting.get_or_create_owned(&of),
+                storage_time: storage.get_or_create_owned(&of),
             };
         }
         let mut metrics = Self {
@@ -371,6 +378,13 @@ impl Metrics {
         }
     }
 
+    /// What one request took of storage. A request that took nothing of it does not count.
+    pub(crate) fn in_storage(&self, api: ApiKey, time: Duration) {
+        if let (Some(metrics), false) = (self.apis.get(index(api)), time.is_zero()) {
+            metrics.storage_time.observe(time.as_secs_f64());
+        }
+    }
+
     /// One error in an answer.
     pub(crate) fn error(&self, api: ApiKey, error: ErrorCode) {
         self.errors.get_or_create(&OfError { api: api.name(), error: error.name() }).inc();
@@ -409,8 +423,9 @@ impl Metrics {
 impl ApiMetrics {
     /// Counts nothing that is shown.
     fn unserved() -> Self {
-        let (time, queue_time, handling_time, waiting_time) = (seconds(), seconds(), seconds(), seconds());
-        Self { requests: Counter::default(), time, queue_time, handling_time, waiting_time }
+        let (time, queue_time, handling_time) = (seconds(), seconds(), seconds());
+        let (waiting_time, storage_time) = (seconds(), seconds());
+        Self { requests: Counter::default(), time, queue_time, handling_time, waiting_time, storage_time }
     }
 }
 

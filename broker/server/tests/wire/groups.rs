@@ -67,7 +67,7 @@ pub(crate) fn sync(joined: &JoinGroupResponse, given: &[(&str, &str)]) -> SyncGr
     }
 }
 
-fn heartbeat(joined: &JoinGroupResponse) -> HeartbeatRequest {
+pub(crate) fn heartbeat(joined: &JoinGroupResponse) -> HeartbeatRequest {
     HeartbeatRequest {
         group_id: "g".into(),
         generation_id: joined.generation_id,

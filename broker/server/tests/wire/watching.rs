@@ -1,10 +1,13 @@
 //! What a broker tells of its groups and topics to whoever watches it.
 
 use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use cairn_protocol::messages::{DescribeConfigsRequest, FetchRequest, LeaveGroupRequest, OffsetCommitRequest};
+use cairn_protocol::messages::{
+    ConsumerGroupDescribeRequest, DescribeConfigsRequest, FetchRequest, HeartbeatRequest, LeaveGroupRequest,
+    OffsetCommitRequest,
+};
 use serde_json::{Value, json};
 
-use crate::groups::{commit, find_coordinator, join_alone, sync};
+use crate::groups::{commit, find_coordinator, heartbeat, join_alone, sync};
 use crate::harness::{Client, TestBroker};
 use crate::records::{append, batch_at, fetch, fetched, now};
 
@@ -102,6 +105,47 @@ async fn metrics_have_groups_and_topics() {
     assert_eq!(value_of(&broker, "cairn_topic_out_bytes_total{topic=\"t\"}").await, read.len() as f64);
     let written = value_of(&broker, "cairn_topic_in_bytes_total{topic=\"t\"}").await;
     assert_eq!(written, read.len() as f64 / 2.0 * 3.0, "three batches of one length");
+}
+
+/// Whatever API it is, and wherever in the answer they stand.
+#[tokio::test]
+async fn errors_are_counted_by_api_and_code() {
+    let broker = TestBroker::with(AT_ONCE).await;
+    let mut client = broker.connect().await;
+    find_coordinator(&mut client).await;
+    let joined = join_alone(&mut client, 4).await;
+    let stranger = HeartbeatRequest { member_id: "stranger".into(), ..heartbeat(&joined) };
+    assert_ne!(client.call(3, &stranger).await.error_code, 0);
+    let request: OffsetCommitRequest = commit(joined.generation_id + 1, &joined.member_id);
+    assert_ne!(client.call(8, &request).await.topics[0].partitions[0].error_code, 0);
+    let describe = ConsumerGroupDescribeRequest { group_ids: vec!["g".into(), "h".into()], ..Default::default() };
+    assert_eq!(client.call(0, &describe).await.groups.len(), 2);
+    client.call(12, &FetchRequest { session_id: 7, session_epoch: 3, ..fetch("t", 0, 0) }).await;
+    let of = |api, error| format!("cairn_errors_total{{api=\"{api}\",error=\"{error}\"}}");
+    for (api, error, times) in [
+        ("JoinGroup", "MEMBER_ID_REQUIRED", 1.0),
+        ("Heartbeat", "UNKNOWN_MEMBER_ID", 1.0),
+        ("OffsetCommit", "ILLEGAL_GENERATION", 1.0),
+        ("ConsumerGroupDescribe", "GROUP_ID_NOT_FOUND", 2.0),
+        ("Fetch", "FETCH_SESSION_ID_NOT_FOUND", 1.0),
+    ] {
+        assert_eq!(value_of(&broker, &of(api, error)).await, times, "{api}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_in_storage_is_told_by_api() {
+    let broker = TestBroker::with(AT_ONCE).await;
+    let mut client = broker.connect().await;
+    behind(&mut client).await;
+    fetched(client.call(12, &fetch("t", 0, 0)).await);
+    let of = |api, what| format!("cairn_request_storage_time_seconds_{what}{{api=\"{api}\"}}");
+    for (api, times) in
+        [("Produce", 3.0), ("Fetch", 1.0), ("OffsetCommit", 1.0), ("SyncGroup", 1.0), ("Heartbeat", 0.0)]
+    {
+        assert_eq!(value_of(&broker, &of(api, "count")).await, times, "{api}");
+        assert_eq!(value_of(&broker, &of(api, "sum")).await > 0.0, times > 0.0, "{api}");
+    }
 }
 
 #[tokio::test]
