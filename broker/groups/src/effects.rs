@@ -67,7 +67,16 @@ pub(crate) struct ConsumerWrite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Becomes {
     Consumer,
-    Classic,
+    Classic(Onward),
+}
+
+/// How a group goes on that has become a classic one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Onward {
+    /// Everybody has what it is to have, and keeps it.
+    AsAssigned,
+    /// Somebody has to assign anew.
+    Rebalance,
 }
 
 /// A static member that has come back under another id, and what it was before.

@@ -26,7 +26,8 @@
 //!
 //! ```text
 //!   on_topics(topics)                             at first, and whenever topics have changed
-//!   consumer_heartbeat(request, waiter, now) -> Effects
+//!   search(request, now) -> Search                regular expressions: run it while nothing is held, it may take a while
+//!   consumer_heartbeat(request, found, waiter, now) -> Effects
 //!                                                 its write is appended; the group changes by on_appended, and not before
 //!   on_written(write.then, ..) -> Effects         the answer, once it is durable
 //! ```
@@ -64,9 +65,10 @@ mod shard;
 
 pub use commit::{Commit, CommitError, CommitOutcome, GroupCommit, PartitionCommit};
 pub use consumer::assignment::Partitions;
-pub use consumer::assignor::Assignor;
+pub use consumer::assignor::{Assignor, Assignors};
 pub use consumer::describe::{DescribedConsumerGroup, DescribedConsumerMember, MemberProtocol};
 pub use consumer::heartbeat::{ConsumerHeartbeat, HeartbeatReply};
+pub use consumer::regex::{Found, Search};
 pub use consumer::settings::{ConsumerSettings, MigrationPolicy};
 pub use consumer::state::ConsumerGroupState;
 pub use consumer::topics::Topics;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, Happened, JoinReply, Next, SyncReply};
+use crate::effects::{Cause, Happened, JoinReply, Next, Onward, SyncReply};
 use crate::group::{GroupState, JoinPhase};
 use crate::turn::Turn;
 
@@ -191,13 +191,13 @@ impl Turn<'_> {
         self.answer_syncs(error);
     }
 
-    /// A group that has come about with members in it: they have to be heard of, and to join again.
-    pub(crate) fn begin_again(&mut self, cause: Cause) {
+    /// A group that was a consumer group has come about with members in it: they have to be heard of.
+    pub(crate) fn on_downgraded(&mut self, onward: Onward) {
         for id in self.group.member_ids() {
             self.renew_session(&id);
         }
-        if self.group.state() == GroupState::Stable {
-            self.begin_rebalance(cause, "the group goes on with the classic protocol");
+        if onward == Onward::Rebalance && self.group.state() == GroupState::Stable {
+            self.begin_rebalance(Cause::Downgraded, "the group goes on with the classic protocol");
         }
     }
 

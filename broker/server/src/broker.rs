@@ -149,7 +149,7 @@ impl Broker {
             coordinator: Coordinator::new(
                 Arc::clone(&partitions),
                 Arc::clone(&cluster),
-                config.start(),
+                Arc::clone(&config),
                 Arc::clone(&metrics),
             ),
             fetch_sessions: FetchSessions::new(config.start().max_incremental_fetch_session_cache_slots),

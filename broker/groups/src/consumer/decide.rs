@@ -20,13 +20,14 @@ use super::change::{Change, GroupEpoch};
 use super::group::{ConsumerGroup, Timing};
 use super::heartbeat::{ConsumerHeartbeat, HeartbeatReply, Refusal};
 use super::member::{AWAY_EPOCH, Current, Member, MemberState, Subscription};
+use super::migrate::Downgraded;
 use super::reconcile::{Goal, Subscribing, reconcile};
-use super::settings::{ConsumerSettings, REGEX_REFRESH_INTERVAL_MIN_MS};
+use super::regex::Found;
+use super::settings::ConsumerSettings;
 use super::staged::Staged;
 use super::state::Core;
+use super::target;
 use super::topics::{Topics, metadata_hash};
-use super::{regex, target};
-use crate::stored_group::StoredGroup;
 use crate::timers::Now;
 
 /// What is at hand while something is decided.
@@ -35,6 +36,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: Now,
     pub(crate) topics: &'a dyn Topics,
     pub(crate) settings: &'a ConsumerSettings,
+    /// The topics of regular expressions, as far as they were looked for.
+    pub(crate) found: &'a Found,
     /// How many members a classic group may have.
     pub(crate) classic_members_max: usize,
 }
@@ -49,7 +52,7 @@ pub(crate) struct Decided<R> {
     pub(crate) timing: Vec<Timing>,
     pub(crate) seen: Option<Seen>,
     /// What the group becomes, when it ends as a consumer group by this.
-    pub(crate) downgraded: Option<StoredGroup>,
+    pub(crate) downgraded: Option<Downgraded>,
 }
 
 impl<R> Decided<R> {
@@ -65,7 +68,8 @@ impl<R> Decided<R> {
 pub(crate) struct Seen {
     /// Whether nothing of them concerns it any more; otherwise it is looked at again next time.
     pub(crate) is_settled: bool,
-    pub(crate) with_regexes: bool,
+    /// Whether the topics of all its regular expressions were looked for.
+    pub(crate) is_searched: bool,
 }
 
 /// A member that speaks, and what changes about it.
@@ -240,7 +244,7 @@ pub(crate) fn settle(
     let seen = update_epoch(staged, is_forced, group, scene);
     let core = staged.core();
     if core.group.epoch > core.target.epoch && may_assign(core, scene) {
-        target::assign(staged, scene.topics, scene.now.wall);
+        target::assign(staged, scene.settings.assignors, scene.topics, scene.now.wall);
     }
     let subscribing = if changes { Subscribing::Changed } else { Subscribing::AsBefore };
     Ok((Speaker { id, before, subscribing }, seen))
@@ -252,15 +256,18 @@ fn may_assign(core: &Core, scene: &Scene<'_>) -> bool {
     last == Timestamp(0) || now < last || now.0 - last.0 >= i64::from(scene.settings.assignment_interval_ms)
 }
 
-/// Finds the topics of a regular expression that nobody has asked for before.
+/// Takes in the topics of a regular expression that nobody has asked for before.
+///
+/// Where they were not looked for, because the last one who asked for it has gone meanwhile, the member comes again.
 fn resolve_new(staged: &mut Staged<'_>, regex: &Arc<str>, scene: &Scene<'_>) -> Result<(), Refusal> {
     if regex.is_empty() || staged.core().regex(regex).is_some() {
         return Ok(());
     }
-    let compiled =
-        regex::compile(regex).map_err(|error| Refusal::new(ErrorCode::InvalidRegularExpression, error.to_string()))?;
-    let resolved = regex::resolve(&compiled, scene.topics, scene.now.wall);
-    staged.apply(Change::Regex(Arc::clone(regex), Some(Arc::new(resolved))));
+    let again =
+        || Refusal::new(ErrorCode::CoordinatorLoadInProgress, "The topics of the expression are being looked for.");
+    let found = scene.found.get(regex).ok_or_else(again)?;
+    let resolved = found.map_err(|error| Refusal::new(ErrorCode::InvalidRegularExpression, error.to_string()))?;
+    staged.apply(Change::Regex(Arc::clone(regex), Some(Arc::clone(resolved))));
     Ok(())
 }
 
@@ -277,14 +284,12 @@ pub(crate) fn drop_unused_regexes(staged: &mut Staged<'_>) {
 /// Counts the group epoch up when it has to, or when topics are not what they were at the present one.
 fn update_epoch(staged: &mut Staged<'_>, is_forced: bool, group: &ConsumerGroup, scene: &Scene<'_>) -> Option<Seen> {
     let has_regexes = staged.core().subscribed_regexes().next().is_some();
-    let is_refresh_after = |ms: i32| group.regexes_refreshed.is_none_or(|last| scene.now.ticks >= last.after(ms));
-    let are_new = group.topics_seen != Some(scene.topics.version());
-    let are_due = has_regexes && is_refresh_after(scene.settings.regex_refresh_interval_ms);
-    if !is_forced && !are_new && !are_due {
+    let version = scene.topics.version();
+    let searched = scene.found.whole();
+    if !is_forced && group.topics_seen == Some(version) && searched.is_none() {
         return None;
     }
-    let with_regexes = has_regexes && is_refresh_after(REGEX_REFRESH_INTERVAL_MIN_MS);
-    let has_moved = with_regexes && refresh_regexes(staged, scene);
+    let has_moved = searched.is_some() && refresh_regexes(staged, scene);
     let core = staged.core();
     let metadata_hash = metadata_hash(core.subscribed().into_iter(), scene.topics);
     let is_bumped = is_forced || has_moved || metadata_hash != core.group.metadata_hash;
@@ -293,25 +298,22 @@ fn update_epoch(staged: &mut Staged<'_>, is_forced: bool, group: &ConsumerGroup,
         staged.apply(Change::Epoch(Some(GroupEpoch { epoch, metadata_hash })));
     }
     // Where something is written it may fail: then the next heartbeat has to find out again.
-    let is_settled = !is_bumped && (!has_regexes || with_regexes);
-    Some(Seen { is_settled, with_regexes })
+    let is_settled = !is_bumped && (!has_regexes || searched == Some(version));
+    Some(Seen { is_settled, is_searched: searched.is_some() })
 }
 
-/// Finds the topics of all regular expressions anew; gives whether some are others than before.
+/// Takes in the topics of all regular expressions that were looked for; gives whether some are others than before.
 fn refresh_regexes(staged: &mut Staged<'_>, scene: &Scene<'_>) -> bool {
     let all: Vec<Arc<str>> = staged.core().subscribed_regexes().cloned().collect();
     let mut has_moved = false;
     for regex in all {
+        // What was taken once compiles; what another broker has taken may not, and matches nothing then.
+        let Some(Ok(resolved)) = scene.found.get(&regex) else { continue };
         let before = staged.core().regex(&regex);
-        if before.is_some_and(|before| before.version == scene.topics.version()) {
-            continue;
-        }
-        // What was taken once compiles; what an older broker has taken may not, and matches nothing then.
-        let Ok(compiled) = regex::compile(&regex) else { continue };
-        let resolved = regex::resolve(&compiled, scene.topics, scene.now.wall);
         if before.is_none_or(|before| before.topics != resolved.topics) {
             has_moved = true;
-            staged.apply(Change::Regex(regex, Some(Arc::new(resolved))));
+            let resolved = Arc::clone(resolved);
+            staged.apply(Change::Regex(regex, Some(resolved)));
         }
     }
     has_moved

@@ -3,6 +3,7 @@
 //! Must not know: messages of the wire.
 
 use super::assignment::{Partitions, partitions_of};
+use super::assignor::Assignors;
 use super::member::{Current, Member};
 use super::state::{ConsumerGroupState, Core};
 use super::target::preferred_assignor;
@@ -69,7 +70,7 @@ impl MemberProtocol {
     }
 }
 
-pub(crate) fn describe(core: &Core) -> DescribedConsumerGroup {
+pub(crate) fn describe(core: &Core, assignors: Assignors) -> DescribedConsumerGroup {
     let member = |(id, member): (&std::sync::Arc<str>, &Member)| {
         let Member { subscription, current } = member;
         let Current { epoch, assigned, .. } = &**current;
@@ -91,7 +92,7 @@ pub(crate) fn describe(core: &Core) -> DescribedConsumerGroup {
         state: core.state(),
         epoch: core.group.epoch,
         assignment_epoch: core.target.epoch,
-        assignor: preferred_assignor(core).name().into(),
+        assignor: preferred_assignor(core, assignors).name().into(),
         members: core.members().map(member).collect(),
     }
 }

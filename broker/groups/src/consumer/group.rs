@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::change::Change;
+use super::settings::REGEX_REFRESH_INTERVAL_MIN_MS;
 use super::state::Core;
+use super::topics::Topics;
 use crate::records::Record;
 use crate::timers::{ConsumerTimer, Now, Ticks, Timer, TimerKey, TimerKind, TimerQueue};
 
@@ -19,8 +21,8 @@ pub(crate) struct ConsumerGroup {
     pub(crate) timers: BTreeMap<Arc<str>, MemberTimers>,
     /// The version of the topics that its epoch is known to be right for.
     pub(crate) topics_seen: Option<i64>,
-    /// When its regular expressions were looked at last.
-    pub(crate) regexes_refreshed: Option<Ticks>,
+    /// When the topics of its regular expressions were looked for last.
+    pub(crate) searched: Option<Ticks>,
 }
 
 /// What a member has time for.
@@ -69,12 +71,26 @@ impl MemberTimers {
 
 impl ConsumerGroup {
     pub(crate) fn new(name: Arc<str>) -> Self {
-        Self { name, core: Core::default(), timers: BTreeMap::new(), topics_seen: None, regexes_refreshed: None }
+        Self { name, core: Core::default(), timers: BTreeMap::new(), topics_seen: None, searched: None }
     }
 
     /// Whether no record says that it is there.
     pub(crate) fn is_void(&self) -> bool {
         self.core.group.epoch == 0 && self.core.is_empty()
+    }
+
+    /// The regular expressions whose topics have to be found with these: all, when it is time for that, and not while somebody
+    /// is at it.
+    pub(crate) fn begin_search(&mut self, topics: &dyn Topics, interval_ms: i32, now: Ticks) -> Option<Vec<Arc<str>>> {
+        let is_over = |ms: i32| self.searched.is_none_or(|last| now >= last.after(ms));
+        let has_regexes = self.core.subscribed_regexes().next().is_some();
+        let are_new = self.topics_seen != Some(topics.version());
+        if !has_regexes || !is_over(REGEX_REFRESH_INTERVAL_MIN_MS) || !(are_new || is_over(interval_ms)) {
+            return None;
+        }
+        self.searched = Some(now);
+        let is_old = |regex: &&Arc<str>| self.core.regex(regex).is_none_or(|known| known.version != topics.version());
+        Some(self.core.subscribed_regexes().filter(is_old).cloned().collect())
     }
 
     /// Records that take it away, member by member and itself last.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cairn_protocol::error_code::ErrorCode;
 
 use super::assignment::Partitions;
-use super::assignor::Assignor;
+use super::assignor::{Assignor, Assignors};
 use super::member::{AWAY_EPOCH, JOINING_EPOCH, LEAVING_EPOCH, Subscription};
 
 /// The first version whose members choose their ids themselves, so that they must have one.
@@ -105,7 +105,7 @@ impl ConsumerHeartbeat<'_> {
     }
 
     /// What is wrong with it by itself, in Kafka's order.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, assignors: Assignors) -> Result<(), Refusal> {
         let needs_id = self.version >= OWN_ID_FROM || self.epoch > JOINING_EPOCH || self.epoch == LEAVING_EPOCH;
         let is_blank = |text: &str| text.trim().is_empty();
         let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
@@ -138,8 +138,8 @@ impl ConsumerHeartbeat<'_> {
             _ => {}
         }
         match self.assignor {
-            Some(name) if Assignor::of(name).is_none() => {
-                let all = Assignor::ALL.map(Assignor::name).join(", ");
+            Some(name) if assignors.find(name).is_none() => {
+                let all = assignors.iter().map(Assignor::name).collect::<Vec<_>>().join(", ");
                 let message = format!("ServerAssignor {name} is not supported. Supported assignors: {all}.");
                 Err(Refusal::new(ErrorCode::UnsupportedAssignor, message))
             }

@@ -16,7 +16,8 @@ use super::decide::Scene;
 use super::group::{ConsumerGroup, Timing};
 use super::heartbeat::Refusal;
 use super::member::{Classic, Current, MemberState, Subscription};
-use super::state::Core;
+use super::state::{ConsumerGroupState, Core};
+use crate::effects::Onward;
 use crate::group::{Group, Member};
 use crate::stored_group::StoredGroup;
 use crate::timers::Timer;
@@ -106,9 +107,19 @@ fn member_parts(
     Some((Arc::new(subscription), Arc::new(current)))
 }
 
+/// The classic group that a consumer group becomes.
+#[derive(Debug)]
+pub(crate) struct Downgraded {
+    pub(crate) stored: StoredGroup,
+    pub(crate) onward: Onward,
+}
+
 /// The classic group that a consumer group becomes, if the last member that speaks the new protocol is gone by what is
 /// being decided: `after` is the group without it.
-pub(crate) fn downgraded(before: &ConsumerGroup, after: &Core, scene: &Scene<'_>) -> Option<StoredGroup> {
+///
+/// When it is gone because a static member has come back by the old protocol, and asks for the same, nobody has to assign
+/// anew, as long as everybody has what it is to have. (Kafka does not look at the latter.)
+pub(crate) fn downgraded(before: &ConsumerGroup, after: &Core, scene: &Scene<'_>) -> Option<Downgraded> {
     let is_all_classic = |core: &Core| core.classic_members() == core.size();
     let is_first_time = !after.is_empty() && is_all_classic(after) && !is_all_classic(&before.core);
     if !is_first_time || !scene.settings.migration.allows_downgrade() || after.size() > scene.classic_members_max {
@@ -136,5 +147,7 @@ pub(crate) fn downgraded(before: &ConsumerGroup, after: &Core, scene: &Scene<'_>
     group.generation = after.group.epoch;
     group.protocol = group.vote();
     group.set_loaded();
-    Some(StoredGroup::of(&group, None))
+    let is_settled = after.group.epoch == before.core.target.epoch && after.state() == ConsumerGroupState::Stable;
+    let onward = if is_settled { Onward::AsAssigned } else { Onward::Rebalance };
+    Some(Downgraded { stored: StoredGroup::of(&group, None), onward })
 }

@@ -27,7 +27,7 @@ pub(crate) mod records;
 pub(crate) mod state;
 
 mod reconcile;
-mod regex;
+pub(crate) mod regex;
 mod staged;
 mod target;
 

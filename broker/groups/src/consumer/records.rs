@@ -55,8 +55,7 @@ pub(crate) fn encode(group: &str, change: &Change) -> Result<(Bytes, Option<Byte
         }
         Change::Subscription(member, subscription) => {
             let key = ConsumerGroupMemberMetadataKey { group_id: group, member_id: (**member).into() };
-            let (key, value) = both(&key, subscription.as_deref().map(subscription_value).as_ref())?;
-            Ok((key, value.map(without_null)))
+            both(&key, subscription.as_deref().map(subscription_value).as_ref())
         }
         Change::TargetEpoch(target) => {
             let value = target.map(|target| ConsumerGroupTargetAssignmentMetadataValue {
@@ -88,18 +87,6 @@ pub(crate) fn encode(group: &str, change: &Change) -> Result<(Bytes, Option<Byte
 fn both<K: RecordPart, V: Message>(key: &K, value: Option<&V>) -> Result<(Bytes, Option<Bytes>), EncodeError> {
     let value = value.map(|value| value.to_prefixed_bytes(VERSION, VERSION)).transpose()?;
     Ok((key.to_prefixed_bytes(K::TYPE, VERSION)?, value))
-}
-
-/// How a subscription ends that has no part of the classic protocol: one tagged field, the first, of one byte, null.
-const NULL_CLASSIC: &[u8] = &[1, 0, 1, 0];
-/// How Kafka ends it: no tagged fields, as null is what stands for none.
-const NO_CLASSIC: &[u8] = &[0];
-
-fn without_null(value: Bytes) -> Bytes {
-    match value.strip_suffix(NULL_CLASSIC) {
-        Some(before) => [before, NO_CLASSIC].concat().into(),
-        None => value,
-    }
 }
 
 fn texts(names: &BTreeSet<Arc<str>>) -> Vec<Box<str>> {
@@ -214,8 +201,8 @@ fn read_value<T: Message>(value: Option<(i16, Bytes)>) -> Result<Option<T>, Deco
     value.map(|(version, bytes)| read(bytes, version)).transpose()
 }
 
-/// Where the field is left out, what is read has nothing in it. A member of the classic protocol always knows some way to
-/// assign.
+/// Who speaks the new protocol has null in the field: where it is left out, Kafka reads a member of the classic protocol that
+/// knows no way to assign. Only brokers that do not know the field leave it out, whose members all speak the new one.
 fn is_said(classic: &ClassicMemberMetadata) -> bool {
     !classic.supported_protocols.is_empty()
 }

@@ -5,10 +5,13 @@
 //! not; a repetition is bounded by the size of what it makes and not by 1,000. Names of topics are ASCII, so it does not
 //! matter that here `\w`, `\d` and `\s` are those of Unicode.
 //!
+//! To compile an expression and to try it on all topics takes milliseconds where there are many. So that is a [`Search`], which
+//! is carried out while nothing of the groups is held, and its [`Found`] is there when the heartbeat that it is for is decided on.
+//!
 //! Must not know: who subscribes.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cairn_protocol::ids::Timestamp;
@@ -75,10 +78,63 @@ fn unquote(regex: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The topics that there are now and that match.
-pub(crate) fn resolve(regex: &Regex, topics: &dyn Topics, at: Timestamp) -> Resolved {
-    let matching: BTreeSet<Arc<str>> = topics.names().filter(|name| regex.is_match(name)).map(Into::into).collect();
-    Resolved { topics: matching, version: topics.version(), at }
+/// Regular expressions whose topics are to be found.
+#[derive(Debug)]
+pub struct Search {
+    pub(crate) regexes: Vec<Arc<str>>,
+    /// Whether these are all of a group whose topics may be others by now.
+    pub(crate) extent: Extent,
+    pub(crate) topics: Arc<dyn Topics>,
+    pub(crate) at: Timestamp,
+}
+
+/// For how much of a group a search is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// For all that members have asked for before, where that has not been looked at with these topics.
+    Whole,
+    /// For what a member asks for now.
+    Member,
+}
+
+/// The topics of regular expressions.
+#[derive(Debug, Default)]
+pub struct Found {
+    by_regex: BTreeMap<Arc<str>, Result<Arc<Resolved>, InvalidRegex>>,
+    /// The version of the topics that all of a group was looked at with.
+    whole: Option<i64>,
+}
+
+/// Nothing was looked for.
+pub(crate) static NOTHING: Found = Found { by_regex: BTreeMap::new(), whole: None };
+
+impl Search {
+    /// Finds them. This may take a while.
+    #[must_use]
+    pub fn run(self) -> Found {
+        let version = self.topics.version();
+        // A name that several expressions match is kept once.
+        let mut names: Vec<(&str, Option<Arc<str>>)> = self.topics.names().map(|name| (name, None)).collect();
+        let mut found = |regex: &str| -> Result<Arc<Resolved>, InvalidRegex> {
+            let compiled = compile(regex)?;
+            let matching = names.iter_mut().filter(|(name, _)| compiled.is_match(name));
+            let topics = matching.map(|(name, kept)| Arc::clone(kept.get_or_insert_with(|| (*name).into()))).collect();
+            Ok(Arc::new(Resolved { topics, version, at: self.at }))
+        };
+        let by_regex = self.regexes.iter().map(|regex| (Arc::clone(regex), found(regex))).collect();
+        Found { by_regex, whole: (self.extent == Extent::Whole).then_some(version) }
+    }
+}
+
+impl Found {
+    pub(crate) fn get(&self, regex: &str) -> Option<Result<&Arc<Resolved>, &InvalidRegex>> {
+        self.by_regex.get(regex).map(Result::as_ref)
+    }
+
+    /// The version of the topics that all of a group was looked at with; none when not all was.
+    pub(crate) fn whole(&self) -> Option<i64> {
+        self.whole
+    }
 }
 
 #[cfg(test)]
@@ -122,8 +178,21 @@ mod tests {
     #[test]
     fn topics_are_found_by_it() {
         let topics = Fixed::default().with("a-1", 1, 1).with("a-2", 2, 1).with("b-1", 3, 1);
-        let found = resolve(&compile("a-.*").expect("valid"), &topics, Timestamp(5));
-        assert!(found.topics.iter().map(|name| &**name).eq(["a-1", "a-2"]));
-        assert_eq!((found.version, found.at), (topics.version(), Timestamp(5)));
+        let version = topics.version();
+        let search = |extent| Search {
+            regexes: vec!["a-.*".into(), "(".into(), ".*1".into()],
+            extent,
+            topics: Arc::new(topics.clone()),
+            at: Timestamp(5),
+        };
+        let found = search(Extent::Whole).run();
+        let of = |regex| found.get(regex).expect("looked for").map(Arc::clone);
+        let (first, last) = (of("a-.*").expect("valid"), of(".*1").expect("valid"));
+        assert!(first.topics.iter().map(|name| &**name).eq(["a-1", "a-2"]));
+        assert!(last.topics.iter().map(|name| &**name).eq(["a-1", "b-1"]));
+        assert!(Arc::ptr_eq(first.topics.first().expect("a-1"), last.topics.first().expect("a-1")), "kept once");
+        assert_eq!((first.version, first.at, found.whole()), (version, Timestamp(5), Some(version)));
+        assert!(of("(").is_err() && found.get("b").is_none());
+        assert_eq!(search(Extent::Member).run().whole(), None);
     }
 }

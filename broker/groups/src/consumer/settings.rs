@@ -2,6 +2,8 @@
 //!
 //! Must not know: where the values come from.
 
+use super::assignor::Assignors;
+
 /// Which groups may go from one protocol to the other while members are in them (`group.consumer.migration.policy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MigrationPolicy {
@@ -58,6 +60,8 @@ pub struct ConsumerSettings {
     pub regex_refresh_interval_ms: i32,
     /// `group.consumer.max.size`
     pub members_max: usize,
+    /// `group.consumer.assignors`
+    pub assignors: Assignors,
     /// `group.consumer.migration.policy`
     pub migration: MigrationPolicy,
 }
@@ -74,6 +78,7 @@ impl Default for ConsumerSettings {
             assignment_interval_ms: 1_000,
             regex_refresh_interval_ms: 600_000,
             members_max: 0x7fff_ffff,
+            assignors: Assignors::default(),
             migration: MigrationPolicy::default(),
         }
     }

@@ -7,23 +7,28 @@ use std::sync::Arc;
 
 use cairn_protocol::ids::{Timestamp, TopicId};
 
-use super::assignor::{Assignor, MemberSpec, Spec};
+use super::assignor::{Assignor, Assignors, MemberSpec, Spec};
 use super::change::{Change, TargetEpoch};
-use super::member::Subscription;
+use super::member::{Member, Subscription};
 use super::staged::Staged;
 use super::state::Core;
 use super::topics::Topics;
 
-/// The assignor that most members ask for; of two with as many, the default or the one that sorts first.
-pub(crate) fn preferred_assignor(core: &Core) -> Assignor {
-    let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in core.members().filter_map(|(_, member)| member.subscription.assignor.as_deref()) {
-        *votes.entry(name).or_default() += 1;
+/// The assignor that most members ask for; of two with as many, the one that stands first. Votes for one that is no longer
+/// among them do not count.
+pub(crate) fn preferred_assignor(core: &Core, assignors: Assignors) -> Assignor {
+    let asked = |assignor: Assignor| {
+        let name = |member: &Member| member.subscription.assignor.as_deref() == Some(assignor.name());
+        core.members().filter(|(_, member)| name(member)).count()
+    };
+    let mut best = (assignors.preferred(), 0);
+    for assignor in assignors.iter() {
+        let votes = asked(assignor);
+        if votes > best.1 {
+            best = (assignor, votes);
+        }
     }
-    let Some(most) = votes.values().max() else { return Assignor::default() };
-    let mut leading = votes.iter().filter(|(_, count)| *count == most).filter_map(|(name, _)| Assignor::of(name));
-    let first = leading.next();
-    first.into_iter().chain(leading).find(|assignor| *assignor == Assignor::default()).or(first).unwrap_or_default()
+    best.0
 }
 
 /// The topics that a subscription asks for, as far as they exist.
@@ -32,9 +37,9 @@ pub(crate) fn topic_ids(core: &Core, subscription: &Subscription, topics: &dyn T
 }
 
 /// Decides anew what everybody is to have, for the group's present epoch.
-pub(crate) fn assign(staged: &mut Staged<'_>, topics: &dyn Topics, now: Timestamp) {
+pub(crate) fn assign(staged: &mut Staged<'_>, assignors: Assignors, topics: &dyn Topics, now: Timestamp) {
     let core = staged.core();
-    let assignment = preferred_assignor(core).assign(&spec(core, topics));
+    let assignment = preferred_assignor(core, assignors).assign(&spec(core, topics));
     let mut changes = Vec::new();
     for (id, given) in assignment {
         let before = core.target_of(&id);

@@ -15,8 +15,9 @@ use crate::consumer::fence::{self, Leaving, farewell};
 use crate::consumer::group::ConsumerGroup;
 use crate::consumer::happened::happened;
 use crate::consumer::heartbeat::{ConsumerHeartbeat, Refusal};
-use crate::consumer::migrate::{self, Upgraded};
+use crate::consumer::migrate::{self, Downgraded, Upgraded};
 use crate::consumer::records::Decoded;
+use crate::consumer::regex::{self, Extent, Found, Search};
 use crate::consumer::settings::ConsumerSettings;
 use crate::consumer::topics::{NoTopics, Topics};
 use crate::effects::{Becomes, Cause, ConsumerWrite, Effects, Event, Happened, Next, Reply, Then, Waiter, Write};
@@ -51,6 +52,11 @@ impl Shard {
         self.topics = KnownTopics(topics);
     }
 
+    /// Nothing is asked any more before [`Self::on_topics`] comes again: no topics have to be kept.
+    pub fn forget_topics(&mut self) {
+        self.topics = KnownTopics::default();
+    }
+
     /// What is configured for one group from now on.
     pub fn configure(&mut self, group: &str, overrides: GroupOverrides) {
         if overrides == GroupOverrides::default() {
@@ -78,29 +84,60 @@ impl Shard {
 
     /// A member of a consumer group says that it is alive, and what it wants and owns. It is answered with
     /// [`Reply::Heartbeat`] when what it is told is durable.
+    /// `found` is what [`Self::search`] has asked for just before; nothing where it has not.
     #[must_use]
-    pub fn consumer_heartbeat(&mut self, heartbeat: &ConsumerHeartbeat<'_>, waiter: Waiter, now: Now) -> Effects {
+    pub fn consumer_heartbeat(
+        &mut self,
+        heartbeat: &ConsumerHeartbeat<'_>,
+        found: &Found,
+        waiter: Waiter,
+        now: Now,
+    ) -> Effects {
         let mut effects = Effects::default();
-        if let Err(refusal) = self.hear(heartbeat, waiter, now, &mut effects) {
+        if let Err(refusal) = self.hear(heartbeat, found, waiter, now, &mut effects) {
             effects.replies.push((waiter, Reply::Heartbeat(refusal.into())));
         }
         effects
     }
 
+    /// The regular expressions whose topics have to be found before a heartbeat can be decided on: that of a member that asks
+    /// for a new one, and from time to time all of a group, for one heartbeat of those that come then.
+    pub fn search(&mut self, heartbeat: &ConsumerHeartbeat<'_>, now: Now) -> Option<Search> {
+        if heartbeat.check(self.settings.consumer.assignors).is_err() || heartbeat.is_leaving() {
+            return None;
+        }
+        let interval_ms = self.settings.consumer.regex_refresh_interval_ms;
+        let topics = Arc::clone(&self.topics.0);
+        let group = self.consumers.get_mut(heartbeat.group);
+        let is_known = |regex: &str| group.as_ref().is_some_and(|group| group.core.regex(regex).is_some());
+        let asked: Option<Arc<str>> =
+            heartbeat.regex.filter(|regex| !regex.is_empty() && !is_known(regex)).map(Into::into);
+        let is_first = group.as_ref().is_none_or(|group| group.core.subscribed_regexes().next().is_none());
+        let whole = group.and_then(|group| group.begin_search(&*topics, interval_ms, now.ticks));
+        let extent = match (&asked, &whole) {
+            (None, None) => return None,
+            (Some(_), None) if !is_first => Extent::Member,
+            _ => Extent::Whole,
+        };
+        let regexes = whole.into_iter().flatten().chain(asked).collect();
+        Some(Search { regexes, extent, topics, at: now.wall })
+    }
+
     fn hear(
         &mut self,
         heartbeat: &ConsumerHeartbeat<'_>,
+        found: &Found,
         waiter: Waiter,
         now: Now,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
-        heartbeat.check()?;
+        heartbeat.check(self.settings.consumer.assignors)?;
         let (name, first) = self.consumer_group(heartbeat)?;
         if heartbeat.is_leaving() {
             return self.hear_leaving(&name, heartbeat, waiter, now, effects);
         }
         let settings = self.settings_of(&name);
-        let scene = self.scene(&settings, now);
+        let scene = Scene { found, ..self.scene(&settings, now) };
         let mut upgraded = match self.groups.get(&name).filter(|group| group.state() != GroupState::Empty) {
             Some(classic) => Some(migrate::upgrade(classic, &scene)?),
             None => None,
@@ -122,7 +159,8 @@ impl Shard {
     }
 
     fn scene<'a>(&'a self, settings: &'a ConsumerSettings, now: Now) -> Scene<'a> {
-        Scene { now, topics: &*self.topics.0, settings, classic_members_max: self.settings.members_max }
+        let classic_members_max = self.settings.members_max;
+        Scene { now, topics: &*self.topics.0, settings, found: &regex::NOTHING, classic_members_max }
     }
 
     /// The group that a heartbeat is for, and what has to be written first. One that does not exist is made by its first
@@ -207,9 +245,9 @@ impl Shard {
         for timing in timing {
             group.time(timing, now, &mut self.timers);
         }
-        if let Some(Seen { is_settled, with_regexes }) = seen {
+        if let Some(Seen { is_settled, is_searched }) = seen {
             group.topics_seen = is_settled.then_some(version);
-            group.regexes_refreshed = if with_regexes { Some(now.ticks) } else { group.regexes_refreshed };
+            group.searched = if is_searched { Some(now.ticks) } else { group.searched };
         }
         if changes.is_empty() {
             let held = reply.and_then(|(waiter, reply)| Some((waiter, self.pending.hold(name, waiter, reply)?)));
@@ -228,8 +266,8 @@ impl Shard {
         let mut becomes = Becomes::Consumer;
         let mut records = first;
         let mut last = Vec::new();
-        if let Some(stored) = downgraded {
-            becomes = Becomes::Classic;
+        if let Some(Downgraded { stored, onward }) = downgraded {
+            becomes = Becomes::Classic(onward);
             last.extend(after.deletion().into_iter().map(|change| Record::of_consumer(name, change)));
             last.push(Record::of_downgraded(stored));
         }
@@ -256,8 +294,8 @@ impl Shard {
             effects.replies.push((waiter, reply));
         }
         effects.replies.extend(self.pending.finish(&name, number, written));
-        if becomes == Becomes::Classic && self.groups.contains_key(&name) {
-            self.turn(&name, now, effects, |turn| turn.begin_again(Cause::Downgraded));
+        if let Becomes::Classic(onward) = becomes {
+            self.turn(&name, now, effects, |turn| turn.on_downgraded(onward));
         }
         if written.is_err() {
             // It is as it was; what was taken for done has to be looked at again.
@@ -305,7 +343,8 @@ impl Shard {
 
     /// A consumer group with its members.
     pub fn describe_consumer(&self, name: &str) -> Result<DescribedConsumerGroup, ErrorCode> {
-        self.consumers.get(name).map(|group| describe::describe(&group.core)).ok_or(ErrorCode::GroupIdNotFound)
+        let group = self.consumers.get(name).ok_or(ErrorCode::GroupIdNotFound)?;
+        Ok(describe::describe(&group.core, self.settings.consumer.assignors))
     }
 }
 

@@ -2,7 +2,8 @@
 //! it asks for and what it owns, and is told what it is to have.
 //!
 //! - Answered when what it is told is as durable as `__consumer_offsets` promises; at once when nothing changes.
-//! - Regular expressions (1 and later) are matched here; one that does not parse: INVALID_REGULAR_EXPRESSION.
+//! - Regular expressions (1 and later) are matched here, on a thread that may take its time, before the heartbeat is decided
+//!   on; one that does not parse: INVALID_REGULAR_EXPRESSION.
 //! - A member whose epoch is not the group's for it is fenced (FENCED_MEMBER_EPOCH), one that is gone unknown
 //!   (UNKNOWN_MEMBER_ID): both join again. A static member whose place another one has: UNRELEASED_INSTANCE_ID.
 //! - Where `group.coordinator.rebalance.protocols` leaves the protocol out: UNSUPPORTED_VERSION.
@@ -16,9 +17,11 @@ use cairn_protocol::ids::{PartitionIndex, TopicId};
 use cairn_protocol::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
 use cairn_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use cairn_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::refusal::cut;
+use crate::blocking::on_blocking_thread;
 use crate::dispatch::{Call, Outcome};
 use crate::node::Node;
 
@@ -35,40 +38,69 @@ pub(super) fn handle(
         Ok(shard) => shard,
         Err(error) => return refused(error),
     };
-    let topics = request.subscribed_topic_names.as_ref();
-    let mut reply = shard.consumer_heartbeat(&ConsumerHeartbeat {
+    let said = Said {
+        client_id: call.client_id.clone(),
+        client_host: format!("/{}", call.connection.peer.ip()),
+        unique: Uuid::new_v4().to_string(),
         version: call.version,
-        group: &request.group_id,
-        member: &request.member_id,
-        epoch: request.member_epoch,
-        instance: request.instance_id.as_deref(),
-        rack: request.rack_id.as_deref(),
-        rebalance_timeout_ms: request.rebalance_timeout_ms,
-        topics: topics.map(|topics| topics.iter().map(|topic| &**topic).collect()),
-        regex: request.subscribed_topic_regex.as_deref(),
-        assignor: request.server_assignor.as_deref(),
-        owned: request.topic_partitions.map(owned),
-        client_id: call.client_id.as_deref().unwrap_or_default(),
-        client_host: &format!("/{}", call.connection.peer.ip()),
-        unique: &Uuid::new_v4().to_string(),
-    });
-    if let Ok(Reply::Heartbeat(reply)) = reply.try_recv() {
-        return Outcome::Now(answer(reply));
+        request,
+    };
+    match shard.consumer_heartbeat(&said.heartbeat()) {
+        Ok(mut reply) => match reply.try_recv() {
+            Ok(Reply::Heartbeat(reply)) => Outcome::Now(answer(reply)),
+            _ => Outcome::alone(answer_of(reply)),
+        },
+        Err(search) => Outcome::alone(async move {
+            let found = on_blocking_thread(move || search.run()).await;
+            answer_of(shard.consumer_heartbeat_with(&said.heartbeat(), &found)).await
+        }),
     }
-    Outcome::alone(async move {
-        let reply = match reply.await {
-            Ok(Reply::Heartbeat(reply)) => reply,
-            // The groups are not here any more.
-            Ok(Reply::Join(_) | Reply::Sync(_)) | Err(_) => HeartbeatReply::refused(ErrorCode::NotCoordinator, None),
-        };
-        answer(reply)
+}
+
+/// A heartbeat that may be decided on later.
+struct Said {
+    client_id: Option<Box<str>>,
+    client_host: String,
+    unique: String,
+    version: i16,
+    request: ConsumerGroupHeartbeatRequest,
+}
+
+impl Said {
+    fn heartbeat(&self) -> ConsumerHeartbeat<'_> {
+        let request = &self.request;
+        let topics = request.subscribed_topic_names.as_ref();
+        ConsumerHeartbeat {
+            version: self.version,
+            group: &request.group_id,
+            member: &request.member_id,
+            epoch: request.member_epoch,
+            instance: request.instance_id.as_deref(),
+            rack: request.rack_id.as_deref(),
+            rebalance_timeout_ms: request.rebalance_timeout_ms,
+            topics: topics.map(|topics| topics.iter().map(|topic| &**topic).collect()),
+            regex: request.subscribed_topic_regex.as_deref(),
+            assignor: request.server_assignor.as_deref(),
+            owned: request.topic_partitions.as_deref().map(owned),
+            client_id: self.client_id.as_deref().unwrap_or_default(),
+            client_host: &self.client_host,
+            unique: &self.unique,
+        }
+    }
+}
+
+async fn answer_of(reply: oneshot::Receiver<Reply>) -> ConsumerGroupHeartbeatResponse {
+    answer(match reply.await {
+        Ok(Reply::Heartbeat(reply)) => reply,
+        // The groups are not here any more.
+        Ok(Reply::Join(_) | Reply::Sync(_)) | Err(_) => HeartbeatReply::refused(ErrorCode::NotCoordinator, None),
     })
 }
 
-fn owned(topics: Vec<Owned>) -> Partitions {
+fn owned(topics: &[Owned]) -> Partitions {
     let mut all = Partitions::new();
-    for topic in topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
-        let partitions = topic.partitions.into_iter().map(PartitionIndex);
+    for topic in topics.iter().filter(|topic| !topic.partitions.is_empty()) {
+        let partitions = topic.partitions.iter().copied().map(PartitionIndex);
         all.entry(TopicId(topic.topic_id)).or_default().extend(partitions);
     }
     all

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use cairn_groups::MigrationPolicy;
+use cairn_groups::{Assignors, MigrationPolicy};
 use cairn_metadata::configs::ConfigKind;
 
 use super::listener::{Advertised, Listener};
 use super::rules::{
-    Address, AdvertisedListeners, Bytes, Cordoned, CordonedDirs, CountsByAddress, Flag, Folder, Folders, HostPort,
-    Listeners, Millis, Number, NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolList, ProtocolMap, Rate,
-    RebalanceProtocols, Rule, Text,
+    Address, AdvertisedListeners, AssignorList, Bytes, Cordoned, CordonedDirs, CountsByAddress, Flag, Folder, Folders,
+    HostPort, Listeners, Millis, Number, NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolList, ProtocolMap,
+    Rate, RebalanceProtocols, Rule, Text,
 };
 use super::source::Given;
 use super::{ConfigError, Durability, TimestampType};
@@ -334,13 +334,15 @@ keys! {
     /// The longest such interval that a group's config may give.
     group_consumer_max_heartbeat_interval_ms: i32 = "group.consumer.max.heartbeat.interval.ms", "15000", "ms", Int, ReadOnly, Number(1..=i32::MAX);
     /// The least time between two assignments of one group of the consumer protocol, where the group's own config says nothing.
-    group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", "1000", "ms", Int, ReadOnly, Number(0..=i32::MAX);
+    group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", "1000", "ms", Int, ClusterWide, Number(0..=i32::MAX);
     /// The least such time that a group's config may give.
     group_consumer_min_assignment_interval_ms: i32 = "group.consumer.min.assignment.interval.ms", "0", "ms", Int, ReadOnly, Number(0..=i32::MAX);
     /// The most such time that a group's config may give.
     group_consumer_max_assignment_interval_ms: i32 = "group.consumer.max.assignment.interval.ms", "15000", "ms", Int, ReadOnly, Number(0..=i32::MAX);
     /// Members of a group of the consumer protocol, at most.
     group_consumer_max_size: i32 = "group.consumer.max.size", "2147483647", "", Int, ReadOnly, Number(1..=i32::MAX);
+    /// How groups of the consumer protocol may distribute partitions: uniform, range, or both. The first is for members who ask for none.
+    group_consumer_assignors: Assignors = "group.consumer.assignors", "uniform,range", "", List, ReadOnly, AssignorList;
     /// Which groups may go from one protocol to the other while they have members.
     group_consumer_migration_policy: MigrationPolicy = "group.consumer.migration.policy", "bidirectional", "", Text, ReadOnly, MIGRATION_POLICY;
     /// How often it is looked anew which topics match the regular expressions that members subscribe to.

@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf, absolute};
 use std::str::FromStr;
 
+use cairn_groups::{Assignor, Assignors};
+
 use super::listener::{Advertised, Listener};
 
 /// Text in, value out. What is refused is described by [`Rule::allowed`].
@@ -141,6 +143,26 @@ impl Rule for ProtocolList {
 
     fn allowed(&self) -> String {
         "classic, or classic,consumer".to_owned()
+    }
+}
+
+/// Names of assignors, or those of Kafka's classes, with commas between them.
+pub(super) struct AssignorList;
+
+impl Rule for AssignorList {
+    type Out = Assignors;
+
+    fn parse(&self, text: &str) -> Option<Assignors> {
+        let one = |word: &str| match word.trim() {
+            "org.apache.kafka.coordinator.group.assignor.UniformAssignor" => Some(Assignor::Uniform),
+            "org.apache.kafka.coordinator.group.assignor.RangeAssignor" => Some(Assignor::Range),
+            name => Assignor::of(name),
+        };
+        Assignors::new(&text.split(',').map(one).collect::<Option<Vec<_>>>()?)
+    }
+
+    fn allowed(&self) -> String {
+        "uniform, range, or both with a comma between them".to_owned()
     }
 }
 

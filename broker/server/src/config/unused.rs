@@ -26,6 +26,7 @@ const fn unused(name: &'static str, kind: ConfigKind) -> Unused {
 pub const UNUSED: &[Unused] = &[
     unused("background.threads", Int),
     unused("follower.replication.throttled.rate", Long),
+    unused("group.coordinator.cached.buffer.max.bytes", Int),
     unused("leader.replication.throttled.rate", Long),
     unused("log.cleaner.io.buffer.size", Int),
     unused("log.segment.delete.delay.ms", Long),

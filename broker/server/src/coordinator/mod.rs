@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
-use crate::config::BrokerConfig;
+use crate::config::LiveConfig;
 use crate::partitions::Partitions;
 use crate::telemetry::Metrics;
 
@@ -48,21 +48,21 @@ pub(crate) struct Coordinator {
 /// What all shards work with.
 #[derive(Debug)]
 struct Shared {
-    settings: GroupSettings,
+    config: Arc<LiveConfig>,
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     loads: Semaphore,
 }
 
-impl Coordinator {
-    pub(crate) fn new(
-        partitions: Arc<Partitions>,
-        cluster: Arc<Cluster>,
-        config: &BrokerConfig,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+impl Shared {
+    /// What is configured now for all groups.
+    fn settings(&self) -> GroupSettings {
+        let config = self.config.load();
         let size = |number: i32| usize::try_from(number).unwrap_or(0);
-        let settings = GroupSettings {
+        // One that was set while the broker runs may be outside of what is allowed: as in Kafka, the nearest holds then.
+        let (least, most) =
+            (config.group_consumer_min_assignment_interval_ms, config.group_consumer_max_assignment_interval_ms);
+        GroupSettings {
             session_timeout_min_ms: config.group_min_session_timeout_ms,
             session_timeout_max_ms: config.group_max_session_timeout_ms,
             initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
@@ -71,13 +71,24 @@ impl Coordinator {
             consumer: ConsumerSettings {
                 session_timeout_ms: config.group_consumer_session_timeout_ms,
                 heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
-                assignment_interval_ms: config.group_consumer_assignment_interval_ms,
+                assignment_interval_ms: config.group_consumer_assignment_interval_ms.clamp(least, most),
                 regex_refresh_interval_ms: config.group_consumer_regex_refresh_interval_ms,
                 members_max: size(config.group_consumer_max_size),
+                assignors: config.group_consumer_assignors,
                 migration: config.group_consumer_migration_policy,
             },
-        };
-        let shared = Arc::new(Shared { settings, cluster, metrics, loads: Semaphore::new(LOADS_MAX) });
+        }
+    }
+}
+
+impl Coordinator {
+    pub(crate) fn new(
+        partitions: Arc<Partitions>,
+        cluster: Arc<Cluster>,
+        config: Arc<LiveConfig>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let shared = Arc::new(Shared { config, cluster, metrics, loads: Semaphore::new(LOADS_MAX) });
         Self { partitions, shards: Mutex::default(), shared }
     }
 

@@ -6,14 +6,17 @@
 //! Must not know: which requests there are.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use cairn_groups::{
-    Commit, CommitError, ConsumerHeartbeat, Effects, GroupOverrides, Identity, Join, Leaver, Record, Reply, Sync, Then,
-    Ticks, Waiter,
+    Commit, CommitError, ConsumerHeartbeat, Effects, Found, GroupOverrides, Identity, Join, Leaver, Record, Reply,
+    Search, Sync, Then, Ticks, Waiter,
 };
 use cairn_metadata::{ConfigResource, Image};
+use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, Timestamp};
 use cairn_protocol::records::{BatchBuilder, BatchView, FinishError, NewRecord, ProduceLimits};
@@ -64,10 +67,36 @@ pub(crate) struct State {
     /// What the task of the timers sleeps for.
     asleep_until: Option<Ticks>,
     is_stopped: bool,
-    /// The version of the cluster's metadata that the groups know.
+    /// The version of the cluster's metadata whose configs the groups know.
     image: Option<u64>,
+    /// How long it has taken to append what the present request has led to.
+    appending: Duration,
     /// The groups that have configs of their own.
     configured: BTreeSet<Box<str>>,
+}
+
+/// The groups under their lock, with the topics of now. They keep none of them: topics that nobody asks about any more need
+/// not stay in memory because some partition's groups were the last to see them.
+struct Informed<'a>(MutexGuard<'a, State>);
+
+impl Deref for Informed<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl DerefMut for Informed<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for Informed<'_> {
+    fn drop(&mut self) {
+        self.0.groups.forget_topics();
+    }
 }
 
 /// What was decided did not become durable: whether it will be found after a restart is not known.
@@ -118,7 +147,7 @@ impl Shard {
         }
         if self.partition.reader().start_offset() == self.partition.high_watermark() {
             // There is nothing to read: nobody has to wait for that.
-            let groups = self.begin(cairn_groups::Shard::with(self.shared.settings));
+            let groups = self.begin(cairn_groups::Shard::with(self.shared.settings()));
             if self.groups.set(Arc::clone(&groups)).is_ok() {
                 return Ok(groups);
             }
@@ -138,7 +167,7 @@ impl Shard {
     pub(super) async fn loaded(&self) -> Result<LoadedShard, ReadError> {
         let read = || async {
             let _permit = self.shared.loads.acquire().await.expect("it is never closed");
-            let (partition, settings) = (Arc::clone(&self.partition), self.shared.settings);
+            let (partition, settings) = (Arc::clone(&self.partition), self.shared.settings());
             let groups = on_blocking_thread(move || load::read(&partition, settings)).await?;
             Ok(self.begin(groups))
         };
@@ -155,6 +184,7 @@ impl Shard {
             asleep_until: None,
             is_stopped: false,
             image: None,
+            appending: Duration::ZERO,
             configured: BTreeSet::new(),
         };
         let groups = Arc::new(Groups {
@@ -193,19 +223,21 @@ impl Groups {
     }
 
     /// The groups, with what they have to know of the cluster.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Informed<'_> {
         let mut state = self.state.lock();
         let image = self.shared.cluster.image();
         if state.image != Some(image.version()) {
             state.image = Some(image.version());
             self.tell(&mut state, &image);
         }
-        state
+        state.groups.on_topics(Arc::new(ImageTopics(image)));
+        state.appending = Duration::ZERO;
+        Informed(state)
     }
 
-    /// Tells groups of topics and of their own configs.
-    fn tell(&self, state: &mut State, image: &Arc<Image>) {
-        state.groups.on_topics(Arc::new(ImageTopics(Arc::clone(image))));
+    /// Tells groups what is configured for all of them, and for each.
+    fn tell(&self, state: &mut State, image: &Image) {
+        state.groups.configure_all(self.shared.settings().consumer);
         let of_groups = image.config_resources().filter_map(|resource| match resource {
             ConfigResource::Group(name) => Some((name, overrides(image.configs(resource)))),
             _ => None,
@@ -223,32 +255,56 @@ impl Groups {
 
     /// A member wants to be in the next generation. The reply comes when that begins; never, when the broker stops.
     pub(crate) fn join(self: &Arc<Self>, join: &Join<'_>) -> oneshot::Receiver<Reply> {
-        self.ask(|groups, waiter| groups.join(join, waiter, clock::for_groups()))
+        self.ask(self.lock(), ApiKey::JoinGroup, |groups, waiter| groups.join(join, waiter, clock::for_groups()))
     }
 
     /// A member of a group of the consumer protocol is alive. The reply comes when what it says is durable; never, when the
-    /// broker stops.
-    pub(crate) fn consumer_heartbeat(self: &Arc<Self>, heartbeat: &ConsumerHeartbeat<'_>) -> oneshot::Receiver<Reply> {
-        self.ask(|groups, waiter| groups.consumer_heartbeat(heartbeat, waiter, clock::for_groups()))
+    /// broker stops. An error: topics of regular expressions have to be found first, which may take a while; then
+    /// [`Self::consumer_heartbeat_with`] goes on.
+    pub(crate) fn consumer_heartbeat(
+        self: &Arc<Self>,
+        heartbeat: &ConsumerHeartbeat<'_>,
+    ) -> Result<oneshot::Receiver<Reply>, Search> {
+        let mut state = self.lock();
+        let now = clock::for_groups();
+        if let Some(search) = state.groups.search(heartbeat, now) {
+            return Err(search);
+        }
+        Ok(self.ask(state, ApiKey::ConsumerGroupHeartbeat, |groups, waiter| {
+            groups.consumer_heartbeat(heartbeat, &Found::default(), waiter, now)
+        }))
+    }
+
+    /// The same, with what was found.
+    pub(crate) fn consumer_heartbeat_with(
+        self: &Arc<Self>,
+        heartbeat: &ConsumerHeartbeat<'_>,
+        found: &Found,
+    ) -> oneshot::Receiver<Reply> {
+        self.ask(self.lock(), ApiKey::ConsumerGroupHeartbeat, |groups, waiter| {
+            groups.consumer_heartbeat(heartbeat, found, waiter, clock::for_groups())
+        })
     }
 
     /// A member asks for its assignment. The reply comes when the leader has assigned; never, when the broker stops.
     pub(crate) fn sync(self: &Arc<Self>, sync: &Sync<'_>) -> oneshot::Receiver<Reply> {
-        self.ask(|groups, waiter| groups.sync(sync, waiter, clock::for_groups()))
+        self.ask(self.lock(), ApiKey::SyncGroup, |groups, waiter| groups.sync(sync, waiter, clock::for_groups()))
     }
 
     fn ask(
         self: &Arc<Self>,
+        mut state: Informed<'_>,
+        api: ApiKey,
         decide: impl FnOnce(&mut cairn_groups::Shard, Waiter) -> Effects,
     ) -> oneshot::Receiver<Reply> {
         let (sender, receiver) = oneshot::channel();
-        let mut state = self.lock();
         if !state.is_stopped {
             state.waiters_begun += 1;
             let waiter = Waiter(state.waiters_begun);
             state.waiters.insert(waiter, sender);
             let effects = decide(&mut state.groups, waiter);
             self.carry_out(&mut state, effects);
+            self.shared.metrics.in_storage(api, state.appending);
         }
         receiver
     }
@@ -263,6 +319,7 @@ impl Groups {
         let mut state = self.lock();
         let (results, effects) = state.groups.leave(group, leavers, clock::for_groups());
         self.carry_out(&mut state, effects);
+        self.shared.metrics.in_storage(ApiKey::LeaveGroup, state.appending);
         results
     }
 
@@ -280,9 +337,11 @@ impl Groups {
         let now = clock::for_groups();
         let wait = AckWait::default();
         let (results, appended) = {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             let outcome = state.groups.commit(commit, now);
-            (outcome.results, self.append(&mut state, outcome.records, now.wall, &wait)?)
+            let appended = self.append(&mut state, outcome.records, now.wall, &wait)?;
+            self.shared.metrics.in_storage(ApiKey::OffsetCommit, state.appending);
+            (outcome.results, appended)
         };
         self.finish(appended, wait).await?;
         Ok(results)
@@ -349,7 +408,7 @@ impl Groups {
         let groups = Arc::clone(self);
         tokio::spawn(async move {
             let written = groups.finish(Some(appended), wait).await.map_err(|failed| failed.code_for_members());
-            let mut state = groups.state.lock();
+            let mut state = groups.lock();
             let effects = state.groups.on_written(then, written, clock::for_groups());
             groups.carry_out(&mut state, effects);
         });
@@ -366,12 +425,14 @@ impl Groups {
         if records.is_empty() {
             return Ok(None);
         }
+        let begun = Instant::now();
         let bytes = build(&records, now)?;
         let batch = BatchView::parse(&bytes).expect("what was built is a batch");
         let produced = batch.validate_produced(&ProduceLimits::default()).expect("what was built is valid");
         let appended = self.partition.append(&batch, &produced, now, Required::InSyncReplicas, || wait.ticket())?;
         state.groups.on_appended(appended.base_offset, records);
         self.partition.publish(&appended, bytes.len());
+        state.appending += begun.elapsed();
         Ok(Some(appended))
     }
 

@@ -4,11 +4,12 @@ use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::consumer_group_describe_response::DescribedGroup;
 use cairn_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use cairn_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use cairn_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use cairn_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use cairn_protocol::messages::{
     ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
-    CreatePartitionsRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetFetchRequest,
+    CreatePartitionsRequest, DeleteGroupsRequest, DescribeGroupsRequest, IncrementalAlterConfigsRequest,
+    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
 };
 use uuid::Uuid;
 
@@ -264,6 +265,53 @@ async fn each_kind_of_group_is_told_by_its_own_api() {
     assert_eq!(client.call(1, &leave).await.error_code, NONE);
     assert_eq!(client.call(2, &delete).await.results[0].error_code, NONE);
     assert_eq!(described(&mut client, 1).await.error_code, ErrorCode::GroupIdNotFound.code());
+}
+
+#[tokio::test]
+async fn the_assignors_are_configured() {
+    let broker = TestBroker::with(&[("group.consumer.assignors", "range"), SET[1]]).await;
+    let mut client = broker.connect().await;
+    find_coordinator(&mut client).await;
+    make_topic(&mut client, "t").await;
+    let names = Some(vec!["t".into()]);
+    let uniform = Some("uniform".into());
+    let request =
+        ConsumerGroupHeartbeatRequest { subscribed_topic_names: names, server_assignor: uniform, ..joining("m") };
+    let refused = client.call(1, &request).await;
+    assert_eq!(refused.error_code, ErrorCode::UnsupportedAssignor.code());
+    let message = refused.error_message.unwrap();
+    assert_eq!(&*message, "ServerAssignor uniform is not supported. Supported assignors: range.");
+    Member::join_with(&mut client, &ConsumerGroupHeartbeatRequest { server_assignor: None, ..request }).await;
+    assert_eq!(&*described(&mut client, 1).await.assignor_name, "range");
+}
+
+/// As in Kafka it is in force at once, and no further than the other keys allow.
+#[tokio::test]
+async fn the_interval_of_assignments_is_set_while_the_broker_runs() {
+    let broker = TestBroker::with(&[
+        ("num.partitions", "2"),
+        ("group.consumer.assignment.interval.ms", "3600000"),
+        ("group.consumer.max.assignment.interval.ms", "3600000"),
+    ])
+    .await;
+    let mut client = broker.connect().await;
+    find_coordinator(&mut client).await;
+    let topic = make_topic(&mut client, "t").await;
+    let mut one = Member::join(&mut client, "one", &["t"]).await;
+    one.settle(&mut client, topic).await;
+    let two = Member::join(&mut client, "two", &["t"]).await;
+    one.settle(&mut client, topic).await;
+    assert_eq!((&one.owned[..], two.owned.len()), (&[0, 1][..], 0), "it was assigned an instant ago");
+    let config = AlterableConfig {
+        name: "group.consumer.assignment.interval.ms".into(),
+        value: Some("0".into()),
+        ..AlterableConfig::default()
+    };
+    let resource = AlterConfigsResource { resource_type: 4, resource_name: "".into(), configs: vec![config] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert_eq!(client.call(1, &request).await.responses[0].error_code, NONE);
+    one.settle(&mut client, topic).await;
+    assert_eq!(one.owned.len(), 1);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub enum Assignor {
 }
 
 impl Assignor {
-    /// All that there are, the default first.
+    /// All that there are.
     pub const ALL: [Self; 2] = [Self::Uniform, Self::Range];
 
     /// Kafka's name.
@@ -51,6 +51,46 @@ impl Assignor {
             Self::Uniform => uniform::assign(spec),
             Self::Range => range::assign(spec),
         }
+    }
+}
+
+/// The assignors that members may ask for (`group.consumer.assignors`). The first one is for those who ask for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignors {
+    first: Assignor,
+    second: Option<Assignor>,
+}
+
+impl Default for Assignors {
+    fn default() -> Self {
+        Self { first: Assignor::Uniform, second: Some(Assignor::Range) }
+    }
+}
+
+impl Assignors {
+    /// These, in this order; none where there is not one at least, or one of them twice.
+    #[must_use]
+    pub fn new(all: &[Assignor]) -> Option<Self> {
+        match *all {
+            [first] => Some(Self { first, second: None }),
+            [first, second] if first != second => Some(Self { first, second: Some(second) }),
+            _ => None,
+        }
+    }
+
+    /// The one for members who ask for none.
+    pub(crate) fn preferred(self) -> Assignor {
+        self.first
+    }
+
+    /// All of them, the preferred one first.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Assignor> {
+        std::iter::once(self.first).chain(self.second)
+    }
+
+    /// The assignor of a name, if it is one of these.
+    pub(crate) fn find(self, name: &str) -> Option<Assignor> {
+        self.iter().find(|assignor| assignor.name() == name)
     }
 }
 

@@ -63,7 +63,7 @@ fn all() -> Vec<(Change, &'static str, &'static str)> {
         (
             of(member()),
             "000500016700016d",
-            "000002690007636c69656e740b2f3132372e302e302e31030261026204782e2a000027100672616e676500",
+            "000002690007636c69656e740b2f3132372e302e302e31030261026204782e2a000027100672616e676501000100",
         ),
         (
             of(classic()),
@@ -125,6 +125,15 @@ fn partitions_without_epochs_count_from_the_members() {
         panic!("{read:?}")
     };
     assert_eq!((&current.assigned, current.state), (&held(&[(0, 7), (3, 7)]), MemberState::Stable));
+}
+
+/// Brokers that do not know members of the classic protocol in consumer groups leave out that a member is none.
+#[test]
+fn a_member_without_the_classic_part_is_none_of_the_classic_protocol() {
+    let value = hex("000002690007636c69656e740b2f3132372e302e302e31030261026204782e2a000027100672616e676500");
+    let read = decode_any(&hex("000500016700016d"), Some(&value)).expect("decodes");
+    let change = Some(Change::Subscription("m".into(), Some(Arc::new(member()))));
+    assert_eq!(read, Any::Consumer(Decoded { group: "g".into(), change }));
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn nothing_is_told_before_it_is_durable() {
 fn what_is_not_written_has_not_happened() {
     let mut world = World::new();
     let waiter = world.waiter();
-    let effects = world.shard.consumer_heartbeat(&joining("m1", &["a"]), waiter, world.now);
+    let effects = world.shard.consumer_heartbeat(&joining("m1", &["a"]), &Found::default(), waiter, world.now);
     for write in effects.writes {
         let effects = world.shard.on_written(write.then, Err(ErrorCode::CoordinatorNotAvailable), world.now);
         assert!(

@@ -182,8 +182,37 @@ fn a_static_member_goes_from_one_protocol_to_the_other() {
     // The last one that speaks the new protocol comes back with the old one: the group is classic with it.
     let joined = classic_join(&mut world, "", Some("i"), &[]);
     assert_eq!(joined.error, ErrorCode::None);
-    assert!(world.shard.consumers.is_empty() && world.shard.groups.contains_key("g"));
-    assert_eq!(world.shard.describe("g").expect("there").members[0].instance.as_deref(), Some("i"));
+    assert!(world.shard.consumers.is_empty());
+    let described = world.shard.describe("g").expect("a classic group");
+    assert_eq!(
+        (described.state, described.generation),
+        (GroupState::Stable, joined.generation),
+        "nobody has to assign"
+    );
+    assert_eq!(described.members[0].instance.as_deref(), Some("i"));
+    assert_eq!(classic_sync(&mut world, &joined.member, joined.generation, &[]), Ok(of_a(&[0, 1, 2, 3])));
+    assert_eq!(classic_heartbeat(&mut world, &joined.member, joined.generation), Ok(()));
+    let again = world.reloaded();
+    assert_eq!(again.describe("g"), world.shard.describe("g"));
+    // It has to be heard of from then on.
+    world.pass(60_000);
+    assert_eq!(classic_heartbeat(&mut world, &joined.member, joined.generation), Err(ErrorCode::UnknownMemberId));
+}
+
+/// Where somebody has to give up something still, or asks for something else, the members of the classic group assign anew.
+#[test]
+fn a_group_that_is_not_settled_rebalances_when_it_becomes_classic() {
+    let mut world = World::new();
+    world.heard(&ConsumerHeartbeat { instance: Some("i"), ..joining("m1", &["a"]) });
+    let id = classic_join(&mut world, "", None, &[]).member;
+    assert_eq!(classic_join(&mut world, &id, None, &[]).error, ErrorCode::None);
+    let joined = classic_join(&mut world, "", Some("i"), &[0, 1, 2, 3]);
+    assert_eq!(joined.error, ErrorCode::None);
+    assert_eq!(world.shard.describe("g").expect("a classic group").state, GroupState::PreparingRebalance);
+    let mut world = World::new();
+    world.heard(&ConsumerHeartbeat { instance: Some("i"), ..joining("m1", &["b"]) });
+    classic_join(&mut world, "", Some("i"), &[]);
+    assert_eq!(world.shard.describe("g").expect("a classic group").state, GroupState::PreparingRebalance);
 }
 
 #[test]

@@ -93,7 +93,8 @@ impl World {
     /// Sends a heartbeat; gives who waits for the answer.
     pub(super) fn send(&mut self, heartbeat: &ConsumerHeartbeat<'_>) -> Waiter {
         let waiter = self.waiter();
-        let effects = self.shard.consumer_heartbeat(heartbeat, waiter, self.now);
+        let found = self.shard.search(heartbeat, self.now).map(Search::run).unwrap_or_default();
+        let effects = self.shard.consumer_heartbeat(heartbeat, &found, waiter, self.now);
         self.carry_out(effects);
         waiter
     }

@@ -22,7 +22,7 @@ use crate::timers::Ticks;
 mod checks;
 mod clients;
 
-use clients::{Client, Speaks};
+use clients::{Client, Said, Speaks};
 
 const GROUPS: [&str; 2] = ["g0", "g1"];
 const STEPS: usize = 300;
@@ -43,6 +43,8 @@ struct World {
     clients: Vec<Client>,
     waiters: u64,
     waiting: HashMap<Waiter, usize>,
+    /// Heartbeats whose regular expressions are being looked for.
+    searching: Vec<(Waiter, Said, Search)>,
     /// Identities of earlier times: group, member, epoch.
     past: Vec<(usize, String, i32)>,
     ids: u64,
@@ -89,6 +91,7 @@ impl World {
             clients,
             waiters: 0,
             waiting: HashMap::new(),
+            searching: Vec::new(),
             past: Vec::new(),
             ids: 0,
             given: 0,
@@ -172,6 +175,7 @@ impl World {
         self.ends.retain(|end| *end <= self.durable);
         self.writing.clear();
         self.waiting.clear();
+        self.searching.clear();
         self.clients.iter_mut().for_each(|client| client.waiter = None);
         self.shard = self.reloaded();
         self.shard.on_topics(Arc::new(self.topics.clone()));
@@ -237,6 +241,12 @@ impl World {
             93 => self.crash(),
             94 => self.delete(at % 2),
             95..97 => self.change_topics(),
+            97..99 if !self.searching.is_empty() => {
+                let which = self.dice.index(self.searching.len());
+                self.finish_search(which);
+            }
+            // Somebody wants something else from now on.
+            99 if is_idle => self.change_mind(at),
             _ => {}
         }
     }

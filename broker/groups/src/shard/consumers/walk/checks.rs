@@ -79,6 +79,9 @@ impl World {
                     self.go_on(at);
                 }
             }
+            while !self.searching.is_empty() {
+                self.finish_search(0);
+            }
             self.make_durable(self.log.len());
             self.pass(1_000);
             self.check();

@@ -44,6 +44,40 @@ pub(super) struct Client {
     pub(super) is_dead: bool,
 }
 
+/// A heartbeat on its way.
+pub(super) struct Said {
+    group: &'static str,
+    member: String,
+    epoch: i32,
+    instance: Option<String>,
+    rebalance_ms: i32,
+    topics: Option<Vec<&'static str>>,
+    regex: Option<&'static str>,
+    assignor: Option<&'static str>,
+    owned: Option<Partitions>,
+}
+
+impl Said {
+    fn heartbeat(&self) -> ConsumerHeartbeat<'_> {
+        ConsumerHeartbeat {
+            version: 1,
+            group: self.group,
+            member: &self.member,
+            epoch: self.epoch,
+            instance: self.instance.as_deref(),
+            rack: None,
+            rebalance_timeout_ms: self.rebalance_ms,
+            topics: self.topics.clone(),
+            regex: self.regex,
+            assignor: self.assignor,
+            owned: self.owned.clone(),
+            client_id: "client",
+            client_host: "/127.0.0.1",
+            unique: "never used",
+        }
+    }
+}
+
 impl World {
     /// An answer does not reach a client: it asks again.
     pub(super) fn lose(&mut self, at: usize) {
@@ -84,24 +118,39 @@ impl World {
         let is_full = client.epoch == 0 || client.is_full;
         client.is_full = false;
         let topics = if client.both { vec!["a", "b"] } else { vec!["a"] };
-        let heartbeat = ConsumerHeartbeat {
-            version: 1,
+        let said = Said {
             group: GROUPS[client.group],
-            member: &client.member,
+            member: client.member.clone(),
             epoch: leaving.unwrap_or(client.epoch),
-            instance: client.instance.as_deref(),
-            rack: None,
-            rebalance_timeout_ms: if is_full { client.rebalance_ms } else { -1 },
+            instance: client.instance.clone(),
+            rebalance_ms: if is_full { client.rebalance_ms } else { -1 },
             topics: is_full.then_some(topics),
-            regex: client.regex.then_some("x-.*").filter(|_| is_full),
+            // Who may want something else asks for it when it says everything.
+            regex: is_full.then_some(if client.regex { "x-.*" } else { "" }),
             assignor: client.range.then_some("range").filter(|_| is_full),
             owned: (is_full || !quietly).then(|| client.owned.clone()),
-            client_id: "client",
-            client_host: "/127.0.0.1",
-            unique: "never used",
         };
-        let effects = self.shard.consumer_heartbeat(&heartbeat, waiter, self.now);
+        match self.shard.search(&said.heartbeat(), self.now) {
+            Some(search) if self.dice.roll(2) == 0 => self.searching.push((waiter, said, search)),
+            search => self.decide(waiter, &said, search),
+        }
+    }
+
+    fn decide(&mut self, waiter: Waiter, said: &Said, search: Option<Search>) {
+        let found = search.map(Search::run).unwrap_or_default();
+        let effects = self.shard.consumer_heartbeat(&said.heartbeat(), &found, waiter, self.now);
         self.carry_out(effects);
+    }
+
+    /// A search is over. Whose client has not waited for it is not heard any more.
+    pub(super) fn finish_search(&mut self, at: usize) {
+        let (waiter, said, search) = self.searching.swap_remove(at);
+        let client = self.waiting[&waiter];
+        if client == usize::MAX || self.clients[client].waiter != Some(waiter) {
+            self.waiting.remove(&waiter);
+            return;
+        }
+        self.decide(waiter, &said, Some(search));
     }
 
     fn join(&mut self, at: usize) {
@@ -228,7 +277,9 @@ impl World {
                     self.own(at, assignment);
                 }
             }
-            ErrorCode::CoordinatorNotAvailable => self.clients[at].is_full = true,
+            ErrorCode::CoordinatorNotAvailable | ErrorCode::CoordinatorLoadInProgress => {
+                self.clients[at].is_full = true;
+            }
             ErrorCode::FencedMemberEpoch => self.forget(at),
             ErrorCode::UnknownMemberId
             | ErrorCode::FencedInstanceId
@@ -285,6 +336,19 @@ impl World {
                 Speaks::Consumer => self.rename(at),
                 Speaks::Classic => self.clients[at].member.clear(),
             }
+        }
+    }
+
+    /// A member of the new protocol asks for something else: topics, or a regular expression.
+    pub(super) fn change_mind(&mut self, at: usize) {
+        let which = self.dice.roll(2);
+        let client = &mut self.clients[at];
+        if client.speaks == Speaks::Consumer {
+            match which {
+                0 => client.regex = !client.regex,
+                _ => client.both = !client.both,
+            }
+            client.is_full = true;
         }
     }
 
