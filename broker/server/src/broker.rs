@@ -30,6 +30,7 @@ use crate::coordinator::Coordinator;
 use crate::descriptors::DescriptorShares;
 use crate::dispatch::Dispatcher;
 use crate::fetch_sessions::FetchSessions;
+use crate::host_names::look_up_unknown;
 use crate::loggers::Loggers;
 use crate::net::{
     Accepting, Admit, BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo,
@@ -177,6 +178,7 @@ impl Broker {
         on_blocking_thread(move || first_look.look_at_disk()).await;
         tasks.spawn(upkeep.run(node.config.start().clone(), stop.clone()));
         tasks.spawn(expire_offsets(Arc::clone(&node), stop.clone()));
+        tasks.spawn(look_up_unknown(Arc::clone(&node.quotas), stop.clone()));
         stop_on_error.disarm();
         Ok(Self { node, addresses, stop, tasks, following })
     }

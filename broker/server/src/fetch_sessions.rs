@@ -219,19 +219,21 @@ impl Session {
         }
     }
 
-    /// Whether the client has to be told of this, and remembers that it is.
-    fn tell(&mut self, topic: &TopicKey, data: &PartitionData) -> bool {
+    /// Whether the client has to be told of this.
+    fn is_new(&self, topic: &TopicKey, data: &PartitionData) -> bool {
         let Some(at) = self.places.get(&(topic.clone(), data.partition_index)) else { return true };
-        let remembered = &mut self.partitions[*at];
-        let told = Told { high_watermark: data.high_watermark, log_start_offset: data.log_start_offset };
-        let has_records = data.records.as_ref().is_some_and(|records| !records.is_empty());
         let is_error = data.error_code != ErrorCode::None.code();
-        let is_new = has_records || is_error || remembered.told != Some(told);
-        remembered.told = if is_error { None } else { Some(told) };
-        if has_records {
+        has_records(data) || is_error || self.partitions[*at].told != Some(Told::of(data))
+    }
+
+    /// Remembers that the client is told of this.
+    fn on_told(&mut self, topic: &TopicKey, data: &PartitionData) {
+        let Some(at) = self.places.get(&(topic.clone(), data.partition_index)) else { return };
+        let is_error = data.error_code != ErrorCode::None.code();
+        self.partitions[*at].told = if is_error { None } else { Some(Told::of(data)) };
+        if has_records(data) {
             self.first = at + 1;
         }
-        is_new
     }
 }
 
@@ -245,8 +247,30 @@ impl Fetching {
     pub(crate) fn keep_new(&self, answers: &mut Vec<(TopicKey, PartitionData)>) {
         let Some((_, session)) = &self.session else { return };
         let mut session = session.lock();
-        answers.retain(|(topic, data)| session.tell(topic, data) || self.kind == Kind::Whole);
+        answers.retain(|(topic, data)| {
+            let is_new = session.is_new(topic, data);
+            session.on_told(topic, data);
+            is_new || self.kind == Kind::Whole
+        });
     }
+
+    /// Does the same to an answer that may not be given.
+    pub(crate) fn look_for_new(&self, answers: &mut Vec<(TopicKey, PartitionData)>) {
+        if let (Some((_, session)), Kind::Incremental) = (&self.session, self.kind) {
+            let session = session.lock();
+            answers.retain(|(topic, data)| session.is_new(topic, data));
+        }
+    }
+}
+
+impl Told {
+    fn of(data: &PartitionData) -> Self {
+        Self { high_watermark: data.high_watermark, log_start_offset: data.log_start_offset }
+    }
+}
+
+fn has_records(data: &PartitionData) -> bool {
+    data.records.as_ref().is_some_and(|records| !records.is_empty())
 }
 
 fn wanted(by: Naming, topics: Vec<FetchTopic>) -> impl Iterator<Item = Wanted> {

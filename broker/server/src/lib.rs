@@ -29,6 +29,7 @@ mod quotas;
 mod blocking;
 mod clock;
 mod descriptors;
+mod host_names;
 
 mod telemetry;
 

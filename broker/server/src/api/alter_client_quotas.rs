@@ -2,8 +2,8 @@
 //! the default. Each entity is altered whole or not at all, and what is altered is in force when the answer comes.
 //!
 //! - Users and client ids have `producer_byte_rate` and `consumer_byte_rate` (whole numbers), `request_percentage` and
-//!   `controller_mutation_rate`; addresses have `connection_creation_rate` (a whole number), and no names of hosts: those are
-//!   not looked up.
+//!   `controller_mutation_rate`; addresses have `connection_creation_rate` (a whole number). A name of a host is kept as it is, and
+//!   stands for the address that is found first when it is altered, and when the broker starts.
 //! - INVALID_REQUEST: an empty entity, an unknown or repeated type, an empty name, `ip` beside another type, an entity or key that
 //!   is given twice, an unknown key, and a value that is not finite, not above 0, too large or not whole where it must be.
 //! - Removing what is not set is no error. Validate-only does all checks and changes nothing.
@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cairn_metadata::{Command, QuotaChange, QuotaEntity, QuotaValue};
-use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::alter_client_quotas_request::{self as request, OpData};
 use cairn_protocol::messages::alter_client_quotas_response::{EntityData, EntryData};
@@ -21,8 +20,10 @@ use cairn_protocol::messages::{AlterClientQuotasRequest, AlterClientQuotasRespon
 
 use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
+use crate::host_names;
 use crate::node::Node;
 use crate::quotas::{CLIENT_ID, CONNECTION_CREATION_RATE, IP, Kind, USER};
+use crate::resources::Mode;
 
 pub(super) fn handle(
     node: &Arc<Node>,
@@ -34,17 +35,12 @@ pub(super) fn handle(
         let mut seen = HashSet::new();
         let mut entries = Vec::with_capacity(request.entries.len());
         for entry in request.entries {
+            let mode = Mode::from(request.validate_only);
             let altered = match command(&entry, &mut seen) {
-                Ok(Some(command)) if !request.validate_only => {
-                    node.cluster.propose(command).await.map(|_| ()).map_err(Refusal::from)
-                }
-                Ok(_) => Ok(()),
+                Ok(command) => alter(&node, command, host(&entry), mode).await,
                 Err(refusal) => Err(refusal),
             };
             let error = altered.as_ref().err().map_or(ErrorCode::None, |refusal| refusal.error);
-            if error != ErrorCode::None {
-                node.metrics.error(ApiKey::AlterClientQuotas, error);
-            }
             let part = |part: request::EntityData| EntityData {
                 entity_type: part.entity_type,
                 entity_name: part.entity_name,
@@ -57,6 +53,29 @@ pub(super) fn handle(
         }
         AlterClientQuotasResponse { entries, ..AlterClientQuotasResponse::default() }
     })
+}
+
+/// Has a change made, once the host that it is for is found.
+async fn alter(node: &Node, command: Option<Command>, host: Option<&str>, mode: Mode) -> Result<(), Refusal> {
+    let address = match host {
+        None => None,
+        Some(host) => {
+            let found = host_names::look_up(host).await;
+            Some(found.map_err(|_| invalid(format!("{host} is not a valid IP or resolvable host.")))?)
+        }
+    };
+    let (Some(command), Mode::Apply) = (command, mode) else { return Ok(()) };
+    node.cluster.propose(command).await?;
+    if let (Some(host), Some(ip)) = (host, address) {
+        node.quotas.on_host(host, ip);
+    }
+    Ok(())
+}
+
+/// The host that is given a quota and named otherwise than by its address. What is only removed need not be there any more.
+fn host(entry: &request::EntryData) -> Option<&str> {
+    let part = entry.entity.iter().find(|part| &*part.entity_type == IP && entry.ops.iter().any(|op| !op.remove))?;
+    part.entity_name.as_deref().filter(|name| name.parse::<IpAddr>().is_err())
 }
 
 /// What one entry of the request comes to; none where it changes nothing.
@@ -93,15 +112,8 @@ fn entity(parts: &[request::EntityData]) -> Result<QuotaEntity, Refusal> {
     if entity.is_empty() {
         return Err(invalid("invalid empty client quota entity"));
     }
-    if let Some(ip) = entity.get(IP) {
-        if entity.len() > 1 {
-            return Err(invalid("ip cannot stand in an entity beside user or client-id"));
-        }
-        if let Some(ip) = ip
-            && ip.parse::<IpAddr>().is_err()
-        {
-            return Err(invalid(format!("{ip} is not an IP address")));
-        }
+    if entity.contains_key(IP) && entity.len() > 1 {
+        return Err(invalid("ip cannot stand in an entity beside user or client-id"));
     }
     Ok(entity)
 }

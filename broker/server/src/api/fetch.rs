@@ -12,14 +12,15 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
 use cairn_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use cairn_protocol::messages::{FetchRequest, FetchResponse};
+use cairn_protocol::{ApiKey, Message};
 use cairn_storage::log::{Batches, FirstBatch, HotRead, Limits, ReadError};
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ use crate::dispatch::{Call, Outcome};
 use crate::fetch_sessions::{Fetching, Naming, SessionRequest, TopicKey, Wanted};
 use crate::node::Node;
 use crate::partitions::{Arrivals, Partition};
-use crate::quotas::Throttle;
+use crate::quotas::{Kind, Throttle};
 
 /// The first version that names topics by id.
 const BY_ID_FROM: i16 = 13;
@@ -54,7 +55,6 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: FetchRequest) -> Ou
     let fetching = match node.fetch_sessions.on_request(session, now) {
         Ok(fetching) => fetching,
         Err(error) => {
-            node.metrics.error(ApiKey::Fetch, error);
             return Outcome::Now(FetchResponse { error_code: error.code(), ..FetchResponse::default() });
         }
     };
@@ -83,6 +83,8 @@ struct Fetch {
     bounds: Bounds,
     /// The request, where any client has a quota.
     limited: Option<Call>,
+    /// Nanoseconds that all looks have taken.
+    looking: AtomicU64,
 }
 
 /// What one look at all partitions has found.
@@ -107,11 +109,18 @@ struct Cold;
 impl Fetch {
     fn new(node: &Arc<Node>, fetching: Fetching, bounds: Bounds, limited: Option<Call>) -> Self {
         let held = fetching.wanted.iter().map(|wanted| open(node, wanted)).collect();
-        Self { node: Arc::clone(node), fetching, held, bounds, limited }
+        Self { node: Arc::clone(node), fetching, held, bounds, limited, looking: AtomicU64::new(0) }
     }
 
     /// Reads what there is; nothing when that would wait for the disk.
     fn look(&self, disk: Disk) -> Option<Found> {
+        let begun = Instant::now();
+        let found = self.look_at_all(disk);
+        self.looking.fetch_add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        found
+    }
+
+    fn look_at_all(&self, disk: Disk) -> Option<Found> {
         let mut found =
             Found { partitions: Vec::with_capacity(self.held.len()), offsets: Vec::new(), bytes: 0, has_error: false };
         for (wanted, held) in self.fetching.wanted.iter().zip(&self.held) {
@@ -183,18 +192,29 @@ impl Fetch {
         let Some(call) = &self.limited else { return Throttle::NONE };
         let now = Instant::now();
         let by_time = call.throttle_by_time(&self.node, now);
-        self.node.quotas.on_fetched(call.client(), found.bytes, by_time, now)
+        if !self.node.quotas.has(Kind::Fetch) {
+            return by_time;
+        }
+        self.node.quotas.on_fetched(call.client(), self.weigh(call.version, found), by_time, now)
+    }
+
+    /// How long the answer would be, as Kafka counts it: all of it, with the four bytes that say so.
+    fn weigh(&self, version: i16, found: &Found) -> u64 {
+        const SIZE: usize = 4;
+        let topics = self.fetching.wanted.iter().map(|wanted| wanted.topic.clone());
+        let mut answers: Vec<(TopicKey, PartitionData)> = topics.zip(found.partitions.iter().cloned()).collect();
+        self.fetching.look_for_new(&mut answers);
+        let answer = FetchResponse { responses: by_topic(answers), ..FetchResponse::default() };
+        // What does not encode is told when it is to be sent.
+        answer.to_segments(version).map_or(found.bytes, |frame| (frame.len() + SIZE) as u64)
     }
 
     fn answer(&self, found: Found) -> FetchResponse {
+        self.node.metrics.in_storage(ApiKey::Fetch, Duration::from_nanos(self.looking.load(Ordering::Relaxed)));
         let throttle = self.throttle(&found);
         if !throttle.is_none() {
             let session_id = self.node.fetch_sessions.on_throttled(&self.fetching);
             return FetchResponse { throttle_time_ms: throttle.millis(), session_id, ..FetchResponse::default() };
-        }
-        for data in found.partitions.iter().filter(|data| data.error_code != ErrorCode::None.code()) {
-            let error = ErrorCode::from_code(data.error_code).unwrap_or(ErrorCode::UnknownServerError);
-            self.node.metrics.error(ApiKey::Fetch, error);
         }
         for ((held, data), offsets) in self.held.iter().zip(&found.partitions).zip(&found.offsets) {
             if let (Ok(partition), Some(records), 1..) = (held, &data.records, *offsets) {
@@ -204,21 +224,27 @@ impl Fetch {
         let topics = self.fetching.wanted.iter().map(|wanted| wanted.topic.clone());
         let mut answers: Vec<(TopicKey, PartitionData)> = topics.zip(found.partitions).collect();
         self.fetching.keep_new(&mut answers);
-        let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-        let mut last: Option<TopicKey> = None;
-        for (topic, data) in answers {
-            if last.as_ref() != Some(&topic) {
-                let (name, id) = match &topic {
-                    TopicKey::Name(name) => ((**name).into(), Uuid::nil()),
-                    TopicKey::Id(id) => (Box::default(), *id),
-                };
-                responses.push(FetchableTopicResponse { topic: name, topic_id: id, partitions: Vec::new() });
-                last = Some(topic);
-            }
-            responses.last_mut().expect("a topic was just pushed").partitions.push(data);
-        }
+        let responses = by_topic(answers);
         FetchResponse { session_id: self.fetching.session_id(), responses, ..FetchResponse::default() }
     }
+}
+
+/// The partitions of one topic together, as far as they stand side by side.
+fn by_topic(answers: Vec<(TopicKey, PartitionData)>) -> Vec<FetchableTopicResponse> {
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last: Option<TopicKey> = None;
+    for (topic, data) in answers {
+        if last.as_ref() != Some(&topic) {
+            let (name, id) = match &topic {
+                TopicKey::Name(name) => ((**name).into(), Uuid::nil()),
+                TopicKey::Id(id) => (Box::default(), *id),
+            };
+            responses.push(FetchableTopicResponse { topic: name, topic_id: id, partitions: Vec::new() });
+            last = Some(topic);
+        }
+        responses.last_mut().expect("a topic was just pushed").partitions.push(data);
+    }
+    responses
 }
 
 fn open(node: &Node, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {

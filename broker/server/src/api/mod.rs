@@ -70,6 +70,7 @@ apis! {
     OffsetDelete => offset_delete,
     DescribeClientQuotas => describe_client_quotas,
     AlterClientQuotas => alter_client_quotas,
+    DescribeUserScramCredentials => describe_user_scram_credentials,
     DescribeCluster => describe_cluster,
     DescribeProducers => describe_producers,
     ConsumerGroupHeartbeat => consumer_group_heartbeat,

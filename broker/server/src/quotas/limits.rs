@@ -26,7 +26,7 @@ pub(crate) const CONNECTION_CREATION_RATE: &str = "connection_creation_rate";
 pub(crate) enum Kind {
     /// Bytes of produce requests a second.
     Produce,
-    /// Bytes of fetched records a second.
+    /// Bytes of answers to fetches a second.
     Fetch,
     /// The part of one thread's time that requests take, in percent.
     Request,
@@ -84,7 +84,8 @@ pub(super) struct Limit<'a> {
 }
 
 impl Limits {
-    pub(super) fn new(quotas: &BTreeMap<QuotaEntity, Quotas>) -> Self {
+    /// All limits; those of hosts whose address is not known are left out.
+    pub(super) fn new(quotas: &BTreeMap<QuotaEntity, Quotas>, hosts: &HashMap<Box<str>, IpAddr>) -> Self {
         let mut limits = Self::default();
         for (entity, values) in quotas {
             for kind in Kind::ALL {
@@ -93,7 +94,7 @@ impl Limits {
                 }
             }
             if let (Some(ip), Some(value)) = (entity.get(IP), values.get(CONNECTION_CREATION_RATE)) {
-                limits.insert_address(ip.as_deref(), value.get());
+                limits.insert_address(ip.as_deref(), hosts, value.get());
             }
         }
         limits
@@ -130,16 +131,20 @@ impl Limits {
         self.of_addresses.get(&ip.to_canonical()).copied().or(self.of_any_address)
     }
 
-    fn insert_address(&mut self, ip: Option<&str>, most: f64) {
-        match ip.map(str::parse::<IpAddr>) {
-            None => self.of_any_address = Some(most),
-            Some(Ok(ip)) => {
-                self.of_addresses.insert(ip.to_canonical(), most);
-            }
-            // As a later release may have set it.
-            Some(Err(_)) => {}
+    fn insert_address(&mut self, ip: Option<&str>, hosts: &HashMap<Box<str>, IpAddr>, most: f64) {
+        let Some(text) = ip else {
+            self.of_any_address = Some(most);
+            return;
+        };
+        if let Some(ip) = text.parse().ok().or_else(|| hosts.get(text).copied()) {
+            self.of_addresses.insert(ip.to_canonical(), most);
         }
     }
+}
+
+/// The hosts that quotas name otherwise than by address.
+pub(super) fn hosts(quotas: &BTreeMap<QuotaEntity, Quotas>) -> impl Iterator<Item = &str> {
+    quotas.keys().filter_map(|entity| entity.get(IP)?.as_deref()).filter(|ip| ip.parse::<IpAddr>().is_err())
 }
 
 impl OfKind {
@@ -207,7 +212,7 @@ mod tests {
 
     fn limits(all: &[(&str, f64)]) -> Limits {
         let quota = |value| Quotas::from([("producer_byte_rate".into(), QuotaValue::new(value).unwrap())]);
-        Limits::new(&all.iter().map(|(text, value)| (entity(text), quota(*value))).collect())
+        Limits::new(&all.iter().map(|(text, value)| (entity(text), quota(*value))).collect(), &HashMap::new())
     }
 
     /// Takes the quotas away one after the other, the one that held first.
@@ -245,13 +250,17 @@ mod tests {
     fn addresses_have_their_own_or_the_default() {
         let quota = |value| Quotas::from([(CONNECTION_CREATION_RATE.into(), QuotaValue::new(value).unwrap())]);
         let of = |ip: Option<&str>| QuotaEntity::from([(IP.into(), ip.map(Into::into))]);
-        let limits = Limits::new(&BTreeMap::from([
+        let quotas = BTreeMap::from([
             (of(None), quota(1.0)),
             (of(Some("10.0.0.1")), quota(2.0)),
-            (of(Some("no address")), quota(3.0)),
-        ]));
+            (of(Some("a.host")), quota(3.0)),
+            (of(Some("another.host")), quota(4.0)),
+        ]);
+        assert_eq!(hosts(&quotas).collect::<Vec<_>>(), ["a.host", "another.host"]);
+        let known = HashMap::from([("a.host".into(), "10.0.0.2".parse().unwrap())]);
+        let limits = Limits::new(&quotas, &known);
         let of_address = |ip: &str| limits.of_address(ip.parse().unwrap());
         assert_eq!((of_address("10.0.0.1"), of_address("::ffff:10.0.0.1")), (Some(2.0), Some(2.0)));
-        assert_eq!(of_address("::1"), Some(1.0));
+        assert_eq!((of_address("10.0.0.2"), of_address("::1")), (Some(3.0), Some(1.0)));
     }
 }

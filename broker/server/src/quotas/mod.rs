@@ -16,7 +16,7 @@ mod mutations;
 mod rate;
 mod sensors;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -91,6 +91,13 @@ pub(crate) enum Admission {
     RefusedAfter(Duration),
 }
 
+/// The cluster's quotas, and the addresses of hosts that they name.
+#[derive(Debug, Default)]
+struct Given {
+    quotas: BTreeMap<QuotaEntity, cairn_metadata::Quotas>,
+    hosts: HashMap<Box<str>, IpAddr>,
+}
+
 /// The quotas in force, and what has been used of them here.
 #[derive(Debug)]
 pub(crate) struct Quotas {
@@ -98,6 +105,8 @@ pub(crate) struct Quotas {
     mutation_windows: Windows,
     /// A bit for each kind of which any client has a quota.
     on: AtomicU8,
+    /// What `limits` is made of.
+    given: Mutex<Given>,
     limits: ArcSwap<Limits>,
     rates: [Mutex<Sensors<Rate>>; Kind::ALL.len()],
     mutations: Mutex<Sensors<TokenBucket>>,
@@ -113,6 +122,7 @@ impl Quotas {
             windows,
             mutation_windows,
             on: AtomicU8::new(0),
+            given: Mutex::default(),
             limits: ArcSwap::default(),
             rates: Default::default(),
             mutations: Mutex::default(),
@@ -124,7 +134,28 @@ impl Quotas {
 
     /// Puts quotas in force. What was used stays, and counts against the new limits.
     pub(crate) fn update(&self, quotas: &BTreeMap<QuotaEntity, cairn_metadata::Quotas>) {
-        let limits = Limits::new(quotas);
+        let mut given = self.given.lock();
+        given.quotas.clone_from(quotas);
+        let named: HashSet<&str> = limits::hosts(quotas).collect();
+        given.hosts.retain(|host, _| named.contains(&**host));
+        self.put_in_force(&given);
+    }
+
+    /// What a name of a host stands for from now on.
+    pub(crate) fn on_host(&self, host: &str, ip: IpAddr) {
+        let mut given = self.given.lock();
+        given.hosts.insert(host.into(), ip);
+        self.put_in_force(&given);
+    }
+
+    /// The hosts that have a quota and whose address is not known: it is not in force for them.
+    pub(crate) fn unknown_hosts(&self) -> Vec<Box<str>> {
+        let given = self.given.lock();
+        limits::hosts(&given.quotas).filter(|host| !given.hosts.contains_key(*host)).map(Into::into).collect()
+    }
+
+    fn put_in_force(&self, given: &Given) {
+        let limits = Limits::new(&given.quotas, &given.hosts);
         let on = Kind::ALL.into_iter().filter(|kind| limits.has(*kind)).fold(0, |on, kind| on | bit(kind));
         let has_addresses = limits.has_addresses();
         self.limits.store(limits.into());
@@ -170,7 +201,7 @@ impl Quotas {
         Some(most as u64)
     }
 
-    /// A client is to be given so many bytes of records, unless it has to wait: then they do not count, as they are not given.
+    /// A client is to be given an answer of so many bytes, unless it has to wait: then they do not count, as they are not given.
     /// `by_request`: how long it has to wait anyhow.
     ///
     /// A client that has fetched nothing lately is given what there is: a batch that is larger than all windows hold could

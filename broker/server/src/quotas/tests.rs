@@ -112,6 +112,30 @@ fn mutations_are_refused_or_paid_by_waiting() {
 }
 
 #[test]
+fn the_quota_of_a_host_is_in_force_once_its_address_is_known() {
+    let quotas = Quotas::new(WINDOWS, WINDOWS);
+    let rate = cairn_metadata::Quotas::from([(CONNECTION_CREATION_RATE.into(), QuotaValue::new(0.1).unwrap())]);
+    let of = |ip: &str| QuotaEntity::from([(IP.into(), Some(ip.into()))]);
+    let map = BTreeMap::from([(of("a.host"), rate.clone()), (of("10.0.0.9"), rate)]);
+    quotas.update(&map);
+    assert_eq!(quotas.unknown_hosts(), ["a.host".into()]);
+    let (ip, now): (IpAddr, _) = ("10.0.0.1".parse().unwrap(), Instant::now());
+    for _ in 0..10 {
+        assert_eq!(quotas.on_connection(ip, UNLIMITED, now), Admission::Now);
+    }
+    quotas.on_host("a.host", ip);
+    assert!(quotas.unknown_hosts().is_empty());
+    assert_eq!(quotas.on_connection(ip, UNLIMITED, now), Admission::Now);
+    assert_eq!(quotas.on_connection(ip, UNLIMITED, now), Admission::RefusedAfter(Duration::from_secs(1)));
+    // It stays known as long as a quota names it.
+    quotas.update(&map);
+    assert!(quotas.unknown_hosts().is_empty());
+    quotas.update(&BTreeMap::new());
+    quotas.update(&map);
+    assert_eq!(quotas.unknown_hosts(), ["a.host".into()]);
+}
+
+#[test]
 fn connections_are_held_to_the_rate_of_their_address_and_of_the_broker() {
     let quotas = Quotas::new(WINDOWS, WINDOWS);
     let rate = cairn_metadata::Quotas::from([(CONNECTION_CREATION_RATE.into(), QuotaValue::new(1.0).unwrap())]);

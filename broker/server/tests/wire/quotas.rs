@@ -6,10 +6,12 @@ use cairn_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use cairn_protocol::messages::create_topics_request::CreatableTopic;
 use cairn_protocol::messages::delete_topics_request::DeleteTopicState;
 use cairn_protocol::messages::describe_client_quotas_request::ComponentData;
+use cairn_protocol::messages::describe_user_scram_credentials_request::UserName;
 use cairn_protocol::messages::metadata_request::MetadataRequestTopic;
 use cairn_protocol::messages::{
     AlterClientQuotasRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClientQuotasRequest, DescribeClusterRequest, FetchRequest, HeartbeatRequest, MetadataRequest,
+    DescribeClientQuotasRequest, DescribeClusterRequest, DescribeUserScramCredentialsRequest, FetchRequest,
+    HeartbeatRequest, MetadataRequest,
 };
 
 use crate::harness::{Client, TestBroker};
@@ -135,7 +137,7 @@ async fn what_is_no_quota_is_refused_by_itself() {
         ("user=u,user=v", rate),
         ("user=u,ip=10.0.0.1", rate),
         ("client-id=c,ip=*", &[("connection_creation_rate", 1.0)]),
-        ("ip=localhost", &[("connection_creation_rate", 1.0)]),
+        (&format!("ip={}", "x".repeat(300)), &[("connection_creation_rate", 1.0)]),
         ("ip=10.0.0.1", rate),
         ("ip=10.0.0.1", &[("connection_creation_rate", 2_147_483_648.0)]),
         ("ip=10.0.0.1", &[("connection_creation_rate", 1.5)]),
@@ -179,6 +181,22 @@ async fn what_is_no_quota_is_refused_by_itself() {
         let response = client.call(0, &DescribeClientQuotasRequest { components, strict: false }).await;
         assert_eq!((response.error_code, response.entries), (error, None), "{parts:?}");
     }
+}
+
+/// Tools that describe the quotas of users ask for this as well.
+#[tokio::test]
+async fn nobody_has_scram_credentials() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for users in [None, Some(Vec::new())] {
+        let answer = client.call(0, &DescribeUserScramCredentialsRequest { users }).await;
+        assert_eq!((answer.error_code, answer.error_message, answer.results), (0, None, Vec::new()));
+    }
+    let users = ["b", "a", "b"].map(|name| UserName { name: name.into() });
+    let answer = client.call(0, &DescribeUserScramCredentialsRequest { users: Some(users.into()) }).await;
+    let results: Vec<_> = answer.results.iter().map(|result| (&*result.user, result.error_code)).collect();
+    let (none, twice) = (ErrorCode::ResourceNotFound.code(), ErrorCode::DuplicateResource.code());
+    assert_eq!((answer.error_code, results), (0, vec![("a", none), ("b", twice)]));
 }
 
 /// The windows hold ten seconds' worth; what is beyond is to be waited for.
@@ -228,8 +246,8 @@ async fn who_fetches_too_much_is_given_nothing_and_told_to_wait() {
     assert_eq!((response.throttle_time_ms, given), (0, vec![(0, value.clone())]));
     let held = first.call(12, &session(id, 1, 1)).await;
     assert_eq!((held.error_code, held.session_id, held.responses.len()), (0, id, 0));
-    // Two batches of a bit more than 6,000 bytes at 100 a second, less ten seconds, less what has passed.
-    assert!((90_000..=111_500).contains(&held.throttle_time_ms), "{}", held.throttle_time_ms);
+    // Two answers of a bit more than 6,000 bytes at 100 a second, less ten seconds, less what has passed.
+    assert!((90_000..=113_500).contains(&held.throttle_time_ms), "{}", held.throttle_time_ms);
 
     // A session that cannot be told its first answer is not begun.
     let mut second = broker.connect().await;
@@ -323,6 +341,25 @@ async fn an_address_that_connects_too_often_is_refused() {
     assert!(connections.len() > 10, "the windows hold ten: {}", connections.len());
     connections.pop().unwrap().expect_close().await;
     connections.swap_remove(0).call(0, &DescribeClusterRequest::default()).await;
+}
+
+/// The system knows `127.1` for a name of 127.0.0.1, without asking anybody.
+#[tokio::test]
+async fn a_host_may_be_named() {
+    let broker = TestBroker::start().await;
+    let mut admin = broker.connect().await;
+    assert_eq!(set(&mut admin, &[("ip=127.1", &[("connection_creation_rate", 1.0)])]).await, [0]);
+    assert_eq!(described(&mut admin, "", false).await, ["ip=127.1,connection_creation_rate=1"]);
+    let mut connections = Vec::new();
+    while !broker.metrics().await.contains("cairn_connections_delayed_total{reason=\"address\"}") {
+        connections.push(broker.connect().await);
+    }
+    connections.pop().unwrap().expect_close().await;
+    // After a restart its address is found anew.
+    let broker = broker.restart(&[]).await;
+    while !broker.metrics().await.contains("cairn_connections_delayed_total{reason=\"address\"}") {
+        connections.push(broker.connect().await);
+    }
 }
 
 #[tokio::test]
