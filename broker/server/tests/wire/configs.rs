@@ -237,7 +237,8 @@ async fn every_key_of_a_broker_is_told() {
                 .contains(&key.name);
         let of_another_kind = of_another_kind
             || ["log.cleanup.policy", "log.cleaner.io.buffer.load.factor", "log.cleaner.min.cleanable.ratio"]
-                .contains(&key.name);
+                .contains(&key.name)
+            || key.name == "cordoned.log.dirs";
         if !of_another_kind && !key.name.starts_with("max.connections") && !key.name.ends_with(".level") {
             assert_eq!(refused, config.read_only, "{}", key.name);
         }
