@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::{Client, Console, Kafkajs, Kcat, Python, tools};
 use crate::broker::{kafka_script, repository};
 
-/// The longest that members may take to get hold of what is written, rebalances and ended sessions included.
-const READ_TIME_MAX: Duration = Duration::from_secs(60);
+/// The longest that members may take to get hold of what is written, rebalances, ended sessions and a busy machine included.
+pub const READ_TIME_MAX: Duration = Duration::from_secs(120);
 /// How often is looked whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
