@@ -2,6 +2,8 @@
 //!
 //! Must not know: what a broker does.
 
+use std::pin::Pin;
+
 use anyhow::anyhow;
 use cairn_broker::config::{BrokerConfig, Sources};
 use cairn_broker::{Broker, Loggers, raise_descriptor_limit};
@@ -44,7 +46,9 @@ pub(crate) fn run(args: &BrokerArgs) -> Outcome {
         .thread_name("cairn")
         .build()
         .map_err(|error| Failure::Failed(anyhow!(error).context("cannot start a runtime")))?;
-    runtime.block_on(serve(config, loggers))
+    // Boxed for the reason that the other commands are.
+    let broker: Pin<Box<dyn Future<Output = Outcome>>> = Box::pin(serve(config, loggers));
+    runtime.block_on(broker)
 }
 
 /// The file, then the environment, then `--set`, then the flags.

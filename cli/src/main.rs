@@ -24,6 +24,7 @@ mod signals;
 mod start_at;
 mod topic;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -46,19 +47,21 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Broker(args) => broker::run(&args),
-        Command::Demo(args) => block_on(demo::run(args)),
-        Command::Topic(command) => block_on(topic::run(command)),
-        Command::Config(command) => block_on(config::run(command)),
-        Command::Group(command) => block_on(group::run(command)),
-        Command::Produce(args) => block_on(produce::run(args)),
-        Command::Consume(args) => block_on(consume::run(args)),
+        Command::Demo(args) => block_on(Box::pin(demo::run(args))),
+        Command::Topic(command) => block_on(Box::pin(topic::run(command))),
+        Command::Config(command) => block_on(Box::pin(config::run(command))),
+        Command::Group(command) => block_on(Box::pin(group::run(command))),
+        Command::Produce(args) => block_on(Box::pin(produce::run(args))),
+        Command::Consume(args) => block_on(Box::pin(consume::run(args))),
         Command::Log(command) => log::run(&command),
         Command::Completions { shell } => completions(shell),
     }
 }
 
 /// Runs a client's command. Two threads are plenty for one stream.
-fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+///
+/// Boxed, because a runtime compiles what it blocks on once for each of its kinds, with all that is inlined into it.
+fn block_on(command: Pin<Box<dyn Future<Output = Outcome>>>) -> Outcome {
     broker::log_to_stderr("warn");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
