@@ -13,34 +13,7 @@ use cairn_client::{
     ProduceError, ProducerRecord, StartAt, Timestamp, TopicPartition,
 };
 
-use crate::support::Broker;
-
-/// A broker, and a name for topics that nobody else uses.
-struct Place {
-    bootstrap: String,
-    _broker: Option<Broker>,
-}
-
-impl Place {
-    fn new() -> Self {
-        match std::env::var("CAIRN_TEST_BOOTSTRAP") {
-            Ok(bootstrap) => Self { bootstrap, _broker: None },
-            Err(_) => {
-                let broker = Broker::start();
-                Self { bootstrap: broker.address().to_owned(), _broker: Some(broker) }
-            }
-        }
-    }
-
-    fn client(&self) -> Client {
-        Client::new(&self.bootstrap).expect("an address")
-    }
-}
-
-fn topic(name: &str) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    format!("{name}-{}-{}", std::process::id(), now.as_nanos())
-}
+use crate::support::place::{Place, unique};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
@@ -81,7 +54,7 @@ fn every_compression_and_acks_carries_all_parts_of_a_record() {
         let client = place.client();
         for compression in Compression::ALL {
             for acks in [Acks::All, Acks::Leader] {
-                let topic = topic("parts");
+                let topic = unique("parts");
                 client.admin().create_topic(&NewTopic::new(&topic).partitions(3)).await.expect("created");
                 let producer = client.producer().compression(compression).acks(acks).build().expect("valid");
                 let mut deliveries = Vec::new();
@@ -124,7 +97,7 @@ fn admin_calls_do_what_they_say() {
         let cluster = admin.describe_cluster().await.expect("an answer");
         assert!(!cluster.brokers.is_empty() && !cluster.id.is_empty());
 
-        let name = topic("admin");
+        let name = unique("admin");
         let new = NewTopic::new(&name).partitions(2).replication_factor(1).config("retention.ms", "3600000");
         admin.create_topic(&new).await.expect("created");
         let error = admin.create_topic(&new).await.expect_err("it is there");
@@ -174,7 +147,7 @@ fn what_a_topic_does_not_take_is_refused_alone() {
     let place = Place::new();
     block_on(async {
         let client = place.client();
-        let topic = topic("small");
+        let topic = unique("small");
         let new = NewTopic::new(&topic).partitions(1).config("max.message.bytes", "1000");
         client.admin().create_topic(&new).await.expect("created");
         let producer = client.producer().linger(Duration::ZERO).build().expect("valid");
@@ -202,7 +175,7 @@ fn offsets_are_found_committed_and_deleted() {
     let place = Place::new();
     block_on(async {
         let client = place.client();
-        let (topic, group) = (topic("offsets"), topic("group"));
+        let (topic, group) = (unique("offsets"), unique("group"));
         client.admin().create_topic(&NewTopic::new(&topic).partitions(1)).await.expect("created");
         let producer = client.producer().linger(Duration::ZERO).build().expect("valid");
         for number in 0..50_i64 {
@@ -246,7 +219,7 @@ fn many_partitions_and_concurrent_senders_lose_nothing() {
     let place = Place::new();
     block_on(async {
         let client = place.client();
-        let topic = topic("many");
+        let topic = unique("many");
         client.admin().create_topic(&NewTopic::new(&topic).partitions(12)).await.expect("created");
         let producer = client.producer().batch_bytes(4096).build().expect("valid");
         let mut senders = tokio::task::JoinSet::new();

@@ -13,38 +13,13 @@ use cairn_client::{
     OffsetReset, OffsetsError, ProducerRecord, RebalanceKind, TopicPartition,
 };
 
-use crate::support::{Broker, Served, terminate};
+use crate::support::place::{Place, unique};
+use crate::support::{Served, terminate};
 
 /// More than any of it takes, so that it only ends what hangs.
 const LONG: Duration = Duration::from_secs(90);
 /// The shortest that brokers allow by default.
 const SHORT_SESSION: Duration = Duration::from_secs(6);
-
-struct Place {
-    bootstrap: String,
-    _broker: Option<Broker>,
-}
-
-impl Place {
-    fn new() -> Self {
-        match std::env::var("CAIRN_TEST_BOOTSTRAP") {
-            Ok(bootstrap) => Self { bootstrap, _broker: None },
-            Err(_) => {
-                let broker = Broker::start();
-                Self { bootstrap: broker.address().to_owned(), _broker: Some(broker) }
-            }
-        }
-    }
-
-    fn client(&self) -> Client {
-        Client::new(&self.bootstrap).expect("an address")
-    }
-}
-
-fn unique(name: &str) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    format!("{name}-{}-{}", std::process::id(), now.as_nanos())
-}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")

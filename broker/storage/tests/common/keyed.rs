@@ -3,17 +3,20 @@
 //! Must not know: what is tested.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_protocol::ids::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use cairn_protocol::records::{BatchBuilder, BatchIter, BatchProducer, Compression, DecompressLimits, NewRecord};
 use cairn_storage::DataDir;
+use cairn_storage::disk::Disk;
+use cairn_storage::disk::memory::MemoryDisk;
 use cairn_storage::log::{
     Cleanup, CompactError, CompactionStats, FirstBatch, Limits, Log, LogConfig, LogReader, MapMemory, Pacing,
     ReadError, Stale, Stopped,
 };
 
-use super::{name, small};
+use super::{append, name, open_dir, small, sync, topic_id};
 
 /// A record with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,4 +156,36 @@ pub fn table(records: &[Keyed]) -> BTreeMap<Vec<u8>, Vec<u8>> {
         }
     }
     table
+}
+
+/// A log on a disk that forgets in a crash what was not synced.
+pub fn memory_log(config: LogConfig) -> (MemoryDisk, DataDir, Log) {
+    let memory = MemoryDisk::new();
+    let dir = open_dir(&(Arc::new(memory.clone()) as Arc<dyn Disk>));
+    let log = dir.create_log(&name(), topic_id(), config).unwrap();
+    (memory, dir, log)
+}
+
+/// Appends one batch; answers its offset.
+pub fn put(log: &mut Log, records: &[KeyValue<'_>], timestamp: i64) -> i64 {
+    append(log, &keyed_batch(records, timestamp, Compression::None), 1, timestamp).unwrap().base_offset.0
+}
+
+/// Fills the active segment with records of one other key, so that what came before is sealed, and syncs.
+pub fn seal(log: &mut Log, timestamp: i64) {
+    let before = log.reader().segment_count();
+    while log.reader().segment_count() == before {
+        put(log, &[(Some("filler"), Some(&"f".repeat(600)))], timestamp);
+    }
+    sync(log);
+}
+
+/// All that a consumer sees.
+pub fn seen(log: &Log) -> Vec<Keyed> {
+    read_keyed(&log.reader(), log.start_offset(), 700).unwrap()
+}
+
+/// Offsets of the records with this key.
+pub fn offsets_of(records: &[Keyed], key: &str) -> Vec<i64> {
+    records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())).map(|record| record.offset).collect()
 }

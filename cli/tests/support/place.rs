@@ -1,0 +1,33 @@
+//! Where the tests of the client library run: Cairn in this process, or the broker that `CAIRN_TEST_BOOTSTRAP` names.
+
+use cairn_client::Client;
+
+use super::Broker;
+
+/// A broker to connect to.
+pub(crate) struct Place {
+    pub(crate) bootstrap: String,
+    _broker: Option<Broker>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        match std::env::var("CAIRN_TEST_BOOTSTRAP") {
+            Ok(bootstrap) => Self { bootstrap, _broker: None },
+            Err(_) => {
+                let broker = Broker::start();
+                Self { bootstrap: broker.address().to_owned(), _broker: Some(broker) }
+            }
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.bootstrap).expect("an address")
+    }
+}
+
+/// A name that nobody else uses, as the broker may be one that others use too.
+pub(crate) fn unique(name: &str) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    format!("{name}-{}-{}", std::process::id(), now.as_nanos())
+}
