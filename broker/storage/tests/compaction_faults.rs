@@ -11,8 +11,8 @@ use cairn_storage::disk::memory::{Crash, CrashUnit, MemoryDisk};
 use cairn_storage::inspect;
 use cairn_storage::log::CompactError;
 use common::keyed::{
-    ENOUGH, Keyed, Unpaced, compact, compact_with, compacted, keyed_batch_from, memory_log, offsets_of, put, seal, seen,
-    table,
+    ENOUGH, Keyed, Unpaced, compact, compact_with, compacted, keyed_batch_from, memory_log, offsets_of, put, seal,
+    seen, table,
 };
 use common::{append, name, open_dir};
 

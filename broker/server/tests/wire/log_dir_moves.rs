@@ -95,6 +95,27 @@ fn folders(disk: &Arc<dyn Disk>, dir: &str, topic: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_moves_is_told_to_be_served_in_one_dir_at_any_time() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let (broker, mut client) = start_on(&disk, &[]).await;
+    make_topic(&mut client, "t").await;
+    assert_eq!(put(&mut client, "t", "value").await, 0);
+    for _ in 0..20 {
+        let to = other(&home(&mut client, "t").await);
+        move_to(&mut client, "t", to).await;
+        loop {
+            let found = whereabouts(&mut client, "t").await;
+            let served = found.values().filter(|is_future| !**is_future).count();
+            assert_eq!(served, 1, "{found:?}");
+            if found == only(to) {
+                break;
+            }
+        }
+    }
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_moves_to_and_fro_under_produce_and_fetch() {
     for durability in ["replicated", "synced"] {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());

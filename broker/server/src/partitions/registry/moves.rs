@@ -238,10 +238,10 @@ impl Partitions {
         }
     }
 
-    /// The copies that are made.
+    /// The copies that are made. One that has become its partition's log is none any more, also while the log before it is removed.
     pub(crate) fn future_logs(&self) -> Vec<FutureLog> {
         let all: Vec<_> = self.moves.wanted.lock().values().cloned().collect();
-        let told = all.iter().map(|one| {
+        let told = all.iter().filter(|one| one.partition.log_dir() != one.to).map(|one| {
             // A piece that is being copied is not waited for.
             let reader = match one.stage.try_lock().as_deref() {
                 Some(Stage::Copying(copy)) => Some(copy.reader()),
