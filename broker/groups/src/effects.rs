@@ -9,6 +9,7 @@ use cairn_protocol::error_code::ErrorCode;
 
 use crate::consumer::heartbeat::HeartbeatReply;
 use crate::consumer::pending::WriteNumber;
+use crate::consumer::target::Assigning;
 use crate::group::Protocol;
 use crate::records::Record;
 
@@ -23,6 +24,8 @@ pub struct Effects {
     pub replies: Vec<(Waiter, Reply)>,
     /// To be appended in this order.
     pub writes: Vec<Write>,
+    /// To be worked out while nothing of the groups is held, and given to [`crate::Shard::on_assigned`] then.
+    pub assignments: Vec<Assigning>,
     /// What has happened.
     pub events: Vec<Event>,
 }
@@ -30,10 +33,21 @@ pub struct Effects {
 /// Records, and what follows once they are durable, or known not to be.
 #[derive(Debug)]
 pub struct Write {
-    /// To be appended together, and given to [`crate::Shard::on_appended`].
+    /// To be appended, and given to [`crate::Shard::on_appended`].
     pub records: Vec<Record>,
+    /// Whether all have to go into one batch.
+    pub split: Split,
     /// To be given to [`crate::Shard::on_written`] with how it went.
     pub then: Then,
+}
+
+/// Whether records may go into several batches, where one has no room for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// All of them last, or none.
+    Never,
+    /// In their order; the group is a whole after each of them.
+    BetweenRecords,
 }
 
 /// What follows a write. Only its group knows.
@@ -106,13 +120,19 @@ pub enum Reply {
     Heartbeat(HeartbeatReply),
 }
 
+/// What a member is told whose heartbeat changes more than a batch of the log has room for. Kafka has the code and no reason.
+const TOO_LARGE: &str = "What the group would have to keep does not fit into one batch of __consumer_offsets (max.message.bytes of that topic).";
+
 impl Reply {
     /// The same reply, but that what it tells could not be written.
     pub(crate) fn refused(self, error: ErrorCode) -> Self {
         match self {
             Self::Join(reply) => Self::Join(JoinReply::refused(&reply.member, error)),
             Self::Sync(_) => Self::Sync(SyncReply::refused(error)),
-            Self::Heartbeat(_) => Self::Heartbeat(HeartbeatReply::refused(error, None)),
+            Self::Heartbeat(_) => {
+                let is_too_large = error == ErrorCode::UnknownServerError;
+                Self::Heartbeat(HeartbeatReply::refused(error, is_too_large.then(|| TOO_LARGE.into())))
+            }
         }
     }
 }
@@ -226,6 +246,8 @@ pub enum Happened {
     MemberSynced {
         /// Its id.
         member: Arc<str>,
+        /// The client's name for itself.
+        client_id: Box<str>,
     },
     /// Everybody can have its assignment.
     Stabilized,
@@ -235,6 +257,8 @@ pub enum Happened {
     MemberRemoved {
         /// Its id.
         member: Arc<str>,
+        /// The client's name for itself.
+        client_id: Box<str>,
         /// Why.
         cause: Cause,
     },

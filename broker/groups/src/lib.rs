@@ -30,6 +30,7 @@
 //!   consumer_heartbeat(request, found, waiter, now) -> Effects
 //!                                                 its write is appended; the group changes by on_appended, and not before
 //!   on_written(write.then, ..) -> Effects         the answer, once it is durable
+//!   each of effects.assignments: run it while nothing is held, it may take a while, then on_assigned(.., now) -> Effects
 //! ```
 //! Such a group never is what its records do not say: a decision is made on a copy, and both a restart and the append that
 //! follows it take the same steps ([`Shard::on_appended`] must follow before anything else is asked of the shard). Members of
@@ -69,10 +70,13 @@ pub use consumer::assignor::{Assignor, Assignors};
 pub use consumer::describe::{DescribedConsumerGroup, DescribedConsumerMember, MemberProtocol};
 pub use consumer::heartbeat::{ConsumerHeartbeat, HeartbeatReply};
 pub use consumer::regex::{Found, Search};
-pub use consumer::settings::{ConsumerSettings, MigrationPolicy};
+pub use consumer::settings::{ConsumerSettings, INLINE_WORK_MAX, MigrationPolicy};
 pub use consumer::state::ConsumerGroupState;
+pub use consumer::target::{Assigned, Assigning};
 pub use consumer::topics::Topics;
-pub use effects::{Cause, Effects, Event, Happened, JoinReply, JoinedMember, Reply, SyncReply, Then, Waiter, Write};
+pub use effects::{
+    Cause, Effects, Event, Happened, JoinReply, JoinedMember, Reply, Split, SyncReply, Then, Waiter, Write,
+};
 pub use group::{GroupState, Protocol};
 pub use join::Join;
 pub use offsets::CommittedOffset;

@@ -43,6 +43,7 @@ pub struct Shard {
     /// Groups of the next generation's protocol, as what is appended says. No name is in both.
     consumers: HashMap<Arc<str>, ConsumerGroup>,
     pending: Pending,
+    assignments_begun: u64,
     topics: KnownTopics,
     overrides: HashMap<Box<str>, GroupOverrides>,
     timers: TimerQueue,

@@ -101,7 +101,8 @@ impl Turn<'_> {
     /// The member need not be waited for any longer.
     fn on_asked(&mut self, id: &str) {
         if let Some(member) = self.group.pending_syncs.take(id) {
-            self.tell(Happened::MemberSynced { member });
+            let client_id = self.group.member(&member).map(|member| member.client_id.clone()).unwrap_or_default();
+            self.tell(Happened::MemberSynced { member, client_id });
         }
         if self.group.pending_syncs.is_empty() {
             self.group.sync_timer.stop();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, Effects, Event, Happened, JoinReply, Next, Reply, SyncReply, Then, Waiter, Write};
+use crate::effects::{Cause, Effects, Event, Happened, JoinReply, Next, Reply, Split, SyncReply, Then, Waiter, Write};
 use crate::group::{Group, JoinPhase};
 use crate::records::Record;
 use crate::settings::GroupSettings;
@@ -49,7 +49,11 @@ impl Turn<'_> {
     }
 
     fn write_as(&mut self, stored: &StoredGroup, then: Next) {
-        self.effects.writes.push(Write { records: vec![Record::of_group(stored)], then: Then(then) });
+        self.effects.writes.push(Write {
+            records: vec![Record::of_group(stored)],
+            split: Split::Never,
+            then: Then(then),
+        });
     }
 
     /// The answer to a member that is in the present generation.
@@ -90,7 +94,7 @@ impl Turn<'_> {
         if let Some(waiter) = member.sync {
             self.reply_sync(waiter, SyncReply::refused(ErrorCode::UnknownMemberId));
         }
-        self.tell(Happened::MemberRemoved { member: id.into(), cause });
+        self.tell(Happened::MemberRemoved { member: id.into(), client_id: member.client_id, cause });
     }
 
     /// The member, or the id that was given out, is taken for gone after this time.

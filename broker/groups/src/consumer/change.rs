@@ -41,19 +41,35 @@ impl Change {
     }
 }
 
+/// The epoch in which a group begins, as in Kafka since 4.3: nobody has anything, and nobody is to. So that who joins while the
+/// first assignment is being worked out has an epoch to be at.
+pub(crate) const FIRST_EPOCH: i32 = 1;
+
 /// A group's epoch, and what its topics were then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupEpoch {
     pub(crate) epoch: i32,
     pub(crate) metadata_hash: i64,
 }
 
+impl Default for GroupEpoch {
+    fn default() -> Self {
+        Self { epoch: FIRST_EPOCH, metadata_hash: 0 }
+    }
+}
+
 /// The epoch of what members are to have, and when that was decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TargetEpoch {
     pub(crate) epoch: i32,
     /// 0 where an older record does not say.
     pub(crate) at: Timestamp,
+}
+
+impl Default for TargetEpoch {
+    fn default() -> Self {
+        Self { epoch: FIRST_EPOCH, at: Timestamp(0) }
+    }
 }
 
 /// The topics that match a regular expression.

@@ -10,7 +10,7 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::assignment::{Partitions, epoch_in};
 use super::classic_bytes::{self, Said};
-use super::decide::{self, Decided, Scene, changed, check_room};
+use super::decide::{self, Decided, Scene, Settled, changed, check_room};
 use super::group::{ConsumerGroup, Timing};
 use super::heartbeat::Refusal;
 use super::member::{Classic, Member, MemberState, Subscription};
@@ -35,7 +35,7 @@ pub(crate) fn join(join: &Join<'_>, group: &ConsumerGroup, scene: &Scene<'_>) ->
     }
     if join.needs_id() {
         let reply = JoinReply::refused(&join.new_id(), ErrorCode::MemberIdRequired);
-        return Ok(Decided { changes: Vec::new(), reply, timing: Vec::new(), seen: None, downgraded: None });
+        return Ok(Decided::only(Vec::new(), reply));
     }
     let protocols = distinct(&join.protocols);
     let said = protocols.first().and_then(|protocol| classic_bytes::subscription(&protocol.metadata));
@@ -45,7 +45,8 @@ pub(crate) fn join(join: &Join<'_>, group: &ConsumerGroup, scene: &Scene<'_>) ->
     let subscription = subscription(join, &said, protocols, &before.subscription);
     let protocol = subscription.classic.as_ref().and_then(|classic| classic.protocols.first()).map(|first| &first.name);
     let protocol = protocol.cloned();
-    let (speaker, seen) = decide::settle(&mut staged, id, before, subscription, group, scene).map_err(code)?;
+    let settled = decide::settle(&mut staged, id, before, subscription, group, scene).map_err(code)?;
+    let Settled { speaker, seen, begins_assignment } = settled;
     let owned = classic_bytes::to_ids(&said.owned, scene.topics);
     let current = decide::advance(&staged, &speaker, Some(&owned), scene).map_err(code)?;
     timing.push(Timing::Session(Arc::clone(&speaker.id), join.session_timeout_ms));
@@ -64,7 +65,7 @@ pub(crate) fn join(join: &Join<'_>, group: &ConsumerGroup, scene: &Scene<'_>) ->
         staged.apply(last);
     }
     let downgraded = super::migrate::downgraded(group, staged.core(), scene);
-    Ok(Decided { changes: staged.finish_with(None), reply, timing, seen, downgraded })
+    Ok(Decided { timing, seen, begins_assignment, downgraded, ..Decided::only(staged.finish_with(None), reply) })
 }
 
 /// Whether there is a protocol that all members know which speak the classic one.

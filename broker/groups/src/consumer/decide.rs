@@ -3,7 +3,8 @@
 //! ```text
 //!   1. the member comes, or asks for something else      its subscription; the group epoch counts up
 //!      topics have changed                               the group epoch counts up
-//!   2. the group epoch is ahead of the target            the assignor decides anew, at most once in a while
+//!   2. the group epoch is ahead of the target            the assignor decides anew, at most once in a while; where that may
+//!                                                        take long, somebody begins to work it out, and 3. goes by the old
 //!   3. the member is not where the target is             it gives up first, then it gets what is free
 //! ```
 //! By the rules of Apache Kafka 4.3's `GroupMetadataManager`. Nothing is changed here: the changes are written first.
@@ -17,17 +18,18 @@ use cairn_protocol::ids::Timestamp;
 
 use super::assignment::is_same;
 use super::change::{Change, GroupEpoch};
-use super::group::{ConsumerGroup, Timing};
+use super::group::{Begun, ConsumerGroup, Timing};
 use super::heartbeat::{ConsumerHeartbeat, HeartbeatReply, Refusal};
 use super::member::{AWAY_EPOCH, Current, Member, MemberState, Subscription};
 use super::migrate::Downgraded;
 use super::reconcile::{Goal, Subscribing, reconcile};
 use super::regex::Found;
-use super::settings::ConsumerSettings;
+use super::settings::{ASSIGNING_HEARTBEAT_MS, ConsumerSettings};
 use super::staged::Staged;
 use super::state::Core;
 use super::target;
 use super::topics::{Topics, metadata_hash};
+use crate::effects::Split;
 use crate::timers::Now;
 
 /// What is at hand while something is decided.
@@ -45,12 +47,15 @@ pub(crate) struct Scene<'a> {
 /// What was decided.
 #[derive(Debug)]
 pub(crate) struct Decided<R> {
-    /// What it changes: all of it is written together, or nothing happens.
+    /// What it changes. All of it is written together, or nothing happens, unless it may be split.
     pub(crate) changes: Vec<Change>,
     /// What is answered once that is durable.
     pub(crate) reply: R,
     pub(crate) timing: Vec<Timing>,
     pub(crate) seen: Option<Seen>,
+    /// Whether somebody has to work out what everybody is to have, while nothing of the group is held.
+    pub(crate) begins_assignment: bool,
+    pub(crate) split: Split,
     /// What the group becomes, when it ends as a consumer group by this.
     pub(crate) downgraded: Option<Downgraded>,
 }
@@ -58,8 +63,21 @@ pub(crate) struct Decided<R> {
 impl<R> Decided<R> {
     /// The same with another answer.
     pub(crate) fn map<T>(self, answer: impl FnOnce(R) -> T) -> Decided<T> {
-        let Self { changes, reply, timing, seen, downgraded } = self;
-        Decided { changes, reply: answer(reply), timing, seen, downgraded }
+        let Self { changes, reply, timing, seen, begins_assignment, split, downgraded } = self;
+        Decided { changes, reply: answer(reply), timing, seen, begins_assignment, split, downgraded }
+    }
+
+    /// Only these changes, and this answer.
+    pub(crate) fn only(changes: Vec<Change>, reply: R) -> Self {
+        Self {
+            changes,
+            reply,
+            timing: Vec::new(),
+            seen: None,
+            begins_assignment: false,
+            split: Split::Never,
+            downgraded: None,
+        }
     }
 }
 
@@ -68,8 +86,8 @@ impl<R> Decided<R> {
 pub(crate) struct Seen {
     /// Whether nothing of them concerns it any more; otherwise it is looked at again next time.
     pub(crate) is_settled: bool,
-    /// Whether the topics of all its regular expressions were looked for.
-    pub(crate) is_searched: bool,
+    /// The version of the topics in which those of all its regular expressions were looked for; none where they were not.
+    pub(crate) searched: Option<i64>,
 }
 
 /// A member that speaks, and what changes about it.
@@ -95,7 +113,7 @@ pub(crate) fn heartbeat(
         Some(instance) => static_member(&mut staged, &id, instance, heartbeat, &mut timing)?,
     };
     let subscription = heartbeat.subscription(&before.subscription);
-    let (speaker, seen) = settle(&mut staged, id, before, subscription, group, scene)?;
+    let Settled { speaker, seen, begins_assignment } = settle(&mut staged, id, before, subscription, group, scene)?;
     let current = advance(&staged, &speaker, heartbeat.owned.as_ref(), scene)?;
     let Speaker { id, before, .. } = speaker;
     let is_told =
@@ -105,7 +123,7 @@ pub(crate) fn heartbeat(
         message: None,
         member: Some(Arc::clone(&id)),
         epoch: current.epoch,
-        interval_ms: scene.settings.heartbeat_interval_ms,
+        interval_ms: interval_ms(begins_assignment, group, scene),
         assignment: is_told.then(|| super::assignment::partitions_of(&current.assigned)),
     };
     timing.push(Timing::Session(Arc::clone(&id), scene.settings.session_timeout_ms));
@@ -119,7 +137,14 @@ pub(crate) fn heartbeat(
             _ => Timing::Rebalanced(id),
         });
     }
-    Ok(Decided { changes: staged.finish_with(last), reply, timing, seen, downgraded: None })
+    Ok(Decided { timing, seen, begins_assignment, ..Decided::only(staged.finish_with(last), reply) })
+}
+
+/// When a member is to come again.
+fn interval_ms(begins_assignment: bool, group: &ConsumerGroup, scene: &Scene<'_>) -> i32 {
+    let usual = scene.settings.heartbeat_interval_ms;
+    let is_worked_out = begins_assignment || matches!(group.assigning, Begun::At(..));
+    if is_worked_out { usual.min(ASSIGNING_HEARTBEAT_MS) } else { usual }
 }
 
 /// A group that is full takes nobody in; who is in it is heard.
@@ -219,6 +244,13 @@ pub(crate) fn remove(staged: &mut Staged<'_>, id: &Arc<str>) {
     staged.apply(Change::Subscription(Arc::clone(id), None));
 }
 
+/// A group that has taken in what a member asks for.
+pub(crate) struct Settled {
+    pub(crate) speaker: Speaker,
+    pub(crate) seen: Option<Seen>,
+    pub(crate) begins_assignment: bool,
+}
+
 /// Takes in what a member asks for and how topics have changed; then decides what everybody is to have, where it has to be.
 pub(crate) fn settle(
     staged: &mut Staged<'_>,
@@ -227,7 +259,7 @@ pub(crate) fn settle(
     subscription: Subscription,
     group: &ConsumerGroup,
     scene: &Scene<'_>,
-) -> Result<(Speaker, Option<Seen>), Refusal> {
+) -> Result<Settled, Refusal> {
     let old = Arc::clone(&before.subscription);
     let names_changed = subscription.topics != old.topics;
     let regex_changed = subscription.regex != old.regex;
@@ -240,14 +272,26 @@ pub(crate) fn settle(
         resolve_new(staged, &regex, scene)?;
     }
     let changes = names_changed || regex_changed;
-    let is_forced = changes || staged.core().group.epoch == 0;
+    let is_forced = changes || group.is_void();
     let seen = update_epoch(staged, is_forced, group, scene);
-    let core = staged.core();
-    if core.group.epoch > core.target.epoch && may_assign(core, scene) {
-        target::assign(staged, scene.settings.assignors, scene.topics, scene.now.wall);
-    }
+    let begins_assignment = assign_or_begin(staged, group, scene);
     let subscribing = if changes { Subscribing::Changed } else { Subscribing::AsBefore };
-    Ok((Speaker { id, before, subscribing }, seen))
+    Ok(Settled { speaker: Speaker { id, before, subscribing }, seen, begins_assignment })
+}
+
+/// Decides what everybody is to have, where it is time for that; gives whether somebody has to work it out, because it may take
+/// long.
+fn assign_or_begin(staged: &mut Staged<'_>, group: &ConsumerGroup, scene: &Scene<'_>) -> bool {
+    let core = staged.core();
+    let is_due = core.group.epoch > core.target.epoch && may_assign(core, scene);
+    if !is_due || group.assigning.is_busy(scene.now.ticks) {
+        return false;
+    }
+    if !target::is_work_of_at_most(scene.settings.inline_work_max, core, scene.topics) {
+        return true;
+    }
+    target::assign(staged, scene.settings.assignors, scene.topics, scene.now.wall);
+    false
 }
 
 /// Whether it is long enough since the last time. A clock that was set back does not count.
@@ -283,23 +327,20 @@ pub(crate) fn drop_unused_regexes(staged: &mut Staged<'_>) {
 
 /// Counts the group epoch up when it has to, or when topics are not what they were at the present one.
 fn update_epoch(staged: &mut Staged<'_>, is_forced: bool, group: &ConsumerGroup, scene: &Scene<'_>) -> Option<Seen> {
-    let has_regexes = staged.core().subscribed_regexes().next().is_some();
-    let version = scene.topics.version();
     let searched = scene.found.whole();
-    if !is_forced && group.topics_seen == Some(version) && searched.is_none() {
+    if !is_forced && group.topics_seen == Some(scene.topics.version()) && searched.is_none() {
         return None;
     }
     let has_moved = searched.is_some() && refresh_regexes(staged, scene);
     let core = staged.core();
-    let metadata_hash = metadata_hash(core.subscribed().into_iter(), scene.topics);
+    let metadata_hash = metadata_hash(core.subscribed(), scene.topics);
     let is_bumped = is_forced || has_moved || metadata_hash != core.group.metadata_hash;
     if is_bumped {
         let epoch = core.group.epoch + 1;
         staged.apply(Change::Epoch(Some(GroupEpoch { epoch, metadata_hash })));
     }
     // Where something is written it may fail: then the next heartbeat has to find out again.
-    let is_settled = !is_bumped && (!has_regexes || searched == Some(version));
-    Some(Seen { is_settled, is_searched: searched.is_some() })
+    Some(Seen { is_settled: !is_bumped, searched })
 }
 
 /// Takes in the topics of all regular expressions that were looked for; gives whether some are others than before.
@@ -310,7 +351,7 @@ fn refresh_regexes(staged: &mut Staged<'_>, scene: &Scene<'_>) -> bool {
         // What was taken once compiles; what another broker has taken may not, and matches nothing then.
         let Some(Ok(resolved)) = scene.found.get(&regex) else { continue };
         let before = staged.core().regex(&regex);
-        if before.is_none_or(|before| before.topics != resolved.topics) {
+        if before.is_none_or(|before| !Arc::ptr_eq(before, resolved) && before.topics != resolved.topics) {
             has_moved = true;
             let resolved = Arc::clone(resolved);
             staged.apply(Change::Regex(regex, Some(resolved)));
@@ -341,7 +382,7 @@ pub(crate) fn advance(
     let goal = Goal {
         epoch: core.target.epoch,
         target: &target,
-        subscribed: &target::topic_ids(core, &subscription, scene.topics),
+        is_subscribed: &|id| scene.topics.name(id).is_some_and(|name| core.asks_for(&subscription, name)),
         subscription: speaker.subscribing,
     };
     Ok(reconcile(current, &goal, owned, |topic, partition| core.is_owned(topic, partition)))

@@ -45,13 +45,8 @@ pub(crate) fn leave(heartbeat: &ConsumerHeartbeat<'_>, group: &ConsumerGroup) ->
     }
     let member = core.member(id).ok_or_else(|| unknown_member(id, heartbeat.group))?;
     let away = Current { epoch: AWAY_EPOCH, revoking: Held::new(), ..(*member.current).clone() };
-    Ok(Leaving::Away(Box::new(Decided {
-        changes: vec![Change::Current(Arc::clone(id), Some(Arc::new(away)))],
-        reply: farewell(id, heartbeat.epoch),
-        timing: Vec::new(),
-        seen: None,
-        downgraded: None,
-    })))
+    let changes = vec![Change::Current(Arc::clone(id), Some(Arc::new(away)))];
+    Ok(Leaving::Away(Box::new(Decided::only(changes, farewell(id, heartbeat.epoch)))))
 }
 
 /// What a member is told that leaves.
@@ -74,10 +69,10 @@ pub(crate) fn fence(ids: &[Arc<str>], group: &ConsumerGroup, scene: &Scene<'_>) 
     }
     drop_unused_regexes(&mut staged);
     let core = staged.core();
-    let metadata_hash = metadata_hash(core.subscribed().into_iter(), scene.topics);
+    let metadata_hash = metadata_hash(core.subscribed(), scene.topics);
     let epoch = core.group.epoch + 1;
     staged.apply(Change::Epoch(Some(GroupEpoch { epoch, metadata_hash })));
     let timing = ids.iter().map(|id| Timing::Gone(Arc::clone(id))).collect();
     let downgraded = migrate::downgraded(group, staged.core(), scene);
-    Decided { changes: staged.finish_with(None), reply: (), timing, seen: None, downgraded }
+    Decided { timing, downgraded, ..Decided::only(staged.finish_with(None), ()) }
 }

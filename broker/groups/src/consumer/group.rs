@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::change::Change;
-use super::settings::REGEX_REFRESH_INTERVAL_MIN_MS;
+use super::change::{Change, FIRST_EPOCH};
+use super::regex::Sought;
+use super::settings::{ASSIGN_AGAIN_MS, ASSIGNING_MAX_MS, REGEX_REFRESH_INTERVAL_MIN_MS};
 use super::state::Core;
+use super::target::AssignmentNumber;
 use super::topics::Topics;
 use crate::records::Record;
 use crate::timers::{ConsumerTimer, Now, Ticks, Timer, TimerKey, TimerKind, TimerQueue};
@@ -19,10 +21,41 @@ pub(crate) struct ConsumerGroup {
     pub(crate) core: Core,
     /// Of each member.
     pub(crate) timers: BTreeMap<Arc<str>, MemberTimers>,
-    /// The version of the topics that its epoch is known to be right for.
+    /// The version of the topics that its epoch is known to be right for, as far as its regular expressions were looked for.
     pub(crate) topics_seen: Option<i64>,
+    /// The version of the topics that all its regular expressions are known to be right for.
+    pub(crate) regexes_seen: Option<i64>,
     /// When the topics of its regular expressions were looked for last.
     pub(crate) searched: Option<Ticks>,
+    /// What becomes of an assignment that is worked out while nothing of the group is held.
+    pub(crate) assigning: Begun,
+}
+
+/// An assignment that is worked out elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// There is none.
+    #[default]
+    Nothing,
+    /// This one, since then.
+    At(AssignmentNumber, Ticks),
+    /// The last one could not be written then.
+    Refused(Ticks),
+}
+
+impl Begun {
+    /// Whether nobody else has to begin one.
+    pub(crate) fn is_busy(self, now: Ticks) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::At(_, since) => now < since.after(ASSIGNING_MAX_MS),
+            Self::Refused(at) => now < at.after(ASSIGN_AGAIN_MS),
+        }
+    }
+
+    pub(crate) fn is(self, number: AssignmentNumber) -> bool {
+        matches!(self, Self::At(begun, _) if begun == number)
+    }
 }
 
 /// What a member has time for.
@@ -71,26 +104,35 @@ impl MemberTimers {
 
 impl ConsumerGroup {
     pub(crate) fn new(name: Arc<str>) -> Self {
-        Self { name, core: Core::default(), timers: BTreeMap::new(), topics_seen: None, searched: None }
+        Self {
+            name,
+            core: Core::default(),
+            timers: BTreeMap::new(),
+            topics_seen: None,
+            regexes_seen: None,
+            searched: None,
+            assigning: Begun::Nothing,
+        }
     }
 
     /// Whether no record says that it is there.
     pub(crate) fn is_void(&self) -> bool {
-        self.core.group.epoch == 0 && self.core.is_empty()
+        self.core.group.epoch == FIRST_EPOCH && self.core.is_empty()
     }
 
     /// The regular expressions whose topics have to be found with these: all, when it is time for that, and not while somebody
     /// is at it.
-    pub(crate) fn begin_search(&mut self, topics: &dyn Topics, interval_ms: i32, now: Ticks) -> Option<Vec<Arc<str>>> {
+    pub(crate) fn begin_search(&mut self, topics: &dyn Topics, interval_ms: i32, now: Ticks) -> Option<Vec<Sought>> {
         let is_over = |ms: i32| self.searched.is_none_or(|last| now >= last.after(ms));
         let has_regexes = self.core.subscribed_regexes().next().is_some();
-        let are_new = self.topics_seen != Some(topics.version());
+        let are_new = self.regexes_seen != Some(topics.version());
         if !has_regexes || !is_over(REGEX_REFRESH_INTERVAL_MIN_MS) || !(are_new || is_over(interval_ms)) {
             return None;
         }
         self.searched = Some(now);
         let is_old = |regex: &&Arc<str>| self.core.regex(regex).is_none_or(|known| known.version != topics.version());
-        Some(self.core.subscribed_regexes().filter(is_old).cloned().collect())
+        let sought = |regex: &Arc<str>| Sought { regex: Arc::clone(regex), before: self.core.regex(regex).cloned() };
+        Some(self.core.subscribed_regexes().filter(is_old).map(sought).collect())
     }
 
     /// Records that take it away, member by member and itself last.
@@ -138,6 +180,9 @@ impl ConsumerGroup {
 
     /// Takes a step that is written.
     pub(crate) fn apply(&mut self, change: &Change) {
+        if matches!(change, Change::TargetEpoch(_)) {
+            self.assigning = Begun::Nothing;
+        }
         self.core.apply(change);
     }
 }

@@ -15,12 +15,12 @@ pub(crate) fn happened(before: &Core, after: &Core) -> Vec<Happened> {
     let mut all = Vec::new();
     for (id, member) in after.members() {
         let earlier = before.member(id);
+        let client_id = || member.subscription.client_id.clone();
         if earlier.is_none() {
-            let client_id = member.subscription.client_id.clone();
-            all.push(Happened::MemberJoined { member: Arc::clone(id), client_id });
+            all.push(Happened::MemberJoined { member: Arc::clone(id), client_id: client_id() });
         }
         if has_come(member) && !earlier.is_some_and(has_come) {
-            all.push(Happened::MemberSynced { member: Arc::clone(id) });
+            all.push(Happened::MemberSynced { member: Arc::clone(id), client_id: client_id() });
         }
     }
     let is_stable = |core: &Core| core.state() == ConsumerGroupState::Stable && core.group.epoch == after.group.epoch;

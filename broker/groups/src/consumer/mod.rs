@@ -29,7 +29,7 @@ pub(crate) mod state;
 mod reconcile;
 pub(crate) mod regex;
 mod staged;
-mod target;
+pub(crate) mod target;
 
 pub(crate) mod decide;
 pub(crate) mod describe;

@@ -2,21 +2,19 @@
 //!
 //! Must not know: where the target comes from, other members, records.
 
-use std::collections::BTreeSet;
-
 use cairn_protocol::ids::{PartitionIndex, TopicId};
 
 use super::assignment::{Held, Partitions, has_any};
 use super::member::{Current, MemberState};
 
 /// What a member is to have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Goal<'a> {
     /// The epoch of the target.
     pub(crate) epoch: i32,
     pub(crate) target: &'a Partitions,
-    /// The topics that it asks for now: from others it gets nothing, and what it has of them it gives up.
-    pub(crate) subscribed: &'a BTreeSet<TopicId>,
+    /// Whether it asks for a topic now: of others it gets nothing, and what it has of them it gives up.
+    pub(crate) is_subscribed: &'a dyn Fn(TopicId) -> bool,
     pub(crate) subscription: Subscribing,
 }
 
@@ -55,11 +53,11 @@ fn still_has(revoking: &Held, owned: Option<&Partitions>) -> bool {
 
 /// A member that asks for less gives up what it does not ask for, even while there is no newer target.
 fn give_up_unsubscribed(current: &Current, goal: &Goal<'_>, owned: Option<&Partitions>) -> Current {
-    if goal.subscription == Subscribing::AsBefore || current.assigned.keys().all(|id| goal.subscribed.contains(id)) {
+    if goal.subscription == Subscribing::AsBefore || current.assigned.keys().all(|id| (goal.is_subscribed)(*id)) {
         return current.clone();
     }
     let (assigned, dropped): (Held, Held) =
-        current.assigned.clone().into_iter().partition(|(topic, _)| goal.subscribed.contains(topic));
+        current.assigned.clone().into_iter().partition(|(topic, _)| (goal.is_subscribed)(*topic));
     let mut revoking = current.revoking.clone();
     for (topic, partitions) in dropped {
         revoking.entry(topic).or_default().extend(partitions);
@@ -82,7 +80,7 @@ fn advance(
     let mut assigned = Held::new();
     let mut revoking = Held::new();
     for (topic, partitions) in &current.assigned {
-        let target = goal.target.get(topic).filter(|_| goal.subscribed.contains(topic));
+        let target = goal.target.get(topic).filter(|_| (goal.is_subscribed)(*topic));
         for (partition, epoch) in partitions {
             let is_kept = target.is_some_and(|target| target.contains(partition));
             let to = if is_kept { &mut assigned } else { &mut revoking };
@@ -94,7 +92,7 @@ fn advance(
         return Current { previous_epoch: current.epoch, epoch: current.epoch, state, assigned, revoking };
     }
     let mut state = MemberState::Stable;
-    for (topic, partitions) in goal.target.iter().filter(|(topic, _)| goal.subscribed.contains(topic)) {
+    for (topic, partitions) in goal.target.iter().filter(|(topic, _)| (goal.is_subscribed)(**topic)) {
         for partition in partitions {
             let has = |held: &Held| held.get(topic).is_some_and(|held| held.contains_key(partition));
             if has(&assigned) {

@@ -78,10 +78,18 @@ fn unquote(regex: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// A regular expression whose topics are to be found.
+#[derive(Debug)]
+pub(crate) struct Sought {
+    pub(crate) regex: Arc<str>,
+    /// What was found the last time: where that is right still, it is found again.
+    pub(crate) before: Option<Arc<Resolved>>,
+}
+
 /// Regular expressions whose topics are to be found.
 #[derive(Debug)]
 pub struct Search {
-    pub(crate) regexes: Vec<Arc<str>>,
+    pub(crate) regexes: Vec<Sought>,
     /// Whether these are all of a group whose topics may be others by now.
     pub(crate) extent: Extent,
     pub(crate) topics: Arc<dyn Topics>,
@@ -115,13 +123,14 @@ impl Search {
         let version = self.topics.version();
         // A name that several expressions match is kept once.
         let mut names: Vec<(&str, Option<Arc<str>>)> = self.topics.names().map(|name| (name, None)).collect();
-        let mut found = |regex: &str| -> Result<Arc<Resolved>, InvalidRegex> {
-            let compiled = compile(regex)?;
+        let mut found = |sought: &Sought| -> Result<Arc<Resolved>, InvalidRegex> {
+            let compiled = compile(&sought.regex)?;
             let matching = names.iter_mut().filter(|(name, _)| compiled.is_match(name));
             let topics = matching.map(|(name, kept)| Arc::clone(kept.get_or_insert_with(|| (*name).into()))).collect();
-            Ok(Arc::new(Resolved { topics, version, at: self.at }))
+            let before = sought.before.as_ref().filter(|before| before.topics == topics).cloned();
+            Ok(before.unwrap_or_else(|| Arc::new(Resolved { topics, version, at: self.at })))
         };
-        let by_regex = self.regexes.iter().map(|regex| (Arc::clone(regex), found(regex))).collect();
+        let by_regex = self.regexes.iter().map(|sought| (Arc::clone(&sought.regex), found(sought))).collect();
         Found { by_regex, whole: (self.extent == Extent::Whole).then_some(version) }
     }
 }
@@ -180,7 +189,7 @@ mod tests {
         let topics = Fixed::default().with("a-1", 1, 1).with("a-2", 2, 1).with("b-1", 3, 1);
         let version = topics.version();
         let search = |extent| Search {
-            regexes: vec!["a-.*".into(), "(".into(), ".*1".into()],
+            regexes: ["a-.*", "(", ".*1"].map(|regex| Sought { regex: regex.into(), before: None }).into(),
             extent,
             topics: Arc::new(topics.clone()),
             at: Timestamp(5),
@@ -194,5 +203,8 @@ mod tests {
         assert_eq!((first.version, first.at, found.whole()), (version, Timestamp(5), Some(version)));
         assert!(of("(").is_err() && found.get("b").is_none());
         assert_eq!(search(Extent::Member).run().whole(), None);
+        let again = Sought { regex: "a-.*".into(), before: Some(Arc::clone(&first)) };
+        let again = Search { regexes: vec![again], at: Timestamp(6), ..search(Extent::Whole) }.run();
+        assert!(Arc::ptr_eq(again.get("a-.*").expect("looked for").expect("valid"), &first), "nothing has changed");
     }
 }

@@ -64,7 +64,23 @@ pub struct ConsumerSettings {
     pub assignors: Assignors,
     /// `group.consumer.migration.policy`
     pub migration: MigrationPolicy,
+    /// How much work an assignment may be that is decided together with the heartbeat that asks for it: the topics of each
+    /// member, and the partitions of each topic.
+    pub inline_work_max: usize,
 }
+
+/// What takes about a millisecond. The groups of a partition of `__consumer_offsets` wait for each other that long.
+pub const INLINE_WORK_MAX: usize = 4_096;
+
+/// When members come again while somebody works out what they are to have. Their own interval is seconds; Kafka 4.3, which works
+/// it out with the heartbeat however long that takes, would have told them at once.
+pub(crate) const ASSIGNING_HEARTBEAT_MS: i32 = 250;
+
+/// An assignment that is not there after this is asked for once more: who has worked it out must have failed.
+pub(crate) const ASSIGNING_MAX_MS: i32 = 60_000;
+
+/// After an assignment that could not be written, another one is not asked for before this.
+pub(crate) const ASSIGN_AGAIN_MS: i32 = 1_000;
 
 /// Regular expressions of a group are not looked at again more often than this, however often topics change. Kafka has the
 /// same, and no key for it.
@@ -80,6 +96,7 @@ impl Default for ConsumerSettings {
             members_max: 0x7fff_ffff,
             assignors: Assignors::default(),
             migration: MigrationPolicy::default(),
+            inline_work_max: INLINE_WORK_MAX,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use cairn_protocol::ids::{PartitionIndex, TopicId};
 
-use super::assignment::{Partitions, each};
+use super::assignment::{Partitions, each, is_same};
 use super::change::{Change, GroupEpoch, Resolved, TargetEpoch};
 use super::member::{Current, Member, Subscription};
 
@@ -55,10 +55,11 @@ pub(crate) struct Core {
     regexes: BTreeMap<Arc<str>, Arc<Resolved>>,
     /// The members with an instance id.
     by_instance: BTreeMap<Arc<str>, Arc<str>>,
-    /// How many members have each partition, or have to give it up: one at most, but while records are read.
-    owners: HashMap<(TopicId, PartitionIndex), u32>,
-    /// How many members ask for each topic by its name.
-    named: BTreeMap<Arc<str>, usize>,
+    /// How many members have each partition, or have to give it up: one at most, but while records are read. What may be long is
+    /// shared with copies of the group, which most often leave it as it is.
+    owners: Arc<HashMap<(TopicId, PartitionIndex), u32>>,
+    /// How many members, and how many regular expressions that members ask for, ask for each topic.
+    asked: Arc<BTreeMap<Arc<str>, usize>>,
     /// How many members ask for each regular expression.
     by_regex: BTreeMap<Arc<str>, usize>,
 }
@@ -128,20 +129,26 @@ impl Core {
         self.owners.contains_key(&(topic, partition))
     }
 
-    /// All topics that members ask for, by name or by regular expression.
-    pub(crate) fn subscribed(&self) -> BTreeSet<&str> {
-        let by_regex = self.by_regex.keys().filter_map(|regex| self.regexes.get(regex));
-        let matching = by_regex.flat_map(|resolved| &resolved.topics);
-        self.named.keys().chain(matching).map(|name| &**name).collect()
+    /// All topics that members ask for, by name or by regular expression, as they sort.
+    pub(crate) fn subscribed(&self) -> impl Iterator<Item = &str> {
+        self.asked.keys().map(|name| &**name)
     }
 
     /// Whether a member asks for a topic.
     pub(crate) fn is_subscribed(&self, topic: &str) -> bool {
-        self.named.contains_key(topic) || self.by_regex.keys().any(|regex| self.regex_has(regex, topic))
+        self.asked.contains_key(topic)
     }
 
-    fn regex_has(&self, regex: &str, topic: &str) -> bool {
-        self.regexes.get(regex).is_some_and(|resolved| resolved.topics.contains(topic))
+    /// Whether one subscription asks for a topic.
+    pub(crate) fn asks_for(&self, subscription: &Subscription, topic: &str) -> bool {
+        let resolved = || self.regexes.get(&subscription.regex);
+        subscription.topics.contains(topic) || resolved().is_some_and(|resolved| resolved.topics.contains(topic))
+    }
+
+    /// How many topics one subscription asks for; one that it asks for in two ways counts twice.
+    pub(crate) fn topics_count(&self, subscription: &Subscription) -> usize {
+        let resolved = self.regexes.get(&subscription.regex).map_or(0, |resolved| resolved.topics.len());
+        subscription.topics.len() + resolved
     }
 
     /// The topics that one subscription asks for.
@@ -178,12 +185,7 @@ impl Core {
             Change::Target(id, None) => {
                 self.targets.remove(id);
             }
-            Change::Regex(regex, Some(resolved)) => {
-                self.regexes.insert(Arc::clone(regex), Arc::clone(resolved));
-            }
-            Change::Regex(regex, None) => {
-                self.regexes.remove(regex);
-            }
+            Change::Regex(regex, resolved) => self.set_regex(regex, resolved.as_ref()),
             Change::Current(id, Some(current)) => self.set_current(id, current),
             Change::Current(id, None) => {
                 if self.members.contains_key(id) {
@@ -198,44 +200,90 @@ impl Core {
     fn set_current(&mut self, id: &Arc<str>, current: &Arc<Current>) {
         let member = self.members.entry(Arc::clone(id)).or_default();
         let before = std::mem::replace(&mut member.current, Arc::clone(current));
-        disown(&mut self.owners, &before);
-        for partition in each(&current.assigned).chain(each(&current.revoking)) {
-            *self.owners.entry(partition).or_default() += 1;
+        if has_same(&before, current) {
+            return;
         }
+        let owners = Arc::make_mut(&mut self.owners);
+        disown(owners, &before);
+        for partition in each(&current.assigned).chain(each(&current.revoking)) {
+            *owners.entry(partition).or_default() += 1;
+        }
+    }
+
+    fn set_regex(&mut self, regex: &Arc<str>, resolved: Option<&Arc<Resolved>>) {
+        let before = match resolved {
+            Some(resolved) => self.regexes.insert(Arc::clone(regex), Arc::clone(resolved)),
+            None => self.regexes.remove(regex),
+        };
+        if !self.by_regex.contains_key(regex) {
+            return;
+        }
+        let none = BTreeSet::new();
+        let before = before.as_ref().map_or(&none, |before| &before.topics);
+        let after = resolved.map_or(&none, |resolved| &resolved.topics);
+        let asked = Arc::make_mut(&mut self.asked);
+        before.difference(after).for_each(|topic| count_down(asked, topic));
+        after.difference(before).for_each(|topic| count_up(asked, topic));
     }
 
     fn set_subscription(&mut self, id: &Arc<str>, subscription: &Arc<Subscription>) {
         let member = self.members.entry(Arc::clone(id)).or_default();
         let before = std::mem::replace(&mut member.subscription, Arc::clone(subscription));
-        self.unsubscribe(id, &before);
+        let asks_for_same = before.topics == subscription.topics && before.regex == subscription.regex;
+        self.release_instance(id, &before);
         if let Some(instance) = &subscription.instance {
             self.by_instance.insert(Arc::clone(instance), Arc::clone(id));
         }
-        for topic in &subscription.topics {
-            *self.named.entry(Arc::clone(topic)).or_default() += 1;
+        if asks_for_same {
+            return;
+        }
+        self.unsubscribe(&before);
+        if !subscription.topics.is_empty() {
+            let asked = Arc::make_mut(&mut self.asked);
+            subscription.topics.iter().for_each(|topic| count_up(asked, topic));
         }
         if !subscription.regex.is_empty() {
-            *self.by_regex.entry(Arc::clone(&subscription.regex)).or_default() += 1;
+            count_up(&mut self.by_regex, &subscription.regex);
+            if self.by_regex[&subscription.regex] == 1 {
+                self.count_matching(&subscription.regex, count_up);
+            }
         }
+    }
+
+    /// Counts the topics of a regular expression that has its first subscriber, or has lost its last one.
+    fn count_matching(&mut self, regex: &str, count: fn(&mut BTreeMap<Arc<str>, usize>, &Arc<str>)) {
+        let Some(resolved) = self.regexes.get(regex) else { return };
+        let asked = Arc::make_mut(&mut self.asked);
+        resolved.topics.iter().for_each(|topic| count(asked, topic));
     }
 
     fn remove(&mut self, id: &Arc<str>) {
         let Some(member) = self.members.remove(id) else { return };
-        disown(&mut self.owners, &member.current);
-        self.unsubscribe(id, &member.subscription);
+        if !has_same(&member.current, &Current::default()) {
+            disown(Arc::make_mut(&mut self.owners), &member.current);
+        }
+        self.release_instance(id, &member.subscription);
+        self.unsubscribe(&member.subscription);
     }
 
-    fn unsubscribe(&mut self, id: &Arc<str>, before: &Subscription) {
+    fn release_instance(&mut self, id: &Arc<str>, before: &Subscription) {
         if let Some(instance) = &before.instance
             && self.by_instance.get(instance) == Some(id)
         {
             self.by_instance.remove(instance);
         }
-        for topic in &before.topics {
-            count_down(&mut self.named, topic);
+    }
+
+    fn unsubscribe(&mut self, before: &Subscription) {
+        if !before.topics.is_empty() {
+            let asked = Arc::make_mut(&mut self.asked);
+            before.topics.iter().for_each(|topic| count_down(asked, topic));
         }
         if !before.regex.is_empty() {
             count_down(&mut self.by_regex, &before.regex);
+            if !self.by_regex.contains_key(&before.regex) {
+                self.count_matching(&before.regex, count_down);
+            }
         }
     }
 
@@ -243,14 +291,14 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn check(&self) {
         assert!(self.owners.values().all(|owners| *owners == 1), "a partition has one owner: {:?}", self.members);
-        let mut again = Self::default();
+        let mut again = Self { regexes: self.regexes.clone(), ..Self::default() };
         for (id, member) in &self.members {
             again.apply(&Change::Subscription(Arc::clone(id), Some(Arc::clone(&member.subscription))));
             again.apply(&Change::Current(Arc::clone(id), Some(Arc::clone(&member.current))));
         }
         assert_eq!(again.members, self.members);
         assert_eq!((&again.by_instance, &again.owners), (&self.by_instance, &self.owners));
-        assert_eq!((&again.named, &again.by_regex), (&self.named, &self.by_regex));
+        assert_eq!((&again.asked, &again.by_regex), (&self.asked, &self.by_regex));
         assert!(self.targets.keys().all(|id| self.members.contains_key(id)), "who is gone is to have nothing");
         assert!(self.regexes.keys().all(|regex| self.by_regex.contains_key(regex)), "nobody asks for it");
         for member in self.members.values() {
@@ -280,6 +328,14 @@ fn disown(owners: &mut HashMap<(TopicId, PartitionIndex), u32>, current: &Curren
             }
         }
     }
+}
+
+fn has_same(one: &Current, other: &Current) -> bool {
+    is_same(&one.assigned, &other.assigned) && is_same(&one.revoking, &other.revoking)
+}
+
+fn count_up(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) {
+    *counts.entry(Arc::clone(key)).or_default() += 1;
 }
 
 fn count_down(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) {

@@ -12,12 +12,12 @@ use crate::consumer::change::Change;
 use crate::consumer::decide::{self, Decided, Scene, Seen};
 use crate::consumer::describe::{self, DescribedConsumerGroup};
 use crate::consumer::fence::{self, Leaving, farewell};
-use crate::consumer::group::ConsumerGroup;
+use crate::consumer::group::{Begun, ConsumerGroup};
 use crate::consumer::happened::happened;
 use crate::consumer::heartbeat::{ConsumerHeartbeat, Refusal};
 use crate::consumer::migrate::{self, Downgraded, Upgraded};
 use crate::consumer::records::Decoded;
-use crate::consumer::regex::{self, Extent, Found, Search};
+use crate::consumer::regex::{self, Extent, Found, Search, Sought};
 use crate::consumer::settings::ConsumerSettings;
 use crate::consumer::topics::{NoTopics, Topics};
 use crate::effects::{Becomes, Cause, ConsumerWrite, Effects, Event, Happened, Next, Reply, Then, Waiter, Write};
@@ -119,6 +119,7 @@ impl Shard {
             (Some(_), None) if !is_first => Extent::Member,
             _ => Extent::Whole,
         };
+        let asked = asked.map(|regex| Sought { regex, before: None });
         let regexes = whole.into_iter().flatten().chain(asked).collect();
         Some(Search { regexes, extent, topics, at: now.wall })
     }
@@ -223,7 +224,12 @@ impl Shard {
         let decided = fence::fence(&ids, group, &scene).map(|()| reply);
         let (epoch, is_last) = (group.core.group.epoch + 1, group.core.size() == ids.len());
         let event = |what| Event { group: Arc::clone(name), generation: epoch, what };
-        let removed = |id: &Arc<str>| Happened::MemberRemoved { member: Arc::clone(id), cause: late[id] };
+        let client_id = |id: &str| group.core.member(id).map(|member| member.subscription.client_id.clone());
+        let removed = |id: &Arc<str>| Happened::MemberRemoved {
+            member: Arc::clone(id),
+            client_id: client_id(id).unwrap_or_default(),
+            cause: late[id],
+        };
         effects.events.extend(ids.iter().map(removed).map(event));
         self.carry_on(name, Vec::new(), decided, (cause, &detail), now, effects);
         effects.events.extend(is_last.then(|| event(Happened::Emptied)));
@@ -239,17 +245,20 @@ impl Shard {
         now: Now,
         effects: &mut Effects,
     ) {
-        let Decided { changes, reply, timing, seen, downgraded } = decided;
+        let Decided { changes, reply, timing, seen, begins_assignment, split, downgraded } = decided;
         let version = self.topics.0.version();
         let group = self.consumers.entry(Arc::clone(name)).or_insert_with(|| ConsumerGroup::new(Arc::clone(name)));
         for timing in timing {
             group.time(timing, now, &mut self.timers);
         }
-        if let Some(Seen { is_settled, is_searched }) = seen {
+        if let Some(Seen { is_settled, searched }) = seen {
             group.topics_seen = is_settled.then_some(version);
-            group.searched = if is_searched { Some(now.ticks) } else { group.searched };
+            group.searched = searched.map(|_| now.ticks).or(group.searched);
+            group.regexes_seen = searched.filter(|_| is_settled).or(group.regexes_seen);
         }
         if changes.is_empty() {
+            let core = begins_assignment.then(|| group.core.clone());
+            effects.assignments.extend(core.map(|core| self.begin_assignment(name, core, now)));
             let held = reply.and_then(|(waiter, reply)| Some((waiter, self.pending.hold(name, waiter, reply)?)));
             effects.replies.extend(held);
             return;
@@ -262,6 +271,9 @@ impl Shard {
         changes.iter().for_each(|change| after.apply(change));
         let event = |what| Event { group: Arc::clone(name), generation: after.group.epoch, what };
         effects.events.extend(happened(&group.core, &after).into_iter().map(event));
+        if begins_assignment {
+            effects.assignments.push(self.begin_assignment(name, after.clone(), now));
+        }
         let number = self.pending.begin(name);
         let mut becomes = Becomes::Consumer;
         let mut records = first;
@@ -274,7 +286,7 @@ impl Shard {
         records.extend(changes.into_iter().map(|change| Record::of_consumer(name, change)));
         records.append(&mut last);
         let then = Then(Next::Consumer(ConsumerWrite { group: Arc::clone(name), number, reply, becomes }));
-        effects.writes.push(Write { records, then });
+        effects.writes.push(Write { records, split, then });
     }
 
     /// How a write of a consumer group went.
@@ -298,7 +310,12 @@ impl Shard {
             self.turn(&name, now, effects, |turn| turn.on_downgraded(onward));
         }
         if written.is_err() {
-            // It is as it was; what was taken for done has to be looked at again.
+            // It is as it was; what was taken for done has to be looked at again, and what is worked out is of a group that never was.
+            if let Some(group) = self.consumers.get_mut(&name)
+                && matches!(group.assigning, Begun::At(..))
+            {
+                group.assigning = Begun::Refused(now.ticks);
+            }
             if self.consumers.get(&name).is_some_and(ConsumerGroup::is_void) {
                 self.consumers.remove(&name);
             }
@@ -352,6 +369,7 @@ fn epoch_of(change: &Change) -> Option<i32> {
     if let Change::Epoch(Some(epoch)) = change { Some(epoch.epoch) } else { None }
 }
 
+mod assigning;
 mod classic;
 pub(super) mod time;
 
@@ -359,6 +377,8 @@ pub(super) mod time;
 mod durability;
 #[cfg(test)]
 mod migrations;
+#[cfg(test)]
+mod offloaded;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

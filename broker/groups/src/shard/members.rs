@@ -8,7 +8,7 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::Shard;
 use super::consumers::time::LateMembers;
-use crate::effects::{Cause, Effects, JoinReply, Next, Reply, SyncReply, Then, Waiter, Write};
+use crate::effects::{Cause, Effects, JoinReply, Next, Reply, Split, SyncReply, Then, Waiter, Write};
 use crate::group::Group;
 use crate::join::Join;
 use crate::sync::{Identity, Leaver, Sync};
@@ -55,7 +55,7 @@ impl Shard {
         }
         if let Some(group) = self.consumers.get(join.group) {
             // A group without members is of the protocol that the next one speaks.
-            effects.writes.push(Write { records: group.deletion(), then: Then(Next::Nothing) });
+            effects.writes.push(Write { records: group.deletion(), split: Split::Never, then: Then(Next::Nothing) });
             self.consumers.remove(join.group);
         }
         let is_known = self.groups.contains_key(join.group) || self.has_offsets(join.group);

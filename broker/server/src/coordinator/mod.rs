@@ -8,11 +8,13 @@
 //!   commit:  Shard::commit -> one batch -> Partition::append -> Shard::on_appended      under the group lock, in log order
 //!            (durable) -> Shard::on_committed -> the answer
 //!   join:    Shard::join -> Effects: replies to waiters, batches as above, whose outcome goes back by Shard::on_written
+//!   assign:  Effects::assignments -> a thread that may take its time -> Shard::on_assigned -> Effects
 //!   time:    one task for each partition sleeps until Shard::next_deadline, then Shard::on_time -> Effects
 //! ```
 //!
 //! Must not know: messages of the wire.
 
+mod groups;
 mod load;
 mod shard;
 mod timers;
@@ -20,7 +22,7 @@ mod topics;
 
 use std::sync::Arc;
 
-use cairn_groups::{ConsumerSettings, GroupSettings, partition_of};
+use cairn_groups::{ConsumerSettings, GroupSettings, INLINE_WORK_MAX, partition_of};
 use cairn_metadata::names::CONSUMER_OFFSETS_TOPIC;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{PartitionIndex, Timestamp, TopicId};
@@ -32,10 +34,13 @@ use crate::config::LiveConfig;
 use crate::partitions::Partitions;
 use crate::telemetry::Metrics;
 
-pub(crate) use shard::{CommitFailed, LoadedShard, Shard};
+pub(crate) use groups::CommitFailed;
+pub(crate) use shard::{LoadedShard, Shard};
 
 /// How many partitions are read at a time: more would only wait for each other's disk and processor.
 const LOADS_MAX: usize = 4;
+/// How many assignments are worked out at a time: they take nothing but processors, which others want as well.
+const ASSIGNMENTS_MAX: usize = 2;
 
 /// All groups of this broker.
 #[derive(Debug)]
@@ -52,6 +57,7 @@ struct Shared {
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     loads: Semaphore,
+    assignments: Semaphore,
 }
 
 impl Shared {
@@ -76,6 +82,7 @@ impl Shared {
                 members_max: size(config.group_consumer_max_size),
                 assignors: config.group_consumer_assignors,
                 migration: config.group_consumer_migration_policy,
+                inline_work_max: INLINE_WORK_MAX,
             },
         }
     }
@@ -88,7 +95,13 @@ impl Coordinator {
         config: Arc<LiveConfig>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let shared = Arc::new(Shared { config, cluster, metrics, loads: Semaphore::new(LOADS_MAX) });
+        let shared = Arc::new(Shared {
+            config,
+            cluster,
+            metrics,
+            loads: Semaphore::new(LOADS_MAX),
+            assignments: Semaphore::new(ASSIGNMENTS_MAX),
+        });
         Self { partitions, shards: Mutex::default(), shared }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::shard::Groups;
+use super::groups::Groups;
 use crate::clock;
 
 /// Has what is due done until the groups are gone. Between two times the task holds nothing of them.

@@ -95,10 +95,10 @@ struct Part {
 }
 
 impl Part {
-    fn of(member: &Arc<str>) -> Self {
+    fn of(member: &Arc<str>, client_id: &str) -> Self {
         Self {
             member_id: Arc::clone(member),
-            client_id: Box::default(),
+            client_id: client_id.into(),
             after_joined_ms: None,
             after_synced_ms: None,
             removed: None,
@@ -134,14 +134,14 @@ impl Rebalance {
     }
 
     /// The member's part; none when there are too many.
-    fn part(&mut self, member: &Arc<str>) -> Option<&mut Part> {
+    fn part(&mut self, member: &Arc<str>, client_id: &str) -> Option<&mut Part> {
         if let Some(at) = self.members.iter().position(|part| part.member_id == *member) {
             return self.members.get_mut(at);
         }
         if self.members.len() == MEMBERS_MAX {
             return None;
         }
-        self.members.push(Part::of(member));
+        self.members.push(Part::of(member, client_id));
         self.members.last_mut()
     }
 }
@@ -169,13 +169,13 @@ impl Group {
                 }
                 self.rebalances.push_back(Rebalance { members: std::mem::take(&mut self.gone), ..begun });
             }
-            Happened::MemberRemoved { member, cause } => {
+            Happened::MemberRemoved { member, client_id, cause } => {
                 if let Some(rebalance) = self.under_way() {
-                    if let Some(part) = rebalance.part(member) {
+                    if let Some(part) = rebalance.part(member, client_id) {
                         part.removed = Some(cause.name());
                     }
                 } else if self.gone.len() < MEMBERS_MAX {
-                    self.gone.push(Part { removed: Some(cause.name()), ..Part::of(member) });
+                    self.gone.push(Part { removed: Some(cause.name()), ..Part::of(member, client_id) });
                 }
             }
             what => {
@@ -192,11 +192,10 @@ impl Rebalance {
         let after = self.after(now);
         match what {
             Happened::MemberJoined { member, client_id } => {
-                let Some(part) = self.part(member) else {
+                let Some(part) = self.part(member, client_id) else {
                     self.members_left_off += 1;
                     return;
                 };
-                part.client_id.clone_from(client_id);
                 part.after_joined_ms.get_or_insert(after);
             }
             Happened::GenerationBegun { protocol, .. } => {
@@ -204,8 +203,8 @@ impl Rebalance {
                 self.protocol = Some(Arc::clone(protocol));
                 self.after_joined_ms = Some(after);
             }
-            Happened::MemberSynced { member } => {
-                if let Some(part) = self.part(member) {
+            Happened::MemberSynced { member, client_id } => {
+                if let Some(part) = self.part(member, client_id) {
                     part.after_synced_ms.get_or_insert(after);
                 }
             }
@@ -282,18 +281,25 @@ mod tests {
         Happened::MemberJoined { member: member.into(), client_id: "client".into() }
     }
 
+    fn synced(member: &str) -> Happened {
+        Happened::MemberSynced { member: member.into(), client_id: "client".into() }
+    }
+
     #[test]
     fn a_rebalance_is_told_with_the_time_of_each_member() {
         let recorder = FlightRecorder::default();
-        let removed = Happened::MemberRemoved { member: "dead".into(), cause: Cause::SessionExpired };
+        let removed =
+            Happened::MemberRemoved { member: "dead".into(), client_id: "gone".into(), cause: Cause::SessionExpired };
         recorder.record(&event("g", 4, removed), at(0));
         recorder.record(&event("g", 4, begun(Cause::SessionExpired, "dead")), at(0));
         recorder.record(&event("g", 4, joined("quick")), at(10));
         recorder.record(&event("g", 4, joined("slow")), at(900));
         let generation = Happened::GenerationBegun { members: 2, protocol: "range".into() };
         recorder.record(&event("g", 5, generation), at(900));
-        recorder.record(&event("g", 5, Happened::MemberSynced { member: "slow".into() }), at(905));
-        recorder.record(&event("g", 5, Happened::MemberSynced { member: "quick".into() }), at(910));
+        recorder.record(&event("g", 5, synced("slow")), at(905));
+        recorder.record(&event("g", 5, synced("quick")), at(910));
+        // It was there before, and needed not join.
+        recorder.record(&event("g", 5, synced("calm")), at(911));
         recorder.record(&event("g", 5, Happened::Stabilized), at(950));
 
         let told = serde_json::to_value(recorder.rebalances("g")).unwrap();
@@ -308,9 +314,10 @@ mod tests {
             "after_joined_ms": 900,
             "after_ended_ms": 950,
             "members": [
-                { "member_id": "dead", "client_id": "", "after_joined_ms": null, "after_synced_ms": null, "removed": "session_expired" },
+                { "member_id": "dead", "client_id": "gone", "after_joined_ms": null, "after_synced_ms": null, "removed": "session_expired" },
                 { "member_id": "quick", "client_id": "client", "after_joined_ms": 10, "after_synced_ms": 910, "removed": null },
                 { "member_id": "slow", "client_id": "client", "after_joined_ms": 900, "after_synced_ms": 905, "removed": null },
+                { "member_id": "calm", "client_id": "client", "after_joined_ms": null, "after_synced_ms": 911, "removed": null },
             ],
             "members_left_off": 0,
         }]);

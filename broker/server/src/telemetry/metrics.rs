@@ -352,13 +352,13 @@ impl Metrics {
                 tracing::debug!(group, generation, members, %protocol, "generation begun");
             }
             Happened::MemberJoined { member, .. } => tracing::debug!(group, generation, %member, "member joined"),
-            Happened::MemberSynced { member } => tracing::debug!(group, generation, %member, "member synced"),
+            Happened::MemberSynced { member, .. } => tracing::debug!(group, generation, %member, "member synced"),
             Happened::Stabilized => {
                 tracing::info!(group, generation, "group is stable");
                 self.generations.inc();
             }
             Happened::Emptied => tracing::info!(group, generation, "group is empty"),
-            Happened::MemberRemoved { member, cause } => {
+            Happened::MemberRemoved { member, cause, .. } => {
                 tracing::info!(group, generation, %member, cause = cause.name(), "member removed");
                 self.members_removed.get_or_create(&OfCause { cause: cause.name() }).inc();
             }

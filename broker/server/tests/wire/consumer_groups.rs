@@ -27,21 +27,21 @@ const SET: &[(&str, &str)] = &[
 const NONE: i16 = 0;
 
 /// A member that goes where it is told at once.
-struct Member {
+pub(crate) struct Member {
     id: String,
-    epoch: i32,
+    pub(crate) epoch: i32,
     /// Partitions of the topic.
-    owned: Vec<i32>,
+    pub(crate) owned: Vec<i32>,
 }
 
 impl Member {
-    async fn join(client: &mut Client, id: &str, topics: &[&str]) -> Self {
+    pub(crate) async fn join(client: &mut Client, id: &str, topics: &[&str]) -> Self {
         let topics = topics.iter().map(|topic| (*topic).into()).collect();
         let request = ConsumerGroupHeartbeatRequest { subscribed_topic_names: Some(topics), ..joining(id) };
         Self::join_with(client, &request).await
     }
 
-    async fn join_with(client: &mut Client, request: &ConsumerGroupHeartbeatRequest) -> Self {
+    pub(crate) async fn join_with(client: &mut Client, request: &ConsumerGroupHeartbeatRequest) -> Self {
         let answer = client.call(1, request).await;
         assert_eq!((answer.error_code, answer.error_message.as_deref()), (NONE, None));
         let mut member = Self { id: request.member_id.to_string(), epoch: 0, owned: Vec::new() };
@@ -49,7 +49,7 @@ impl Member {
         member
     }
 
-    fn take(&mut self, answer: ConsumerGroupHeartbeatResponse) {
+    pub(crate) fn take(&mut self, answer: ConsumerGroupHeartbeatResponse) {
         assert_eq!(answer.member_id.as_deref(), Some(&*self.id));
         self.epoch = answer.member_epoch;
         if let Some(assignment) = answer.assignment {
@@ -73,7 +73,7 @@ impl Member {
         }
     }
 
-    fn alive(&self) -> ConsumerGroupHeartbeatRequest {
+    pub(crate) fn alive(&self) -> ConsumerGroupHeartbeatRequest {
         ConsumerGroupHeartbeatRequest {
             group_id: "g".into(),
             member_id: (*self.id).into(),
@@ -83,7 +83,7 @@ impl Member {
     }
 }
 
-fn joining(id: &str) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn joining(id: &str) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: "g".into(),
         member_id: id.into(),

@@ -19,6 +19,7 @@ mod faults;
 mod fetch;
 mod fetch_sessions;
 mod groups;
+mod large_groups;
 mod list_offsets;
 mod listeners;
 mod log_dir_moves;

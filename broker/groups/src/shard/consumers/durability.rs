@@ -21,7 +21,7 @@ fn nothing_is_told_before_it_is_durable() {
         world.finish(then, Ok(()));
     }
     for waiter in [first, second] {
-        assert!(matches!(world.reply(waiter), Some(Reply::Heartbeat(reply)) if reply.epoch == 1));
+        assert!(matches!(world.reply(waiter), Some(Reply::Heartbeat(reply)) if reply.epoch == 2));
     }
 }
 
@@ -77,21 +77,21 @@ fn commit(world: &mut World, member: &str, epoch: i32, partition: i32, version: 
 fn commits_need_an_epoch_in_which_the_partition_was_the_members() {
     let mut world = World::new();
     world.join("m1", &["a"]);
-    assert_eq!(commit(&mut world, "m1", 1, 0, 9), Ok(()));
-    assert_eq!(commit(&mut world, "m1", 1, 0, 8), Err(CommitError::UnsupportedVersion));
-    assert_eq!(commit(&mut world, "m1", 2, 0, 9), Err(CommitError::StaleMemberEpoch));
-    assert_eq!(commit(&mut world, "m2", 1, 0, 9), Err(CommitError::UnknownMemberId));
+    assert_eq!(commit(&mut world, "m1", 2, 0, 9), Ok(()));
+    assert_eq!(commit(&mut world, "m1", 2, 0, 8), Err(CommitError::UnsupportedVersion));
+    assert_eq!(commit(&mut world, "m1", 3, 0, 9), Err(CommitError::StaleMemberEpoch));
+    assert_eq!(commit(&mut world, "m2", 2, 0, 9), Err(CommitError::UnknownMemberId));
     assert_eq!(commit(&mut world, "", -1, 0, 9), Err(CommitError::UnknownMemberId));
     world.join("m2", &["a"]);
-    world.settle(&mut [("m1", 1, of_a(&[0, 1, 2, 3])), ("m2", 2, Partitions::new())]);
+    world.settle(&mut [("m1", 2, of_a(&[0, 1, 2, 3])), ("m2", 3, Partitions::new())]);
     // It has had the one since, and has given up the other.
-    assert_eq!(commit(&mut world, "m1", 1, 0, 9), Ok(()));
-    assert_eq!(commit(&mut world, "m1", 1, 3, 9), Err(CommitError::StaleMemberEpoch));
-    assert_eq!(commit(&mut world, "m2", 1, 3, 9), Err(CommitError::StaleMemberEpoch), "it got it in epoch 2");
-    assert_eq!(commit(&mut world, "m2", 2, 3, 9), Ok(()));
-    assert_eq!(world.shard.check_fetch("g", Some("m1"), 2), Ok(()));
-    assert_eq!(world.shard.check_fetch("g", Some("m1"), 1), Err(ErrorCode::StaleMemberEpoch));
-    assert_eq!(world.shard.check_fetch("g", Some("m9"), 1), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(commit(&mut world, "m1", 2, 0, 9), Ok(()));
+    assert_eq!(commit(&mut world, "m1", 2, 3, 9), Err(CommitError::StaleMemberEpoch));
+    assert_eq!(commit(&mut world, "m2", 2, 3, 9), Err(CommitError::StaleMemberEpoch), "it got it in epoch 3");
+    assert_eq!(commit(&mut world, "m2", 3, 3, 9), Ok(()));
+    assert_eq!(world.shard.check_fetch("g", Some("m1"), 3), Ok(()));
+    assert_eq!(world.shard.check_fetch("g", Some("m1"), 2), Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(world.shard.check_fetch("g", Some("m9"), 2), Err(ErrorCode::UnknownMemberId));
     assert_eq!(world.shard.check_fetch("g", None, -1), Ok(()));
     // Members read it, so its offsets stay; nobody reads the other.
     let refused = world.shard.delete_offsets("g", &[("a", PartitionIndex(0)), ("b", PartitionIndex(0))]);

@@ -145,17 +145,17 @@ fn a_classic_member_joins_a_consumer_group_and_leaves_it() {
     let given = classic_join(&mut world, "", None, &[]);
     assert_eq!(given.error, ErrorCode::MemberIdRequired);
     let joined = classic_join(&mut world, &given.member, None, &[]);
-    assert_eq!((joined.error, joined.generation), (ErrorCode::None, 2));
-    assert_eq!(classic_sync(&mut world, &joined.member, 2, &[]), Ok(Partitions::new()));
-    assert_eq!(classic_heartbeat(&mut world, &joined.member, 2), Ok(()), "it waits for another");
-    world.beat("m", 1, &[0, 1, 2, 3]);
-    world.beat("m", 1, &[0, 1]);
-    assert_eq!(classic_heartbeat(&mut world, &joined.member, 2), Err(ErrorCode::RebalanceInProgress), "it is free");
+    assert_eq!((joined.error, joined.generation), (ErrorCode::None, 3));
+    assert_eq!(classic_sync(&mut world, &joined.member, 3, &[]), Ok(Partitions::new()));
+    assert_eq!(classic_heartbeat(&mut world, &joined.member, 3), Ok(()), "it waits for another");
+    world.beat("m", 2, &[0, 1, 2, 3]);
+    world.beat("m", 2, &[0, 1]);
+    assert_eq!(classic_heartbeat(&mut world, &joined.member, 3), Err(ErrorCode::RebalanceInProgress), "it is free");
     let leaver = |member| Leaver { member, instance: None, reason: None };
     let (results, effects) = world.shard.leave("g", &[leaver(&joined.member), leaver("m"), leaver("x")], world.now);
     world.carry_out(effects);
     assert_eq!(results, [Ok(()), Err(ErrorCode::UnknownMemberId), Err(ErrorCode::UnknownMemberId)]);
-    assert_eq!(world.beat("m", 2, &[0, 1]).assignment, Some(of_a(&[0, 1, 2, 3])));
+    assert_eq!(world.beat("m", 3, &[0, 1]).assignment, Some(of_a(&[0, 1, 2, 3])));
     world.check_reload();
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::consumer::assignment::Partitions;
 use crate::consumer::heartbeat::HeartbeatReply;
 use crate::consumer::state::ConsumerGroupState::{self, Empty, Reconciling, Stable};
+use crate::consumer::target::Assigning;
 use crate::consumer::topics::tests::{Fixed, topic_id};
 use crate::settings::GroupSettings;
 use crate::timers::Ticks;
@@ -20,6 +21,8 @@ pub(super) struct World {
     replies: BTreeMap<u64, Reply>,
     /// Writes that are not durable yet, while they are held back.
     pub(super) held: Option<Vec<Then>>,
+    /// What is being worked out.
+    pub(super) assigning: Vec<Assigning>,
 }
 
 /// The first topic of tests, `a`, and the second, `b`.
@@ -41,6 +44,7 @@ impl World {
             waiters: 0,
             replies: BTreeMap::new(),
             held: None,
+            assigning: Vec::new(),
         };
         world.tell_topics();
         world
@@ -63,6 +67,7 @@ impl World {
         for (waiter, reply) in effects.replies {
             assert!(self.replies.insert(waiter.0, reply).is_none(), "answered once");
         }
+        self.assigning.extend(effects.assignments);
         for write in effects.writes {
             self.append(write.records);
             match &mut self.held {
@@ -197,13 +202,13 @@ pub(super) fn of_a(partitions: &[i32]) -> Partitions {
 fn the_first_member_gets_all() {
     let mut world = World::new();
     let reply = world.join("m1", &["a"]);
-    assert_eq!((reply.error, reply.member.as_deref(), reply.epoch), (ErrorCode::None, Some("m1"), 1));
+    assert_eq!((reply.error, reply.member.as_deref(), reply.epoch), (ErrorCode::None, Some("m1"), 2));
     assert_eq!((reply.interval_ms, reply.assignment), (5_000, Some(of_a(&[0, 1, 2, 3]))));
     assert_eq!(world.state(), Stable);
     // Nothing has changed: nothing is written, and nothing told.
     let written = world.log.len();
-    let reply = world.heard(&ConsumerHeartbeat { epoch: 1, ..quiet("m1") });
-    assert_eq!((reply.error, reply.epoch, reply.assignment), (ErrorCode::None, 1, None));
+    let reply = world.heard(&ConsumerHeartbeat { epoch: 2, ..quiet("m1") });
+    assert_eq!((reply.error, reply.epoch, reply.assignment), (ErrorCode::None, 2, None));
     assert_eq!(world.log.len(), written);
     world.check_reload();
 }
@@ -213,13 +218,13 @@ fn a_partition_is_given_up_before_another_gets_it() {
     let mut world = World::new();
     world.join("m1", &["a"]);
     let second = world.join("m2", &["a"]);
-    assert_eq!((second.epoch, second.assignment), (2, Some(Partitions::new())), "others have all of it");
+    assert_eq!((second.epoch, second.assignment), (3, Some(Partitions::new())), "others have all of it");
     assert_eq!(world.state(), Reconciling);
-    let first = world.beat("m1", 1, &[0, 1, 2, 3]);
-    assert_eq!((first.epoch, first.assignment), (1, Some(of_a(&[0, 1]))), "it has to give up the rest");
-    assert_eq!(world.beat("m2", 2, &[]).assignment, None, "it has not done so yet");
-    assert_eq!(world.beat("m1", 1, &[0, 1]).epoch, 2);
-    let second = world.beat("m2", 2, &[]);
+    let first = world.beat("m1", 2, &[0, 1, 2, 3]);
+    assert_eq!((first.epoch, first.assignment), (2, Some(of_a(&[0, 1]))), "it has to give up the rest");
+    assert_eq!(world.beat("m2", 3, &[]).assignment, None, "it has not done so yet");
+    assert_eq!(world.beat("m1", 2, &[0, 1]).epoch, 3);
+    let second = world.beat("m2", 3, &[]);
     assert_eq!(second.assignment, Some(of_a(&[2, 3])));
     assert_eq!(world.state(), Stable);
     world.check_reload();
@@ -232,8 +237,8 @@ fn who_leaves_is_gone_at_once() {
     world.join("m2", &["a"]);
     let reply = world.heard(&ConsumerHeartbeat { epoch: -1, ..quiet("m1") });
     assert_eq!((reply.error, reply.epoch), (ErrorCode::None, -1));
-    assert_eq!(world.beat("m2", 2, &[]).assignment, Some(of_a(&[0, 1, 2, 3])));
-    assert_eq!(world.beat("m1", 1, &[]).error, ErrorCode::UnknownMemberId);
+    assert_eq!(world.beat("m2", 3, &[]).assignment, Some(of_a(&[0, 1, 2, 3])));
+    assert_eq!(world.beat("m1", 2, &[]).error, ErrorCode::UnknownMemberId);
     world.heard(&ConsumerHeartbeat { epoch: -1, ..quiet("m2") });
     assert_eq!(world.state(), Empty);
     world.check_reload();
@@ -262,15 +267,15 @@ fn who_does_not_give_up_in_time_is_gone() {
     let mut world = World::new();
     world.join("m1", &["a"]);
     world.join("m2", &["a"]);
-    world.beat("m1", 1, &[0, 1, 2, 3]);
+    world.beat("m1", 2, &[0, 1, 2, 3]);
     world.pass(9_999);
-    world.beat("m1", 1, &[0, 1, 2, 3]);
+    world.beat("m1", 2, &[0, 1, 2, 3]);
     world.pass(1);
-    assert_eq!(world.beat("m1", 1, &[0, 1, 2, 3]).error, ErrorCode::UnknownMemberId);
-    assert_eq!(world.beat("m2", 2, &[]).assignment, Some(of_a(&[0, 1, 2, 3])));
+    assert_eq!(world.beat("m1", 2, &[0, 1, 2, 3]).error, ErrorCode::UnknownMemberId);
+    assert_eq!(world.beat("m2", 3, &[]).assignment, Some(of_a(&[0, 1, 2, 3])));
     // Who has given up in time is not.
     world.join("m3", &["a"]);
-    let epoch = world.beat("m2", 3, &[0, 1, 2, 3]).epoch;
+    let epoch = world.beat("m2", 4, &[0, 1, 2, 3]).epoch;
     world.beat("m2", epoch, &[0, 1]);
     world.pass(20_000);
     assert_eq!(world.shard.describe_consumer("g").expect("there").members.len(), 2);
@@ -280,18 +285,18 @@ fn who_does_not_give_up_in_time_is_gone() {
 fn epochs_fence() {
     let mut world = World::new();
     world.join("m1", &["a"]);
-    assert_eq!(world.beat("m1", 2, &[]).error, ErrorCode::FencedMemberEpoch);
+    assert_eq!(world.beat("m1", 3, &[]).error, ErrorCode::FencedMemberEpoch);
     world.join("m2", &["a"]);
-    world.beat("m1", 1, &[0, 1, 2, 3]);
-    assert_eq!(world.beat("m1", 1, &[0, 1]).epoch, 2);
+    world.beat("m1", 2, &[0, 1, 2, 3]);
+    assert_eq!(world.beat("m1", 2, &[0, 1]).epoch, 3);
     // The answer was lost: the same again is taken, with more than it has it is not.
-    assert_eq!(world.beat("m1", 1, &[0, 1]).epoch, 2);
-    assert_eq!(world.beat("m1", 1, &[0, 1, 2]).error, ErrorCode::FencedMemberEpoch);
+    assert_eq!(world.beat("m1", 2, &[0, 1]).epoch, 3);
+    assert_eq!(world.beat("m1", 2, &[0, 1, 2]).error, ErrorCode::FencedMemberEpoch);
     // It joins again, and gets the same.
     let again = world.join("m1", &["a"]);
-    assert_eq!((again.epoch, again.assignment), (2, Some(of_a(&[0, 1]))));
-    assert_eq!(world.beat("nobody", 1, &[]).error, ErrorCode::UnknownMemberId);
-    let other = world.heard(&ConsumerHeartbeat { group: "none", epoch: 1, ..quiet("m1") });
+    assert_eq!((again.epoch, again.assignment), (3, Some(of_a(&[0, 1]))));
+    assert_eq!(world.beat("nobody", 2, &[]).error, ErrorCode::UnknownMemberId);
+    let other = world.heard(&ConsumerHeartbeat { group: "none", epoch: 2, ..quiet("m1") });
     assert_eq!(other.error, ErrorCode::GroupIdNotFound);
 }
 
@@ -338,10 +343,10 @@ fn a_static_member_comes_back_to_what_it_had() {
     let fixed = |member, epoch| ConsumerHeartbeat { instance: Some("i"), epoch, ..quiet(member) };
     world.heard(&ConsumerHeartbeat { instance: Some("i"), ..joining("m1", &["a"]) });
     world.join("m2", &["a"]);
-    world.settle(&mut [("m1", 1, of_a(&[0, 1, 2, 3])), ("m2", 2, Partitions::new())]);
+    world.settle(&mut [("m1", 2, of_a(&[0, 1, 2, 3])), ("m2", 3, Partitions::new())]);
     let taken = ConsumerHeartbeat { instance: Some("i"), ..joining("m3", &["a"]) };
     assert_eq!(world.heard(&taken).error, ErrorCode::UnreleasedInstanceId);
-    assert_eq!(world.heard(&fixed("m3", 2)).error, ErrorCode::FencedInstanceId);
+    assert_eq!(world.heard(&fixed("m3", 3)).error, ErrorCode::FencedInstanceId);
     assert_eq!(world.heard(&fixed("m3", -2)).error, ErrorCode::FencedInstanceId);
     assert_eq!(world.heard(&fixed("m1", -2)).epoch, -2);
     world.check_reload();
@@ -349,8 +354,8 @@ fn a_static_member_comes_back_to_what_it_had() {
     let back = world.heard(&taken);
     assert_eq!((back.error, back.epoch, back.assignment), (ErrorCode::None, group_epoch, Some(of_a(&[0, 1]))));
     assert_eq!(world.shard.describe_consumer("g").expect("there").epoch, group_epoch, "nobody else is disturbed");
-    assert_eq!(world.heard(&fixed("m1", 2)).error, ErrorCode::FencedInstanceId);
-    let unknown = ConsumerHeartbeat { instance: Some("other"), epoch: 2, ..quiet("m3") };
+    assert_eq!(world.heard(&fixed("m1", 3)).error, ErrorCode::FencedInstanceId);
+    let unknown = ConsumerHeartbeat { instance: Some("other"), epoch: 3, ..quiet("m3") };
     assert_eq!(world.heard(&unknown).error, ErrorCode::UnknownMemberId);
     world.check_reload();
     // It stays away for too long.
@@ -367,24 +372,24 @@ fn topics_that_change_change_what_members_have() {
     world.join("m1", &["a", "later"]);
     world.topics.set("a", A, 5);
     world.tell_topics();
-    let reply = world.beat("m1", 1, &[0, 1, 2, 3]);
-    assert_eq!((reply.epoch, reply.assignment), (2, Some(of_a(&[0, 1, 2, 3, 4]))));
+    let reply = world.beat("m1", 2, &[0, 1, 2, 3]);
+    assert_eq!((reply.epoch, reply.assignment), (3, Some(of_a(&[0, 1, 2, 3, 4]))));
     world.topics.set("later", 9, 1);
     world.tell_topics();
-    let reply = world.heard(&ConsumerHeartbeat { epoch: 2, ..quiet("m1") });
+    let reply = world.heard(&ConsumerHeartbeat { epoch: 3, ..quiet("m1") });
     assert_eq!(reply.assignment.expect("more").len(), 2);
     // A topic that is of no concern changes nothing.
     world.topics.set("other", 10, 1);
     world.tell_topics();
     let written = world.log.len();
-    assert_eq!(world.heard(&ConsumerHeartbeat { epoch: 3, ..quiet("m1") }).epoch, 3);
+    assert_eq!(world.heard(&ConsumerHeartbeat { epoch: 4, ..quiet("m1") }).epoch, 4);
     assert_eq!(world.log.len(), written);
     // A topic that is gone has to be given up.
     world.topics.remove("later");
     world.tell_topics();
-    let reply = world.heard(&ConsumerHeartbeat { epoch: 3, ..quiet("m1") });
-    assert_eq!((reply.epoch, reply.assignment), (3, Some(of_a(&[0, 1, 2, 3, 4]))));
-    assert_eq!(world.beat("m1", 3, &[0, 1, 2, 3, 4]).epoch, 4);
+    let reply = world.heard(&ConsumerHeartbeat { epoch: 4, ..quiet("m1") });
+    assert_eq!((reply.epoch, reply.assignment), (4, Some(of_a(&[0, 1, 2, 3, 4]))));
+    assert_eq!(world.beat("m1", 4, &[0, 1, 2, 3, 4]).epoch, 5);
     world.check_reload();
 }
 
@@ -400,13 +405,13 @@ fn a_regular_expression_follows_the_topics() {
     world.topics.set("x-2", 6, 1);
     world.tell_topics();
     let quietly = |epoch| ConsumerHeartbeat { epoch, ..quiet("m1") };
-    assert_eq!(world.heard(&quietly(1)).assignment, None, "not more often than that");
+    assert_eq!(world.heard(&quietly(2)).assignment, None, "not more often than that");
     world.pass(10_000);
-    assert_eq!(world.heard(&quietly(1)).assignment.expect("two").len(), 2);
+    assert_eq!(world.heard(&quietly(2)).assignment.expect("two").len(), 2);
     assert!(world.shard.consumers["g"].core.is_subscribed("x-2"));
     world.check_reload();
     // It wants something else: the expression is forgotten.
-    let said = ConsumerHeartbeat { epoch: 2, regex: Some(""), topics: Some(vec!["a"]), ..quiet("m1") };
+    let said = ConsumerHeartbeat { epoch: 3, regex: Some(""), topics: Some(vec!["a"]), ..quiet("m1") };
     world.heard(&ConsumerHeartbeat { owned: Some(Partitions::new()), ..said });
     assert!(!world.shard.consumers["g"].core.is_subscribed("x-2"));
     world.check_reload();
@@ -418,14 +423,14 @@ fn who_asks_for_less_gives_up_at_once() {
     let mut world = World::with(GroupSettings { consumer, ..GroupSettings::default() });
     let both = world.join("m1", &["a", "b"]).assignment.expect("all");
     assert_eq!(both.len(), 2);
-    let less = ConsumerHeartbeat { epoch: 1, topics: Some(vec!["a"]), owned: Some(both), ..quiet("m1") };
+    let less = ConsumerHeartbeat { epoch: 2, topics: Some(vec!["a"]), owned: Some(both), ..quiet("m1") };
     let reply = world.heard(&less);
-    assert_eq!((reply.epoch, reply.assignment), (1, Some(of_a(&[0, 1, 2, 3]))));
-    assert_eq!(world.beat("m1", 1, &[0, 1, 2, 3]).epoch, 1, "the assignor may not decide again yet");
+    assert_eq!((reply.epoch, reply.assignment), (2, Some(of_a(&[0, 1, 2, 3]))));
+    assert_eq!(world.beat("m1", 2, &[0, 1, 2, 3]).epoch, 2, "the assignor may not decide again yet");
     world.pass(30_000);
-    world.beat("m1", 1, &[0, 1, 2, 3]);
+    world.beat("m1", 2, &[0, 1, 2, 3]);
     world.pass(30_000);
-    assert_eq!(world.beat("m1", 1, &[0, 1, 2, 3]).epoch, 2);
+    assert_eq!(world.beat("m1", 2, &[0, 1, 2, 3]).epoch, 3);
     world.check_reload();
 }
 

@@ -12,8 +12,10 @@ use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
 use super::super::dice::Dice;
 use super::*;
 use crate::consumer::assignment::Partitions;
+use crate::consumer::settings::INLINE_WORK_MAX;
+use crate::consumer::target::Assigning;
 use crate::consumer::topics::tests::Fixed;
-use crate::effects::Then;
+use crate::effects::{Split, Then};
 use crate::join::Join;
 use crate::settings::GroupSettings;
 use crate::sync::{Identity, Leaver, Sync};
@@ -45,12 +47,27 @@ struct World {
     waiting: HashMap<Waiter, usize>,
     /// Heartbeats whose regular expressions are being looked for.
     searching: Vec<(Waiter, Said, Search)>,
+    /// Assignments that are being worked out.
+    assigning: Vec<Assigning>,
     /// Identities of earlier times: group, member, epoch.
     past: Vec<(usize, String, i32)>,
     ids: u64,
-    /// How often members were given something, over the whole walk.
+    seen: Seen,
+}
+
+/// What a walk has come by: a test that never sees it shows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// How often members were given something.
     given: usize,
+    /// How often a classic group has become a consumer group.
     migrated: usize,
+    /// How often an assignment was taken that was worked out elsewhere.
+    taken: usize,
+    /// How often the group had changed meanwhile, and took it nevertheless.
+    overtaken: usize,
+    /// How often it came too late for its group.
+    dropped: usize,
 }
 
 impl World {
@@ -58,6 +75,8 @@ impl World {
         let mut dice = Dice(seed);
         let consumer = ConsumerSettings {
             assignment_interval_ms: [0, 1_000][dice.index(2)],
+            // Half of the walks work out nothing together with the heartbeat.
+            inline_work_max: [0, INLINE_WORK_MAX][dice.index(2)],
             members_max: if dice.roll(4) == 0 { 4 } else { 100 },
             ..ConsumerSettings::default()
         };
@@ -92,10 +111,10 @@ impl World {
             waiters: 0,
             waiting: HashMap::new(),
             searching: Vec::new(),
+            assigning: Vec::new(),
             past: Vec::new(),
             ids: 0,
-            given: 0,
-            migrated: 0,
+            seen: Seen::default(),
         };
         world.shard.on_topics(Arc::new(world.topics.clone()));
         world
@@ -125,15 +144,42 @@ impl World {
                 self.hear(client, reply);
             }
         }
+        self.assigning.extend(effects.assignments);
         for write in effects.writes {
-            if self.dice.roll(25) == 0 {
-                let effects = self.shard.on_written(write.then, Err(ErrorCode::CoordinatorNotAvailable), self.now);
-                self.carry_out(effects);
-                continue;
-            }
-            self.append(write.records);
-            self.writing.push_back((self.log.len(), write.then));
+            self.write(write);
         }
+    }
+
+    /// Appends what may be split in one part or in several; the log may refuse each.
+    fn write(&mut self, write: Write) {
+        let Write { records, split, then } = write;
+        let mut rest = records;
+        while !rest.is_empty() {
+            let len = if split == Split::BetweenRecords { 1 + self.dice.index(rest.len()) } else { rest.len() };
+            let after = rest.split_off(len);
+            if self.dice.roll(25) == 0 {
+                let effects = self.shard.on_written(then, Err(ErrorCode::CoordinatorNotAvailable), self.now);
+                return self.carry_out(effects);
+            }
+            self.append(std::mem::replace(&mut rest, after));
+        }
+        self.writing.push_back((self.log.len(), then));
+    }
+
+    /// An assignment is there; or it is lost, because the thread that was at it has failed.
+    fn finish_assignment(&mut self, at: usize) {
+        let assigning = self.assigning.swap_remove(at);
+        if self.dice.roll(10) == 0 {
+            return;
+        }
+        let (name, epoch) = (Arc::clone(&assigning.group), assigning.core.group.epoch);
+        let is_overtaken = self.shard.consumers.get(&name).is_some_and(|group| group.core.group.epoch > epoch);
+        let effects = self.shard.on_assigned(assigning.run(), self.now);
+        let is_taken = !effects.writes.is_empty();
+        self.seen.taken += usize::from(is_taken);
+        self.seen.overtaken += usize::from(is_taken && is_overtaken);
+        self.seen.dropped += usize::from(!is_taken);
+        self.carry_out(effects);
     }
 
     fn append(&mut self, records: Vec<Record>) {
@@ -148,7 +194,7 @@ impl World {
         for (name, was_classic) in GROUPS.iter().zip(was_classic) {
             let is_consumer = self.shard.consumers.contains_key(*name);
             let is_classic = self.shard.groups.contains_key(*name);
-            self.migrated += usize::from(was_classic && is_consumer && !is_classic);
+            self.seen.migrated += usize::from(was_classic && is_consumer && !is_classic);
         }
     }
 
@@ -176,6 +222,7 @@ impl World {
         self.writing.clear();
         self.waiting.clear();
         self.searching.clear();
+        self.assigning.clear();
         self.clients.iter_mut().for_each(|client| client.waiter = None);
         self.shard = self.reloaded();
         self.shard.on_topics(Arc::new(self.topics.clone()));
@@ -220,7 +267,7 @@ impl World {
     fn step(&mut self) {
         let at = self.dice.index(self.clients.len());
         let is_idle = self.clients[at].waiter.is_none() && !self.clients[at].is_dead;
-        match self.dice.roll(100) {
+        match self.dice.roll(104) {
             0..55 if is_idle => self.go_on(at),
             55..57 => self.go_on(at),
             57..63 => self.commit_as_itself(at),
@@ -247,12 +294,16 @@ impl World {
             }
             // Somebody wants something else from now on.
             99 if is_idle => self.change_mind(at),
+            100..104 if !self.assigning.is_empty() => {
+                let which = self.dice.index(self.assigning.len());
+                self.finish_assignment(which);
+            }
             _ => {}
         }
     }
 }
 
-fn walk(seed: u64) -> (usize, usize) {
+fn walk(seed: u64) -> Seen {
     let mut world = World::new(seed);
     for step in 0..STEPS {
         world.step();
@@ -264,7 +315,7 @@ fn walk(seed: u64) -> (usize, usize) {
     world.check_reload();
     world.settle();
     world.check_reload();
-    (world.given, world.migrated)
+    world.seen
 }
 
 #[test]
@@ -274,16 +325,28 @@ fn groups_of_both_protocols_hold_what_they_promise_on_random_walks() {
         Some(seed) => seed..seed + 1,
         None => 0..number("CAIRN_WALKS").unwrap_or(WALKS_DEFAULT),
     };
-    let (mut given, mut migrated, is_one) = (0, 0, seeds.clone().count() == 1);
+    let (mut all, is_one) = (Seen::default(), seeds.clone().count() == 1);
     for seed in seeds {
         match std::panic::catch_unwind(|| walk(seed)) {
-            Ok((more, times)) => (given, migrated) = (given + more, migrated + times),
+            Ok(seen) => all.add(seen),
             Err(panic) => {
                 eprintln!("CAIRN_SEED={seed} repeats this walk");
                 std::panic::resume_unwind(panic);
             }
         }
     }
-    assert!(given > 0, "nothing happened");
+    assert!(all.given > 0, "nothing happened");
+    let Seen { migrated, taken, overtaken, dropped, .. } = all;
     assert!(migrated > 0 || is_one, "no group went from one protocol to the other");
+    assert!([taken, overtaken, dropped].iter().all(|times| *times > 0) || is_one, "{all:?}");
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.given += other.given;
+        self.migrated += other.migrated;
+        self.taken += other.taken;
+        self.overtaken += other.overtaken;
+        self.dropped += other.dropped;
+    }
 }

@@ -82,6 +82,9 @@ impl World {
             while !self.searching.is_empty() {
                 self.finish_search(0);
             }
+            while !self.assigning.is_empty() {
+                self.finish_assignment(0);
+            }
             self.make_durable(self.log.len());
             self.pass(1_000);
             self.check();

@@ -300,7 +300,7 @@ impl World {
 
     /// A client gives up what it is not to have, and takes the rest: nobody else who is in the group may have it then.
     fn own(&mut self, at: usize, assignment: Partitions) {
-        self.given += 1;
+        self.seen.given += 1;
         self.clients[at].owned = assignment;
         self.check_owners(self.clients[at].group);
     }
