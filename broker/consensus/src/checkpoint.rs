@@ -25,7 +25,7 @@ const MAGIC: [u8; 8] = *b"cairnckp";
 const VERSION: u16 = 1;
 const CHECKSUM_BYTES: usize = 4;
 /// A checkpoint of a million partitions has about 30 MB.
-const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 
 /// A checkpoint's content.
 #[derive(Clone, Debug, PartialEq)]

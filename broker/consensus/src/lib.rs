@@ -1,7 +1,8 @@
 //! The Raft library, caged: the metadata log made durable and agreed upon.
 //!
 //! [`MetadataNode`] takes commands, has them committed by a quorum of voters (one, as long as there is one broker), folds
-//! them into images and publishes those. Nothing of the library shows outside this crate.
+//! them into images and publishes those. A node that does not lead forwards commands to the one that does. Nothing of the library
+//! shows outside this crate.
 //!
 //! Must not know: requests, partitions, what the commands mean.
 
@@ -15,9 +16,16 @@ mod marks;
 mod log;
 mod machine;
 mod network;
+mod serve;
+mod wire;
 
+mod members;
 mod node;
+mod propose;
 mod updates;
 
-pub use node::{MetadataNode, NodeConfig, ProposeError, Proposed, StartError};
+pub use members::{Member, MembersError, Role};
+pub use node::{Formation, Link, MetadataNode, NodeConfig, StartError};
+pub use propose::{ProposeError, Proposed};
 pub use updates::Updates;
+pub use wire::KINDS_END;

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::network::Addresses;
 use crate::types::{LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::updates::Publisher;
 
@@ -28,6 +29,7 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     publisher: Publisher,
     checkpoints: Checkpoints,
+    addresses: Addresses,
 }
 
 /// The newest durable checkpoint. The lock is only held to take or to put it.
@@ -43,13 +45,28 @@ impl Machine {
         let current = file.read()?;
         let image = current.as_ref().map_or_else(Arc::default, |checkpoint| Arc::clone(&checkpoint.image));
         let meta = current.as_ref().map_or_else(SnapshotMeta::default, |checkpoint| checkpoint.meta.clone());
-        Ok(Self {
+        let mut machine = Self {
             publisher: Publisher::new(Arc::clone(&image)),
             image,
             applied: meta.last_log_id,
-            membership: meta.last_membership,
+            membership: StoredMembership::default(),
             checkpoints: Checkpoints { file, current: Arc::new(Mutex::new(current)) },
-        })
+            addresses: Addresses::default(),
+        };
+        machine.set_membership(meta.last_membership);
+        Ok(machine)
+    }
+
+    /// Where the members are reached, always as the newest membership says.
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.addresses.clone()
+    }
+
+    fn set_membership(&mut self, membership: StoredMembership) {
+        for (node, at) in membership.nodes() {
+            self.addresses.put(*node, at);
+        }
+        self.membership = membership;
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
@@ -64,7 +81,7 @@ impl Machine {
         let reply = match payload {
             EntryPayload::Blank => Reply::Nothing,
             EntryPayload::Membership(membership) => {
-                self.membership = StoredMembership::new(Some(at), membership.clone());
+                self.set_membership(StoredMembership::new(Some(at), membership.clone()));
                 Reply::Nothing
             }
             EntryPayload::Normal(proposal) => match self.image.apply(at.index(), &proposal.0) {
@@ -112,7 +129,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let checkpoint = Checkpoint { meta: meta.clone(), image };
         self.checkpoints.put(checkpoint.clone()).await?;
         self.applied = checkpoint.meta.last_log_id;
-        self.membership = checkpoint.meta.last_membership;
+        self.set_membership(checkpoint.meta.last_membership);
         self.image = checkpoint.image;
         self.publisher.publish(Arc::clone(&self.image));
         Ok(())
@@ -159,6 +176,6 @@ impl Checkpoints {
     }
 }
 
-fn snapshot(checkpoint: Checkpoint) -> Snapshot {
+pub(crate) fn snapshot(checkpoint: Checkpoint) -> Snapshot {
     Snapshot { meta: checkpoint.meta, snapshot: checkpoint.image }
 }

@@ -1,20 +1,21 @@
-//! One voter of the metadata quorum: commands in, images out.
+//! One node of the metadata quorum: commands in, images out.
 //!
-//! Must not know: what the commands mean, which files hold the log.
+//! Must not know: what the commands mean, which files hold the log, who becomes a member.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
-use cairn_metadata::{Answer, Command, Image, Rejected};
+use cairn_metadata::{Command, Image};
+use cairn_peers::{Failed, Peers};
 use cairn_protocol::ids::{BrokerId, Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_storage::disk::Disk;
 use cairn_storage::log::{Durability, LogConfig, LogName, OpenLogError};
 use cairn_storage::{DataDir, Log};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
@@ -24,8 +25,11 @@ use crate::checkpoint::CheckpointFile;
 use crate::log::{LogStore, WriterHandle};
 use crate::machine::Machine;
 use crate::marks::{MarksFile, Past};
-use crate::network::NoPeers;
-use crate::types::{NodeId, Proposal, Reply, TypeConfig, Voter};
+use crate::members::Role;
+use crate::network::Network;
+use crate::propose::ProposeError;
+use crate::serve::{self, Arriving};
+use crate::types::{NodeId, TypeConfig, Voter};
 use crate::updates::{Publisher, Updates};
 
 /// The folder of the small files, in the data directory.
@@ -46,8 +50,10 @@ const CHECKPOINT_EVERY_ENTRIES: u64 = 5_000;
 const ENTRIES_KEPT: u64 = 1_000;
 const PURGE_BATCH_ENTRIES: u64 = 256;
 
-const HEARTBEAT_MS: u64 = 500;
-const ELECTION_MS: (u64, u64) = (1_500, 3_000);
+const HEARTBEAT_MS: u64 = 300;
+const ELECTION_MS: (u64, u64) = (1_000, 2_000);
+/// How long a checkpoint may take to be sent and installed, before it is begun anew.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a single voter may take to lead and to fold its log: this is for a disk that hangs, not for a slow one.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -62,17 +68,30 @@ pub struct NodeConfig {
     pub clock: fn() -> Timestamp,
     /// A checkpoint is made after so many entries; [`NodeConfig::new`] gives the default.
     pub checkpoint_every: u64,
+    /// How a node begins that has no past.
+    pub formation: Formation,
+    /// The other nodes; none where there never are any.
+    pub link: Option<Link>,
 }
 
-/// What the proposer of an accepted command hears, once it is committed, durable and folded in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proposed {
-    /// The command's index in the metadata log.
-    pub index: u64,
-    /// What it led to.
-    pub answer: Answer,
-    /// An image that has it folded in, and perhaps later commands too.
-    pub image: Arc<Image>,
+/// How a node begins that has no past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formation {
+    /// It is a cluster of its own, and its only voter.
+    Alone,
+    /// It waits until the leader of a cluster takes it in, and proposes nothing before.
+    Member,
+}
+
+/// How a node and the others reach each other.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The connections to the others.
+    pub peers: Peers,
+    /// Where the others reach this node.
+    pub host: Box<str>,
+    /// The port of its peer listener.
+    pub port: u16,
 }
 
 /// A node did not start.
@@ -97,28 +116,13 @@ pub enum StartError {
     Quorum(Box<str>),
 }
 
-/// A command was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// It was decided, and changes nothing.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    /// Another voter leads, or none does; nothing was proposed.
-    #[error("this node does not lead the metadata quorum")]
-    NotLeader {
-        /// Who does, where that is known.
-        leader: Option<BrokerId>,
-    },
-    /// Leadership was lost, or the node stopped, before the command was decided: it may be done, or never be done.
-    #[error("outcome of the command is unknown: {0}")]
-    Unknown(Box<str>),
-}
-
-/// One voter of the metadata quorum. [`Self::shutdown`] ends it; without that its tasks run until the runtime ends.
+/// One node of the metadata quorum. [`Self::shutdown`] ends it; without that its tasks run until the runtime ends.
 #[derive(Debug)]
 pub struct MetadataNode {
-    raft: Raft<TypeConfig, Machine>,
-    publisher: Publisher,
+    pub(crate) raft: Raft<TypeConfig, Machine>,
+    pub(crate) network: Network,
+    pub(crate) publisher: Publisher,
+    arriving: Arriving,
     writer: Mutex<Option<WriterHandle>>,
 }
 
@@ -126,42 +130,70 @@ impl NodeConfig {
     /// The config of a node with the defaults.
     #[must_use]
     pub fn new(node: BrokerId, new_cluster_id: Uuid, clock: fn() -> Timestamp) -> Self {
-        Self { node, new_cluster_id, clock, checkpoint_every: CHECKPOINT_EVERY_ENTRIES }
+        let (formation, link) = (Formation::Alone, None);
+        Self { node, new_cluster_id, clock, checkpoint_every: CHECKPOINT_EVERY_ENTRIES, formation, link }
     }
 }
 
 impl MetadataNode {
-    /// Opens the files (the log of the topic [`CLUSTER_METADATA_TOPIC`], and a folder beside it), becomes the quorum's only voter and its leader, and folds the log. When this returns, the
-    /// image holds all that was ever committed, and the cluster has an id.
+    /// Opens the files (the log of the topic [`CLUSTER_METADATA_TOPIC`], and a folder beside it) and folds the log.
+    ///
+    /// The only voter leads when this returns: the image holds all that was ever committed, and the cluster has an id. One of
+    /// several holds what it knows to be committed, and hears the rest from the leader.
     pub async fn start(config: NodeConfig, dir: Arc<DataDir>, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
         let id = NodeId::try_from(config.node.0).map_err(|_| StartError::NodeId(config.node))?;
         let clock = config.clock;
         let opened = spawn_blocking(move || open(&dir, disk, clock)).await.map_err(io::Error::other)?;
         let (machine, log, writer) = opened?;
         let publisher = machine.publisher();
-        let raft = Raft::new(id, Arc::new(library_config(&config)), NoPeers, log, machine).await.map_err(quorum)?;
-        let node = Self { raft, publisher, writer: Mutex::new(Some(writer)) };
-        if let Err(error) = node.lead(id, &config).await {
+        let peers = config.link.as_ref().map(|link| link.peers.clone());
+        let network = Network { id, peers, addresses: machine.addresses() };
+        let library = Arc::new(library_config(&config));
+        let raft = Raft::new(id, library, network.clone(), log, machine).await.map_err(quorum)?;
+        let (arriving, writer) = (Arriving::default(), Mutex::new(Some(writer)));
+        let node = Self { raft, network, publisher, arriving, writer };
+        if let Err(error) = node.begin(id, &config).await {
             node.shutdown().await;
             return Err(error);
         }
         Ok(node)
     }
 
-    async fn lead(&self, id: NodeId, config: &NodeConfig) -> Result<(), StartError> {
-        if self.raft.is_initialized().await.map_err(quorum)? {
-            let voters = || self.raft.voter_ids();
-            if let Some(voter) = voters().next().filter(|_| voters().all(|voter| voter != id)) {
-                return Err(StartError::OtherNode { node: config.node, voter });
+    async fn begin(&self, id: NodeId, config: &NodeConfig) -> Result<(), StartError> {
+        let own = config.link.as_ref().map(|link| Voter { host: link.host.clone(), port: link.port });
+        if !self.raft.is_initialized().await.map_err(quorum)? {
+            if config.formation == Formation::Member {
+                return Ok(());
             }
-            // Nobody else can lead: there is nothing to wait for.
-            self.raft.trigger().elect(false).await.map_err(quorum)?;
-        } else {
-            self.raft.initialize(BTreeMap::from([(id, Voter::default())])).await.map_err(quorum)?;
+            let voters = BTreeMap::from([(id, own.clone().unwrap_or_default())]);
+            self.raft.initialize(voters).await.map_err(quorum)?;
+            return self.lead(config).await;
         }
+        let members = self.members();
+        let voters = || members.iter().filter(|member| member.role == Role::Voter);
+        // A member may start on a checkpoint from before it was one.
+        let is_stranger =
+            config.formation == Formation::Alone && members.iter().all(|member| member.node != config.node);
+        if let Some(voter) = voters().next().filter(|_| is_stranger) {
+            let voter = NodeId::try_from(voter.node.0).unwrap_or(NodeId::MAX);
+            return Err(StartError::OtherNode { node: config.node, voter });
+        }
+        if voters().count() != 1 || voters().all(|voter| voter.node != config.node) {
+            return Ok(());
+        }
+        // Nobody else can lead: there is nothing to wait for.
+        self.raft.trigger().elect(false).await.map_err(quorum)?;
+        self.lead(config).await?;
+        match own {
+            Some(own) => self.put_member(config.node, &own.host, own.port).await.map_err(quorum),
+            None => Ok(()),
+        }
+    }
+
+    async fn lead(&self, config: &NodeConfig) -> Result<(), StartError> {
         let wait = || self.raft.wait(Some(START_TIMEOUT));
         wait().state(ServerState::Leader, "the only voter leads").await.map_err(quorum)?;
-        self.raft.wait_for_recovery(Some(START_TIMEOUT)).await.map_err(quorum)?;
+        self.read_barrier().await.map_err(quorum)?;
         if self.image().cluster_id().is_none() {
             let init = Command::InitCluster { cluster_id: config.new_cluster_id };
             self.propose(init).await.map_err(quorum)?;
@@ -169,15 +201,11 @@ impl MetadataNode {
         Ok(())
     }
 
-    /// Has a command committed, and waits until it is folded in. Dropping the future does not take the command back.
-    pub async fn propose(&self, command: Command) -> Result<Proposed, ProposeError> {
-        let written = self.raft.client_write(Proposal(command)).await.map_err(propose_error)?;
-        match written.data {
-            Reply::Accepted(answer) => {
-                Ok(Proposed { index: written.log_id.index(), answer, image: self.publisher.image() })
-            }
-            Reply::Rejected(rejected) => Err(rejected.into()),
-            Reply::Nothing => unreachable!("a command's entry is answered by the fold"),
+    /// Answers what another node asks about the metadata: requests of a kind below [`crate::KINDS_END`].
+    pub async fn serve(&self, request: Bytes) -> Result<Bytes, Failed> {
+        match serve::serve(&self.raft, &self.arriving, &request).await {
+            Ok(answer) => Ok(answer.into()),
+            Err(error) => Err(Failed(error.to_string().into())),
         }
     }
 
@@ -276,22 +304,19 @@ fn library_config(config: &NodeConfig) -> openraft::Config {
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         purge_batch_size: PURGE_BATCH_ENTRIES,
         enable_pre_vote: Some(true),
+        // A leader that comes back asks for a new term: what its own disk lost, others may have committed.
+        enable_leader_restore: Some(false),
+        install_snapshot_timeout: u64::try_from(CHECKPOINT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         ..openraft::Config::default()
     }
 }
 
-fn quorum(error: impl std::fmt::Display) -> StartError {
-    StartError::Quorum(error.to_string().into())
+pub(crate) fn broker_id(node: NodeId) -> Option<BrokerId> {
+    i32::try_from(node).ok().map(BrokerId)
 }
 
-fn propose_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
-    match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
-            let leader = forward.leader_id.and_then(|id| i32::try_from(id).ok()).map(BrokerId);
-            ProposeError::NotLeader { leader }
-        }
-        other => ProposeError::Unknown(other.to_string().into()),
-    }
+fn quorum(error: impl std::fmt::Display) -> StartError {
+    StartError::Quorum(error.to_string().into())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cairn_metadata::{BrokerEpoch, Change, NewBroker, NewTopic};
+use cairn_metadata::{Answer, BrokerEpoch, Change, NewBroker, NewTopic, Rejected};
 use cairn_storage::dir::DirConfig;
 use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Rule};
 use cairn_storage::disk::memory::{Crash, CrashUnit, MemoryDisk};

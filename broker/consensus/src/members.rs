@@ -1,0 +1,171 @@
+//! Who the quorum's members are, who of them votes, and who leads.
+//!
+//! All changes are made on the leader, one after the other.
+//!
+//! Must not know: who should be a member, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cairn_protocol::ids::BrokerId;
+use openraft::ChangeMembers;
+use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+
+use crate::node::{MetadataNode, broker_id};
+use crate::types::{NodeId, TypeConfig, Voter};
+
+/// A learner that lacks no more entries than these has caught up.
+const CAUGHT_UP_ENTRIES: u64 = 100;
+
+/// A member of the quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its broker.
+    pub node: BrokerId,
+    /// Where the others reach it.
+    pub host: Box<str>,
+    /// The port of its peer listener; 0 where no other has ever had to reach it.
+    pub port: u16,
+    /// What it is.
+    pub role: Role,
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Its copy counts.
+    Voter,
+    /// It is told what is committed.
+    Learner,
+}
+
+/// Who is a member was not changed, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembersError {
+    /// Only the leader changes it.
+    #[error("this node does not lead the metadata quorum")]
+    NotLeader {
+        /// Who does, where that is known.
+        leader: Option<BrokerId>,
+    },
+    /// The node id cannot be a member's.
+    #[error("node id {0} is negative")]
+    NodeId(BrokerId),
+    /// Another change is under way, the quorum is not there, or the node has stopped.
+    #[error("the quorum's members cannot be changed now: {0}")]
+    Unavailable(Box<str>),
+}
+
+impl MetadataNode {
+    /// The members, as far as this node knows, by node id.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let member = |(id, at): (&NodeId, &Voter)| {
+            let role = if voters.contains(id) { Role::Voter } else { Role::Learner };
+            Some(Member { node: broker_id(*id)?, host: at.host.clone(), port: at.port, role })
+        };
+        membership.nodes().filter_map(member).collect()
+    }
+
+    /// Who leads, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<BrokerId> {
+        self.raft.metrics().borrow_watched().current_leader.and_then(broker_id)
+    }
+
+    /// Whether this node leads, as far as it knows.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.raft.is_leader()
+    }
+
+    /// Waits until another node leads, or none, or `at_most` has passed.
+    pub async fn another_leader(&self, at_most: Duration) {
+        let mut metrics = self.raft.server_metrics();
+        let before = metrics.borrow_watched().current_leader;
+        let changed = async {
+            while metrics.changed().await.is_ok() {
+                if metrics.borrow_watched().current_leader != before {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let _ = tokio::time::timeout(at_most, changed).await;
+    }
+
+    /// On the leader: when this returns, [`Self::image`] holds all that was committed before it was called, and this node still
+    /// led after the call.
+    pub async fn read_barrier(&self) -> Result<(), MembersError> {
+        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(MembersError::NotLeader { leader: forward.leader_id.and_then(broker_id) })
+            }
+            Err(error) => Err(MembersError::Unavailable(error.to_string().into())),
+        }
+    }
+
+    /// On the leader: makes a node a learner, or notes where a member is reached by now. Nothing is written when it is there
+    /// already.
+    pub async fn put_member(&self, node: BrokerId, host: &str, port: u16) -> Result<(), MembersError> {
+        let id = NodeId::try_from(node.0).map_err(|_| MembersError::NodeId(node))?;
+        let there = self.members().into_iter().find(|member| member.node == node);
+        if there.is_some_and(|member| *member.host == *host && member.port == port) {
+            return Ok(());
+        }
+        self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, Voter { host: host.into(), port })]))).await
+    }
+
+    /// On the leader: makes the learner with the lowest id that has caught up a voter, while there are fewer than `voters`. Tells
+    /// which.
+    pub async fn promote_one(&self, voters: usize) -> Result<Option<BrokerId>, MembersError> {
+        let members = self.members();
+        if members.iter().filter(|member| member.role == Role::Voter).count() >= voters {
+            return Ok(None);
+        }
+        let mut learners = members.iter().filter(|member| member.role == Role::Learner);
+        let Some(learner) = learners.find(|learner| self.has_caught_up(learner.node)) else { return Ok(None) };
+        let id = NodeId::try_from(learner.node.0).map_err(|_| MembersError::NodeId(learner.node))?;
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await?;
+        Ok(Some(learner.node))
+    }
+
+    /// On the leader: whether the node has all but the newest entries.
+    fn has_caught_up(&self, node: BrokerId) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.as_ref().zip(NodeId::try_from(node.0).ok());
+        let matched = matched.and_then(|(replication, id)| replication.get(&id).copied().flatten());
+        matched.is_some_and(|at| at.index() + CAUGHT_UP_ENTRIES >= metrics.last_log_index.unwrap_or(0))
+    }
+
+    /// Notes where a node says it is reached now; the members' list follows when the leader hears of it.
+    pub fn learn_address(&self, node: BrokerId, host: &str, port: u16) {
+        if let Ok(id) = NodeId::try_from(node.0) {
+            self.network.addresses.put(id, &Voter { host: host.into(), port });
+        }
+    }
+
+    async fn change(&self, change: ChangeMembers<NodeId, Voter>) -> Result<(), MembersError> {
+        match self.raft.change_membership(change, true).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(members_error(error)),
+        }
+    }
+}
+
+fn members_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> MembersError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            MembersError::NotLeader { leader: forward.leader_id.and_then(broker_id) }
+        }
+        other => MembersError::Unavailable(other.to_string().into()),
+    }
+}
