@@ -9,20 +9,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cairn_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, TopicId};
+use cairn_protocol::ids::{BrokerId, PartitionIndex, ProducerId, TopicId};
 
 use crate::broker::{Broker, BrokerEpoch};
 use crate::command::{
-    Answer, Command, ConfigChange, NewBroker, NewTopic, PARTITIONS_PER_COMMAND_MAX, PARTITIONS_PER_TOPIC_MAX,
-    PRODUCER_ID_BLOCK, ProducerIdBlock, QuotaChange, REPLICAS_MAX,
+    Answer, Command, ConfigChange, NewTopic, PARTITIONS_PER_COMMAND_MAX, PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK,
+    ProducerIdBlock, QuotaChange, REPLICAS_MAX,
 };
 use crate::delta::{Change, Delta};
 use crate::image::Image;
 use crate::names;
+use crate::partition::{Duty, Partition};
 use crate::quotas::{QuotaEntity, Quotas};
 use crate::rejected::Rejected;
 use crate::resource::ConfigResource;
-use crate::topic::{Partition, PartitionEpoch, Topic};
+use crate::topic::Topic;
+
+mod replicas;
 
 /// What an accepted command led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,10 @@ impl Image {
             Command::AllocateProducerIds { broker, epoch } => fold.allocate_producer_ids(*broker, *epoch),
             Command::SetConfigs { resource, changes } => Ok(fold.set_configs(resource, changes)),
             Command::SetClientQuotas { entity, changes } => Ok(fold.set_client_quotas(entity, changes)),
+            Command::SetFeature { name, level } => fold.set_feature(name, *level),
+            Command::ProposeIsr { id, partition, proposal } => fold.propose_isr(*id, *partition, proposal),
+            Command::ShutDownBroker { broker, epoch } => fold.shut_down_broker(*broker, *epoch),
+            Command::TransferLeader { id, partition, to } => fold.transfer_leader(*id, *partition, *to),
         }?;
         let mut image = fold.image;
         if !fold.changes.is_empty() {
@@ -79,75 +86,6 @@ impl Fold {
         self.image.cluster_id = Some(cluster_id);
         self.changes.push(Change::ClusterIdSet);
         Ok(Answer::Done)
-    }
-
-    fn register_broker(&mut self, new: &NewBroker) -> Result<Answer, Rejected> {
-        if let Some(known) = self.image.broker(new.id).filter(|known| known.incarnation == new.incarnation) {
-            return Ok(Answer::BrokerRegistered(known.epoch));
-        }
-        // The old incarnation loses its leaderships in the same step in which the new one gets its epoch (KIP-903).
-        self.take_leaderships(new.id);
-        let epoch = BrokerEpoch(i64::try_from(self.index).expect("a log has less than 2^63 entries"));
-        self.put_broker(Broker {
-            id: new.id,
-            epoch,
-            incarnation: new.incarnation,
-            endpoints: new.endpoints.clone(),
-            rack: new.rack.clone(),
-            storage_ids: new.storage_ids.clone(),
-            boot_id: new.boot_id,
-            fenced: true,
-        });
-        Ok(Answer::BrokerRegistered(epoch))
-    }
-
-    fn unfence_broker(&mut self, broker: BrokerId, epoch: BrokerEpoch) -> Result<Answer, Rejected> {
-        let known = self.broker(broker, epoch)?;
-        if !known.fenced {
-            return Ok(Answer::Done);
-        }
-        let unfenced = Broker { fenced: false, ..known.clone() };
-        self.change_partitions(|partition| {
-            if partition.leader.is_some() || !partition.isr.contains(&broker) {
-                return false;
-            }
-            partition.leader = Some(broker);
-            partition.leader_epoch = next_leader_epoch(partition);
-            true
-        });
-        self.put_broker(unfenced);
-        Ok(Answer::Done)
-    }
-
-    fn fence_broker(&mut self, broker: BrokerId, epoch: BrokerEpoch) -> Result<Answer, Rejected> {
-        let known = self.broker(broker, epoch)?;
-        if known.fenced {
-            return Ok(Answer::Done);
-        }
-        let fenced = Broker { fenced: true, ..known.clone() };
-        self.take_leaderships(broker);
-        self.put_broker(fenced);
-        Ok(Answer::Done)
-    }
-
-    /// Takes a broker out of every leadership, and out of the in-sync replicas where others are left.
-    fn take_leaderships(&mut self, broker: BrokerId) {
-        let brokers = Arc::clone(&self.image.brokers);
-        let may_lead = |id: &&BrokerId| **id != broker && brokers.get(id).is_some_and(|known| !known.fenced);
-        self.change_partitions(|partition| {
-            let mut changed = false;
-            if partition.isr.len() > 1 && partition.isr.contains(&broker) {
-                partition.isr.retain(|id| *id != broker);
-                changed = true;
-            }
-            if partition.leader == Some(broker) {
-                partition.leader =
-                    partition.replicas.iter().filter(|id| partition.isr.contains(id)).find(may_lead).copied();
-                partition.leader_epoch = next_leader_epoch(partition);
-                changed = true;
-            }
-            changed
-        });
     }
 
     fn create_topic(&mut self, new: &NewTopic) -> Result<Answer, Rejected> {
@@ -208,8 +146,11 @@ impl Fold {
         if configs == *topic.configs {
             return Ok(Answer::Done);
         }
-        self.changes.push(Change::TopicConfigsChanged { id, name: Arc::clone(&topic.name) });
+        let before = self.image.clone();
+        let name = Arc::clone(&topic.name);
         self.image.insert_topic(Arc::new(Topic { configs: Arc::new(configs), ..Topic::clone(&topic) }));
+        self.follow_min_isr(&before);
+        self.changes.push(Change::TopicConfigsChanged { id, name });
         Ok(Answer::Done)
     }
 
@@ -226,11 +167,13 @@ impl Fold {
         let before = self.image.configs(resource);
         let after = changed(before, changes.iter().map(|change| (&change.name, change.value.as_ref())));
         if after != *before {
+            let image_before = self.image.clone();
             let all = Arc::make_mut(&mut self.image.configs);
             match after.is_empty() {
                 true => all.remove(resource),
                 false => all.insert(resource.clone(), after),
             };
+            self.follow_min_isr(&image_before);
             self.changes.push(Change::ConfigsChanged(resource.clone()));
         }
         Answer::Done
@@ -251,6 +194,18 @@ impl Fold {
         Answer::Done
     }
 
+    fn set_feature(&mut self, name: &str, level: i16) -> Result<Answer, Rejected> {
+        let before = self.image.feature(name);
+        if level < before {
+            return Err(Rejected::FeatureLevel { name: name.into(), level: before });
+        }
+        if level > before {
+            Arc::make_mut(&mut self.image.features).insert(name.into(), level);
+            self.changes.push(Change::FeaturesChanged);
+        }
+        Ok(Answer::Done)
+    }
+
     fn topic(&self, id: TopicId) -> Result<Arc<Topic>, Rejected> {
         self.image.topic(id).cloned().ok_or(Rejected::UnknownTopic(id))
     }
@@ -261,11 +216,6 @@ impl Fold {
             return Err(Rejected::StaleBrokerEpoch { broker: id, epoch: broker.epoch });
         }
         Ok(broker)
-    }
-
-    fn put_broker(&mut self, broker: Broker) {
-        self.changes.push(Change::BrokerChanged(broker.id));
-        Arc::make_mut(&mut self.image.brokers).insert(broker.id, broker);
     }
 
     /// The state in which partitions begin, for a topic that has `before` of them.
@@ -287,43 +237,14 @@ impl Fold {
         let mut isr = Vec::with_capacity(replicas.len());
         for id in replicas {
             let broker = self.image.broker(*id).ok_or(Rejected::UnknownBroker(*id))?;
-            if !broker.fenced {
+            if broker.standing().duty == Duty::Serving {
                 isr.push(*id);
             }
         }
-        let leader = *isr.first().ok_or(Rejected::NoLiveReplica(index))?;
-        Ok(Partition {
-            replicas: replicas.to_vec(),
-            isr,
-            leader: Some(leader),
-            leader_epoch: LeaderEpoch(0),
-            partition_epoch: PartitionEpoch(0),
-        })
-    }
-
-    /// Shows every partition to `change`, which says whether it changed it.
-    fn change_partitions(&mut self, mut change: impl FnMut(&mut Partition) -> bool) {
-        let mut topics: Vec<_> = self.image.topics().cloned().collect();
-        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        for topic in topics {
-            let mut partitions = topic.partitions.clone();
-            let mut changed = Vec::new();
-            for (index, partition) in (0..).map(PartitionIndex).zip(&mut partitions) {
-                if change(partition) {
-                    partition.partition_epoch.0 += 1;
-                    changed.push(index);
-                }
-            }
-            if changed.is_empty() {
-                continue;
-            }
-            self.changes.push(Change::PartitionsChanged {
-                id: topic.id,
-                name: Arc::clone(&topic.name),
-                partitions: changed,
-            });
-            self.image.insert_topic(Arc::new(Topic { partitions, ..Topic::clone(&topic) }));
+        if isr.is_empty() {
+            return Err(Rejected::NoLiveReplica(index));
         }
+        Ok(Partition::new(replicas.to_vec(), isr))
     }
 }
 
@@ -340,10 +261,6 @@ fn changed<'a, V: Clone + 'a>(
         };
     }
     after
-}
-
-fn next_leader_epoch(partition: &Partition) -> LeaderEpoch {
-    LeaderEpoch(partition.leader_epoch.0 + 1)
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use cairn_protocol::ids::BrokerId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::partition::{Duty, Standing};
+
 /// Counts the incarnations of one broker: every start of its process gets a higher one (KIP-903).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(transparent)]
@@ -64,4 +66,19 @@ pub struct Broker {
     pub boot_id: Option<Uuid>,
     /// A fenced broker leads nothing and is left out of Metadata.
     pub fenced: bool,
+    /// It is about to stop: it leads nothing and is not in sync, and still answers (KIP-841).
+    pub shutting_down: bool,
+}
+
+impl Broker {
+    /// What decisions about partitions see of it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let duty = match (self.fenced, self.shutting_down) {
+            (true, _) => Duty::Fenced,
+            (false, true) => Duty::ShuttingDown,
+            (false, false) => Duty::Serving,
+        };
+        Standing { epoch: self.epoch, duty }
+    }
 }

@@ -9,11 +9,12 @@
 //!
 //! Must not know: what the cluster is.
 
-use cairn_protocol::ids::{BrokerId, ProducerId, TopicId};
+use cairn_protocol::ids::{BrokerId, PartitionIndex, ProducerId, TopicId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broker::{BrokerEpoch, Endpoint};
+use crate::partition::{IsrOutcome, IsrProposal};
 use crate::quotas::{QuotaEntity, QuotaValue};
 use crate::resource::ConfigResource;
 
@@ -96,6 +97,38 @@ pub enum Command {
         /// What changes.
         changes: Vec<QuotaChange>,
     },
+    /// All brokers can do something in a new way, and do from here on.
+    SetFeature {
+        /// Kafka's name of it, or ours.
+        name: Box<str>,
+        /// Above the level of before.
+        level: i16,
+    },
+    /// A partition's leader proposes who is in sync.
+    ProposeIsr {
+        /// The topic.
+        id: TopicId,
+        /// Which of its partitions.
+        partition: PartitionIndex,
+        /// What it proposes.
+        proposal: IsrProposal,
+    },
+    /// A broker is about to stop: it leads nothing from here on, and is not in sync.
+    ShutDownBroker {
+        /// The broker.
+        broker: BrokerId,
+        /// Its incarnation.
+        epoch: BrokerEpoch,
+    },
+    /// Has an in-sync replica lead a partition.
+    TransferLeader {
+        /// The topic.
+        id: TopicId,
+        /// Which of its partitions.
+        partition: PartitionIndex,
+        /// Who shall lead.
+        to: BrokerId,
+    },
 }
 
 /// A broker that registers.
@@ -157,6 +190,8 @@ pub enum Answer {
     BrokerRegistered(BrokerEpoch),
     /// The ids.
     ProducerIds(ProducerIdBlock),
+    /// What became of the proposal: refusals are outcomes as well, and recorded.
+    IsrDecided(IsrOutcome),
 }
 
 /// Producer ids that belong to one broker.
@@ -204,7 +239,10 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use cairn_protocol::ids::LeaderEpoch;
+
     use super::*;
+    use crate::partition::{IsrMember, PartitionEpoch, ProposalSeq};
 
     #[test]
     fn golden_bytes_of_version_1() {
@@ -242,6 +280,14 @@ mod tests {
             boot_id: None,
             clean_shutdown: None,
         };
+        let (leader, partition) = (IsrMember { broker, epoch }, PartitionIndex(0));
+        let proposal = IsrProposal {
+            leader,
+            leader_epoch: LeaderEpoch(1),
+            partition_epoch: PartitionEpoch(1),
+            seq: ProposalSeq(1),
+            isr: vec![leader],
+        };
         let new_topic = NewTopic { name: "a".into(), id, assignments: Vec::new(), configs: Vec::new() };
         let all = [
             Command::InitCluster { cluster_id: Uuid::nil() },
@@ -255,12 +301,37 @@ mod tests {
             Command::AllocateProducerIds { broker, epoch },
             Command::SetConfigs { resource: ConfigResource::Brokers, changes: Vec::new() },
             Command::SetClientQuotas { entity: QuotaEntity::default(), changes: Vec::new() },
+            Command::SetFeature { name: "a".into(), level: 1 },
+            Command::ProposeIsr { id, partition, proposal },
+            Command::ShutDownBroker { broker, epoch },
+            Command::TransferLeader { id, partition, to: broker },
         ];
         for (index, command) in all.into_iter().enumerate() {
             let bytes = command.encode();
             assert_eq!(usize::from(bytes[1]), index, "{command:?}");
             assert_eq!(Command::decode(&bytes), Ok(command));
         }
+    }
+
+    #[test]
+    fn golden_bytes_of_a_proposal() {
+        let leader = IsrMember { broker: broker_2(), epoch: BrokerEpoch(7) };
+        let proposal = IsrProposal {
+            leader,
+            leader_epoch: LeaderEpoch(1),
+            partition_epoch: PartitionEpoch(3),
+            seq: ProposalSeq(200),
+            isr: vec![leader],
+        };
+        let propose = Command::ProposeIsr { id: TopicId(Uuid::from_u128(5)), partition: PartitionIndex(4), proposal };
+        let expected = [
+            &[1, 12][..],                                      // version, ProposeIsr
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5], // topic
+            &[8, 4, 14, 2, 6, 200, 1, 1, 4, 14],               // partition, leader, epochs, number, one member
+        ]
+        .concat();
+        assert_eq!(propose.encode(), expected);
+        assert_eq!(Command::decode(&expected), Ok(propose));
     }
 
     #[test]

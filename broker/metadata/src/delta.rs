@@ -75,6 +75,8 @@ pub enum Change {
     ConfigsChanged(ConfigResource),
     /// Quotas of clients.
     QuotasChanged(QuotaEntity),
+    /// What all brokers do in a new way.
+    FeaturesChanged,
 }
 
 impl Delta {
@@ -112,6 +114,9 @@ impl Delta {
         }
         changes.extend(differing(&old.configs, &new.configs).map(|of| Change::ConfigsChanged(of.clone())));
         changes.extend(differing(&old.quotas, &new.quotas).map(|of| Change::QuotasChanged(of.clone())));
+        if old.features != new.features {
+            changes.push(Change::FeaturesChanged);
+        }
         Self { version: new.version(), changes }
     }
 }

@@ -118,6 +118,12 @@ impl Image {
         self.features.iter().map(|(name, level)| (&**name, *level))
     }
 
+    /// The finalized level of a feature; 0 when it never was.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
+    }
+
     /// The configs that were set on what is no topic.
     #[must_use]
     pub fn configs(&self, resource: &ConfigResource) -> &ConfigMap {

@@ -6,13 +6,16 @@
 //!
 //! Must not know: files, sockets, clocks, randomness, Raft.
 
+pub mod features;
 pub mod names;
 
 mod map;
 
 mod broker;
+mod partition;
 mod quotas;
 mod resource;
+mod rules;
 mod topic;
 
 mod image;
@@ -36,9 +39,14 @@ pub use command::{
 pub use delta::{Change, Delta};
 pub use image::{ClusterId, Image};
 pub use map::SharedMap;
+pub use partition::{
+    Brokers, CannotLead, Decided, DecidedProposal, Duty, Eligible, IsrMember, IsrOutcome, IsrProposal, IsrRefused,
+    Loss, Partition, PartitionEpoch, Policy, ProposalSeq, Standing,
+};
 pub use quotas::{NotFinite, QuotaEntity, QuotaValue, Quotas};
 pub use reassignment::{Reassignment, ReassignmentRefused, ReplicationFactor};
 pub use rejected::Rejected;
 pub use resource::ConfigResource;
+pub use rules::{Rule, Rules};
 pub use snapshot::SnapshotDecodeError;
-pub use topic::{Partition, PartitionEpoch, Topic};
+pub use topic::Topic;

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use cairn_protocol::ids::BrokerId;
 
 use crate::image::Image;
-use crate::topic::Partition;
+use crate::partition::Partition;
 
 /// What is wanted of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,12 +95,10 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
-    use cairn_protocol::ids::LeaderEpoch;
     use uuid::Uuid;
 
     use super::*;
     use crate::command::{Command, NewBroker};
-    use crate::topic::PartitionEpoch;
 
     fn image() -> Image {
         (1..=2).fold(Image::default(), |image, id| {
@@ -121,13 +119,7 @@ mod tests {
     fn only_the_replicas_that_it_has_are_accepted() {
         use ReassignmentRefused as No;
         let one = BrokerId(1);
-        let partition = Partition {
-            replicas: vec![one],
-            isr: vec![one],
-            leader: Some(one),
-            leader_epoch: LeaderEpoch(0),
-            partition_epoch: PartitionEpoch(0),
-        };
+        let partition = Partition::new(vec![one], vec![one]);
         let changed = No::ReplicationFactor { present: 1, wanted: 2 };
         let table: [(&[i32], _, _); 8] = [
             (&[1], Ok(()), Ok(())),

@@ -77,4 +77,23 @@ pub enum Rejected {
     /// No ids are left.
     #[error("producer ids are exhausted")]
     ProducerIdsExhausted,
+    /// The topic has no such partition.
+    #[error("there is no partition {0}")]
+    UnknownPartition(PartitionIndex),
+    /// The feature has a higher level already.
+    #[error("feature '{name}' has the level {level}")]
+    FeatureLevel {
+        /// Its name.
+        name: Box<str>,
+        /// Its level.
+        level: i16,
+    },
+    /// The broker is not in sync, or does not serve.
+    #[error("broker {broker} cannot lead partition {partition}: it is not in sync, or does not serve")]
+    CannotLead {
+        /// The partition.
+        partition: PartitionIndex,
+        /// The broker.
+        broker: BrokerId,
+    },
 }

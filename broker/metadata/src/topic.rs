@@ -3,37 +3,11 @@
 //! Must not know: records, logs, offsets.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use cairn_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
-use serde::{Deserialize, Serialize};
+use cairn_protocol::ids::{PartitionIndex, TopicId};
 
-/// Counts every change of one partition's state: what a proposal to change it is compared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[repr(transparent)]
-pub struct PartitionEpoch(pub i32);
-
-impl fmt::Display for PartitionEpoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// One partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    /// The brokers that keep it, the preferred leader first. Never empty, no broker twice.
-    pub replicas: Vec<BrokerId>,
-    /// The in-sync replicas, in the order of `replicas`.
-    pub isr: Vec<BrokerId>,
-    /// Who leads it; none while no in-sync replica is there.
-    pub leader: Option<BrokerId>,
-    /// Rises with every change of `leader`, also to none.
-    pub leader_epoch: LeaderEpoch,
-    /// Rises with every change of anything here.
-    pub partition_epoch: PartitionEpoch,
-}
+use crate::partition::Partition;
 
 /// One topic. Images share it as long as nothing in it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]

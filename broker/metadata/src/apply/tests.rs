@@ -1,9 +1,11 @@
-use cairn_protocol::ids::TopicId;
+use cairn_protocol::ids::{LeaderEpoch, TopicId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::command::CommandDecodeError;
+use crate::command::{CommandDecodeError, NewBroker};
+use crate::features;
+use crate::partition::{IsrMember, IsrOutcome, IsrProposal, IsrRefused, PartitionEpoch, ProposalSeq};
 use crate::quotas::QuotaValue;
 use crate::snapshot::SnapshotDecodeError;
 
@@ -85,11 +87,9 @@ fn a_topic_is_made_changed_and_deleted() {
     assert_eq!((made.image.version(), made.delta.version), (cluster.index, cluster.index));
     assert_eq!((made.image.topic_count(), made.image.partition_count()), (1, 2));
     let expected = Partition {
-        replicas: vec![B1],
-        isr: vec![B1],
-        leader: Some(B1),
         leader_epoch: LeaderEpoch(0),
         partition_epoch: PartitionEpoch(0),
+        ..Partition::new(vec![B1], vec![B1])
     };
     assert_eq!(cluster.partition("a.b", 1), &expected);
 
@@ -207,8 +207,8 @@ fn a_restarted_broker_leads_again_under_a_higher_epoch() {
         leader: None,
         leader_epoch: LeaderEpoch(1),
         partition_epoch: PartitionEpoch(1),
-        replicas: vec![B1],
-        isr: vec![B1],
+        last_leader: Some(B1),
+        ..Partition::new(vec![B1], vec![B1])
     };
     assert_eq!(cluster.partition("a", 0), &lost);
     let partitions = vec![PartitionIndex(0)];
@@ -224,7 +224,13 @@ fn a_restarted_broker_leads_again_under_a_higher_epoch() {
     let stale = Command::UnfenceBroker { broker: B1, epoch: first_epoch };
     assert_eq!(cluster.apply(&stale), Err(Rejected::StaleBrokerEpoch { broker: B1, epoch }));
     cluster.ok(&Command::UnfenceBroker { broker: B1, epoch });
-    let back = Partition { leader: Some(B1), leader_epoch: LeaderEpoch(2), partition_epoch: PartitionEpoch(2), ..lost };
+    let back = Partition {
+        leader: Some(B1),
+        leader_epoch: LeaderEpoch(2),
+        partition_epoch: PartitionEpoch(2),
+        last_leader: None,
+        ..lost
+    };
     assert_eq!(cluster.partition("a", 0), &back);
     assert_eq!(cluster.ok(&Command::UnfenceBroker { broker: B1, epoch }).delta.changes, []);
 }
@@ -276,13 +282,210 @@ fn brokers_have_configs_and_clients_quotas() {
     assert!(cluster.image.quotas().is_empty());
 }
 
+fn three_replicas(configs: &[(&str, &str)]) -> Cluster {
+    let mut cluster = Cluster::with_brokers(&[B1, B2, BrokerId(3)]);
+    cluster.ok(&Command::SetFeature { name: features::ELIGIBLE_LEADER_REPLICAS.into(), level: 1 });
+    let mut command = create("a", 1, &[&[B1, B2, BrokerId(3)]]);
+    if let Command::CreateTopic(new) = &mut command {
+        new.configs = configs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    }
+    cluster.ok(&command);
+    cluster
+}
+
+impl Cluster {
+    fn fence(&mut self, id: BrokerId) {
+        self.ok(&Command::FenceBroker { broker: id, epoch: self.epoch(id) });
+    }
+
+    fn unfence(&mut self, id: BrokerId) {
+        self.ok(&Command::UnfenceBroker { broker: id, epoch: self.epoch(id) });
+    }
+
+    fn restart(&mut self, id: BrokerId, disk: u128, boot: u128, is_clean: bool) {
+        let Command::RegisterBroker(mut new) = register(id, self.index.into()) else { unreachable!("as made") };
+        new.storage_ids = vec![Uuid::from_u128(disk)];
+        new.boot_id = Some(Uuid::from_u128(boot));
+        new.clean_shutdown = is_clean.then(|| self.epoch(id));
+        self.ok(&Command::RegisterBroker(new));
+    }
+
+    /// Who leads, who is in sync, who is eligible.
+    fn roles(&self) -> (Option<i32>, Vec<i32>, Vec<i32>) {
+        let numbers = |ids: &[BrokerId]| ids.iter().map(|id| id.0).collect();
+        let partition = self.partition("a", 0);
+        (partition.leader.map(|id| id.0), numbers(&partition.isr), numbers(&partition.elr))
+    }
+
+    fn propose(&mut self, seq: u32, isr: &[i32]) -> IsrOutcome {
+        let partition = self.partition("a", 0).clone();
+        let named = |id: BrokerId| member(id, self.epoch(id));
+        let proposal = IsrProposal {
+            leader: named(partition.leader.expect("leads")),
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            seq: ProposalSeq(seq),
+            isr: isr.iter().map(|id| named(BrokerId(*id))).collect(),
+        };
+        match self.ok(&Command::ProposeIsr { id: id(1), partition: PartitionIndex(0), proposal }).answer {
+            Answer::IsrDecided(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn whoever_leaves_too_few_in_sync_is_eligible_to_lead() {
+    let mut cluster = three_replicas(&[]);
+    cluster.fence(B1);
+    assert_eq!(cluster.roles(), (Some(2), vec![2, 3], vec![]), "two are enough: 1 will miss what they commit");
+    cluster.fence(B2);
+    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![2]));
+    cluster.fence(BrokerId(3));
+    assert_eq!(cluster.roles(), (None, vec![], vec![2, 3]));
+    cluster.unfence(B1);
+    assert_eq!(cluster.roles(), (None, vec![], vec![2, 3]), "1 may lack something");
+    cluster.unfence(B2);
+    assert_eq!(cluster.roles(), (Some(2), vec![2], vec![3]));
+    assert_eq!(cluster.propose(1, &[2, 1]), IsrOutcome::Accepted(cluster.partition("a", 0).partition_epoch));
+    assert_eq!(cluster.roles(), (Some(2), vec![1, 2], vec![]), "they commit without 3 from here on");
+}
+
+#[test]
+fn who_may_have_lost_something_is_not_eligible() {
+    let cases = [
+        ("replicated", 1, 1, false, vec![2]), // the same boot: the page cache was there all the time
+        ("replicated", 1, 2, false, vec![]),
+        ("replicated", 1, 2, true, vec![2]),
+        ("replicated", 2, 1, true, vec![]), // another disk
+        ("synced", 1, 2, false, vec![2]),
+        ("synced", 2, 1, true, vec![]),
+    ];
+    for (durability, disk, boot, is_clean, eligible) in cases {
+        let mut cluster = three_replicas(&[("durability", durability)]);
+        cluster.restart(B2, 1, 1, false);
+        cluster.unfence(B2);
+        let two = [1, 2];
+        assert!(matches!(cluster.propose(1, &two), IsrOutcome::Accepted(_)));
+        cluster.fence(B2);
+        assert_eq!(cluster.roles(), (Some(1), vec![1], vec![2]));
+        cluster.restart(B2, disk, boot, is_clean);
+        assert_eq!(cluster.roles(), (Some(1), vec![1], eligible), "{durability} {disk} {boot} {is_clean}");
+    }
+}
+
+#[test]
+fn the_last_leader_leads_when_nobody_has_everything_for_certain() {
+    let mut cluster = three_replicas(&[]);
+    for lost in [B1, B2, BrokerId(3)] {
+        cluster.restart(lost, 9, 9, false);
+    }
+    assert_eq!(cluster.roles(), (None, vec![], vec![]));
+    cluster.unfence(B1);
+    assert_eq!(cluster.roles(), (None, vec![], vec![]));
+    cluster.unfence(BrokerId(3));
+    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![]));
+}
+
+#[test]
+fn a_proposal_is_decided_once() {
+    let mut cluster = three_replicas(&[]);
+    let stale = Command::ProposeIsr {
+        id: id(1),
+        partition: PartitionIndex(0),
+        proposal: IsrProposal {
+            leader: member(B1, cluster.epoch(B1)),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: PartitionEpoch(0),
+            seq: ProposalSeq(1),
+            isr: vec![member(B1, cluster.epoch(B1)), member(B2, cluster.epoch(B2))],
+        },
+    };
+    let first = cluster.ok(&stale);
+    assert_eq!(first.answer, Answer::IsrDecided(IsrOutcome::Accepted(PartitionEpoch(1))));
+    let again = cluster.ok(&stale);
+    assert_eq!((again.answer, again.delta.changes.len()), (first.answer, 0), "a copy hears the same");
+
+    cluster.ok(&Command::ShutDownBroker { broker: BrokerId(3), epoch: cluster.epoch(BrokerId(3)) });
+    let refused = IsrOutcome::Refused(IsrRefused::MemberNotServing);
+    assert_eq!(cluster.propose(2, &[1, 2, 3]), refused);
+    cluster.restart(BrokerId(3), 1, 1, true);
+    cluster.unfence(BrokerId(3));
+    assert_eq!(cluster.propose(2, &[1, 2, 3]), refused, "though it would be accepted now");
+    assert_eq!(cluster.propose(1, &[1, 2, 3]), IsrOutcome::Refused(IsrRefused::Superseded));
+    assert_eq!(cluster.propose(3, &[2, 3]), IsrOutcome::Refused(IsrRefused::Members), "the leader is left out");
+    assert_eq!(cluster.propose(4, &[1, 2, 3]), IsrOutcome::Accepted(PartitionEpoch(2)));
+    assert_eq!(cluster.propose(5, &[1]), IsrOutcome::Accepted(PartitionEpoch(3)));
+    assert_eq!(cluster.roles(), (Some(1), vec![1], vec![2, 3]));
+}
+
+#[test]
+fn leadership_moves_to_whoever_is_in_sync() {
+    let mut cluster = three_replicas(&[]);
+    let transfer = |to| Command::TransferLeader { id: id(1), partition: PartitionIndex(0), to };
+    cluster.ok(&transfer(B2));
+    let partition = cluster.partition("a", 0);
+    assert_eq!((partition.leader, partition.leader_epoch, partition.partition_epoch.0), (Some(B2), LeaderEpoch(1), 1));
+    cluster.fence(B1);
+    let partition = PartitionIndex(0);
+    assert_eq!(cluster.apply(&transfer(B1)), Err(Rejected::CannotLead { partition, broker: B1 }));
+    cluster.ok(&Command::ShutDownBroker { broker: B2, epoch: cluster.epoch(B2) });
+    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![2]));
+}
+
+#[test]
+fn partitions_follow_how_many_must_be_in_sync() {
+    let mut cluster = three_replicas(&[]);
+    cluster.fence(B1);
+    cluster.fence(B2);
+    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![2]));
+    let epoch = cluster.partition("a", 0).partition_epoch.0;
+    let set = |value: &str| Command::SetTopicConfigs {
+        id: id(1),
+        changes: vec![config_change(("min.insync.replicas", Some(value.to_owned())))],
+    };
+    cluster.ok(&set("1"));
+    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![]), "3 commits alone from here on");
+    cluster.ok(&set("2"));
+    assert_eq!(cluster.partition("a", 0).partition_epoch.0, epoch + 2, "no proposal of before is accepted");
+    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![]));
+    let everywhere = Command::SetConfigs {
+        resource: ConfigResource::Brokers,
+        changes: vec![config_change(("min.insync.replicas", Some("3".to_owned())))],
+    };
+    assert_eq!(
+        cluster.ok(&everywhere).delta.changes,
+        [Change::ConfigsChanged(ConfigResource::Brokers)],
+        "the topic has its own"
+    );
+}
+
 #[test]
 fn a_snapshot_of_version_1_has_neither_configs_nor_quotas() {
-    let mut cluster = Cluster::with_brokers(&[B1]);
-    cluster.ok(&create("a", 1, &[&[B1]]));
-    let bytes = cluster.image.encode();
-    let [2, body @ .., 0, 0] = &bytes[..] else { panic!("two empty maps at the end: {bytes:?}") };
-    assert_eq!(Image::decode(&[&[1], body].concat()), Ok(cluster.image));
+    let old = [
+        &[5, 0, 0, 0][..],         // version of the image, no cluster id, producer ids, features
+        &[1, 2, 6, 16],            // one broker, id 1, epoch 3
+        &[7; 16],                  // incarnation
+        &[0, 0, 0, 0, 1],          // endpoints, rack, disks, boot, fenced
+        &[1],                      // one topic
+        &[9; 16],                  // its id
+        &[1, b'a', 0, 1],          // name, configs, one partition
+        &[1, 2, 1, 2, 1, 2, 4, 8], // replicas, in-sync replicas, leader, epochs 2 and 4
+    ]
+    .concat();
+    for (version, behind) in [(1, &[][..]), (2, &[0, 0])] {
+        let image = Image::decode(&[&[version], &old[..], behind].concat()).expect("a snapshot of before");
+        let broker = image.broker(B1).expect("there");
+        assert_eq!((broker.epoch, broker.fenced, broker.shutting_down), (BrokerEpoch(3), true, false));
+        let topic = image.topic_by_name("a").expect("there");
+        let partition = Partition {
+            leader_epoch: LeaderEpoch(2),
+            partition_epoch: PartitionEpoch(4),
+            ..Partition::new(vec![B1], vec![B1])
+        };
+        assert_eq!(topic.partitions, [partition]);
+        assert_eq!(Image::decode(&image.encode()), Ok(image));
+    }
 }
 
 #[test]
@@ -292,7 +495,7 @@ fn snapshots_that_are_none_are_refused() {
     let bytes = cluster.image.encode();
     assert_eq!(Image::decode(&bytes).as_ref(), Ok(&cluster.image));
     assert_eq!(Image::decode(&[]), Err(SnapshotDecodeError::Empty));
-    assert_eq!(Image::decode(&[&[3], &bytes[1..]].concat()), Err(SnapshotDecodeError::Version(3)));
+    assert_eq!(Image::decode(&[&[4], &bytes[1..]].concat()), Err(SnapshotDecodeError::Version(4)));
     for cut in 1..bytes.len() {
         assert_eq!(Image::decode(&bytes[..cut]), Err(SnapshotDecodeError::Malformed), "{cut}");
     }
@@ -319,6 +522,24 @@ fn set_quota(kind: &str, of: Option<&str>, name: &str, value: Option<f64>) -> Co
     let entity = QuotaEntity::from([(kind.into(), of.map(Into::into))]);
     let value = value.map(|value| QuotaValue::new(value).expect("finite"));
     Command::SetClientQuotas { entity, changes: vec![QuotaChange { name: name.into(), value }] }
+}
+
+fn any_proposal() -> impl Strategy<Value = IsrProposal> {
+    let member = || (1..=3i32, 0..40i64).prop_map(|(id, epoch)| member(BrokerId(id), BrokerEpoch(epoch)));
+    let isr = prop::collection::vec(member(), 0..4);
+    (member(), 0..5i32, 0..5i32, 0..4u32, isr).prop_map(|(leader, leader_epoch, partition_epoch, seq, isr)| {
+        IsrProposal {
+            leader,
+            leader_epoch: LeaderEpoch(leader_epoch),
+            partition_epoch: PartitionEpoch(partition_epoch),
+            seq: ProposalSeq(seq),
+            isr,
+        }
+    })
+}
+
+fn member(broker: BrokerId, epoch: BrokerEpoch) -> IsrMember {
+    IsrMember { broker, epoch }
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -348,6 +569,14 @@ fn any_command() -> impl Strategy<Value = Command> {
             let resource = broker.map_or(ConfigResource::Brokers, ConfigResource::Broker);
             Command::SetConfigs { resource, changes: changes.into_iter().map(config_change).collect() }
         }),
+        2 => Just(Command::SetFeature { name: features::ELIGIBLE_LEADER_REPLICAS.into(), level: 1 }),
+        2 => (broker(), epoch()).prop_map(|(broker, epoch)| Command::ShutDownBroker { broker, epoch }),
+        2 => (topic(), 0..3i32, broker()).prop_map(|(id, partition, to)| {
+            Command::TransferLeader { id, partition: PartitionIndex(partition), to }
+        }),
+        6 => (topic(), 0..3i32, any_proposal()).prop_map(|(id, partition, proposal)| {
+            Command::ProposeIsr { id, partition: PartitionIndex(partition), proposal }
+        }),
         2 => ("[ab]", prop::option::of("[ab]"), prop::option::of(0..3i32)).prop_map(|(kind, name, value)| {
             set_quota(&kind, name.as_deref(), "q", value.map(f64::from))
         }),
@@ -361,11 +590,24 @@ fn fold(commands: &mut [Command], honest: u64) -> Vec<(u64, Result<Applied, Reje
     for (index, command) in (1u64..).zip(commands) {
         if let Command::UnfenceBroker { broker, epoch }
         | Command::FenceBroker { broker, epoch }
+        | Command::ShutDownBroker { broker, epoch }
         | Command::AllocateProducerIds { broker, epoch } = command
             && index % 4 != honest % 4
             && let Some(known) = image.broker(*broker)
         {
             *epoch = known.epoch;
+        }
+        if let Command::ProposeIsr { id, partition, proposal } = command
+            && index % 4 != honest % 4
+            && let Some(known) = image.topic(*id).and_then(|topic| topic.partition(*partition))
+        {
+            // What the leader would propose, as far as it knows.
+            (proposal.leader_epoch, proposal.partition_epoch) = (known.leader_epoch, known.partition_epoch);
+            proposal.leader.broker = known.leader.unwrap_or(proposal.leader.broker);
+            proposal.isr.insert(0, proposal.leader);
+            for named in proposal.isr.iter_mut().chain([&mut proposal.leader]) {
+                named.epoch = image.broker(named.broker).map_or(named.epoch, |broker| broker.epoch);
+            }
         }
         let outcome = image.apply(index, command);
         if let Ok(applied) = &outcome {
@@ -384,11 +626,13 @@ fn check_invariants(image: &Image) {
         assert_eq!(image.colliding_topic(&topic.name), None);
         partitions += topic.partitions.len();
         for partition in &topic.partitions {
-            assert!(!partition.isr.is_empty());
-            assert!(partition.isr.iter().all(|id| partition.replicas.contains(id)));
+            assert!(!partition.isr.is_empty() || image.feature(features::ELIGIBLE_LEADER_REPLICAS) > 0);
+            assert!(partition.isr.iter().chain(&partition.elr).all(|id| partition.replicas.contains(id)));
+            assert!(!partition.isr.iter().any(|id| partition.elr.contains(id)));
+            assert!(partition.leader.is_none() || partition.last_leader.is_none());
             if let Some(leader) = partition.leader {
                 assert!(partition.isr.contains(&leader));
-                assert!(image.broker(leader).is_some_and(|broker| !broker.fenced));
+                assert!(image.broker(leader).is_some_and(|broker| !broker.fenced && !broker.shutting_down));
             }
         }
     }
@@ -406,7 +650,9 @@ fn check_step(before: &Image, after: &Image) {
         for (old, new) in old.partitions.iter().zip(&new.partitions) {
             let leader_steps = i32::from(old.leader != new.leader);
             assert!(new.leader_epoch.0 == old.leader_epoch.0 + leader_steps, "{old:?} -> {new:?}");
-            assert!(new.partition_epoch.0 == old.partition_epoch.0 + i32::from(old != new), "{old:?} -> {new:?}");
+            // A refused proposal is recorded, and is no change.
+            let same = Partition { decided: new.decided, ..old.clone() } == *new;
+            assert!(new.partition_epoch.0 == old.partition_epoch.0 + i32::from(!same), "{old:?} -> {new:?}");
         }
     }
 }
@@ -458,7 +704,7 @@ proptest! {
     #[test]
     fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = (Command::decode(&bytes), Image::decode(&bytes));
-        for version in [1, 2] {
+        for version in [1, 2, 3] {
             let versioned = [&[version][..], &bytes].concat();
             let _ = (Command::decode(&versioned), Image::decode(&versioned));
         }

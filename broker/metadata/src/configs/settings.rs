@@ -7,7 +7,7 @@ use cairn_protocol::records::Compression;
 use super::{ConfigMap, TopicConfigKey, effective, find};
 
 /// What an acknowledgement with `acks=all` means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Durability {
     /// In the memory of all in-sync replicas; on their disks soon.
     Replicated,

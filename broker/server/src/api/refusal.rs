@@ -63,7 +63,9 @@ fn error_of(error: &ProposeError) -> ErrorCode {
     match rejected {
         Rejected::TopicName { .. } | Rejected::TopicNameCollision { .. } => ErrorCode::InvalidTopicException,
         Rejected::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
-        Rejected::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+        Rejected::UnknownTopic(_) | Rejected::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+        Rejected::FeatureLevel { .. } => ErrorCode::InvalidUpdateVersion,
+        Rejected::CannotLead { .. } => ErrorCode::PreferredLeaderNotAvailable,
         Rejected::PartitionCount { .. } | Rejected::PartitionCountChanged { .. } => ErrorCode::InvalidPartitions,
         Rejected::ReplicaAssignment(_) | Rejected::NoLiveReplica(_) | Rejected::UnknownBroker(_) => {
             ErrorCode::InvalidReplicaAssignment

@@ -229,7 +229,8 @@ impl Partitions {
                 Change::ClusterIdSet
                 | Change::BrokerChanged(_)
                 | Change::ProducerIdsAllocated
-                | Change::QuotasChanged(_) => {}
+                | Change::QuotasChanged(_)
+                | Change::FeaturesChanged => {}
             }
         }
         carried.on_carried_out(image);
