@@ -1,0 +1,199 @@
+//! The follower: what it does with a push.
+//!
+//! ```text
+//!   on_push -> Ignore | Refuse            answered, nothing happens
+//!           -> Cut | StartAnew            done durably; then the same push is asked about again
+//!           -> Append { from, end }       what lies before `from` is there already; then
+//!   on_taken -> the ack, or, under `synced`, on_flushed -> the ack
+//! ```
+//! A log is cut where it is proven to be another one than the leader's, and nowhere else: not at the follower's own high
+//! watermark (KIP-101), and not because a push comes again.
+//!
+//! Must not know: how records are stored, connections.
+
+use cairn_metadata::BrokerEpoch;
+use cairn_protocol::ids::{LeaderEpoch, Offset};
+
+use crate::log_view::LogView;
+use crate::messages::{AckWhen, Generation, NackReason, Push, PushAck, PushNack, Span};
+use crate::rules::{Rule, Rules};
+
+/// What is to be done with a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: it was for another incarnation of this broker, which nobody is any more.
+    Ignore,
+    /// It is answered with this.
+    Refuse(PushNack),
+    /// The log is cut so that it ends here, durably; then the push is asked about again.
+    Cut {
+        /// The new end.
+        to: Offset,
+    },
+    /// The log becomes an empty one that starts here, durably; then the push is asked about again. What was before is
+    /// deleted in the leader's log, and all of it had been committed.
+    StartAnew {
+        /// The new start.
+        at: Offset,
+    },
+    /// The leader's log contradicts what this replica knows to be committed. Nothing may be taken or cut: the log is suspect,
+    /// and a person must look.
+    Suspect {
+        /// The first record that differs.
+        at: Offset,
+    },
+    /// Records from `from` on are appended (none, where it is `end`); those before it are there.
+    Append {
+        /// The first record to be appended: the log's end, or `end`.
+        from: Offset,
+        /// The end of what the push proves. Given to [`crate::Replica::on_taken`].
+        end: Offset,
+    },
+}
+
+/// What follows a push that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// What the leader is told now; none where it is told when a flush is done.
+    pub ack: Option<PushAck>,
+    /// The high watermark, where it has risen: readers may go on up to it.
+    pub high_watermark: Option<Offset>,
+}
+
+/// A follower's state beyond its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Follower {
+    /// What is acknowledged as soon as it is on disk.
+    owed: Option<Owed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Owed {
+    generation: Generation,
+    matched: Offset,
+    /// So much of it was acknowledged already.
+    told: Offset,
+}
+
+/// Who answers: what acks and nacks say of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct This {
+    pub(crate) incarnation: BrokerEpoch,
+    pub(crate) known_epoch: LeaderEpoch,
+    pub(crate) high_watermark: Offset,
+    pub(crate) rules: Rules,
+}
+
+impl This {
+    pub(crate) fn nack(&self, push: &Push, reason: NackReason, log_end: Offset) -> PushNack {
+        PushNack {
+            leader_epoch: self.known_epoch,
+            incarnation: self.incarnation,
+            generation: push.generation,
+            at: push.prev.offset,
+            reason,
+            log_end,
+        }
+    }
+
+    /// What becomes of a push of the present leader.
+    pub(crate) fn judge(&self, log: &impl LogView, push: &Push, records: impl Iterator<Item = Span>) -> Verdict {
+        if let Err(verdict) = self.check_place(log, push) {
+            return verdict;
+        }
+        let (mut end, mut last_epoch, mut new_from) = (push.prev.offset, push.prev.epoch, None);
+        let mut conflict = None;
+        for span in records {
+            let follows = span.base == end && span.end > span.base;
+            if !follows || last_epoch.is_some_and(|last| last > span.epoch) || span.epoch > push.leader_epoch {
+                return Verdict::Refuse(self.nack(push, NackReason::Malformed, log.end()));
+            }
+            if new_from.is_none() && !self.has(log, &span) {
+                new_from = Some(span.base);
+                conflict = (span.base < log.end()).then_some(span.base);
+            }
+            (end, last_epoch) = (span.end, Some(span.epoch));
+        }
+        match conflict {
+            Some(at) if at < self.high_watermark => Verdict::Suspect { at },
+            Some(to) => Verdict::Cut { to },
+            None => Verdict::Append { from: new_from.unwrap_or(end), end },
+        }
+    }
+
+    /// Whether the log has what lies before the pushed records, and it is the leader's.
+    fn check_place(&self, log: &impl LogView, push: &Push) -> Result<(), Verdict> {
+        let at = push.prev.offset;
+        let refuse = |reason| Err(Verdict::Refuse(self.nack(push, reason, log.end())));
+        if at > log.end() {
+            // A leader that pushes from its own start has nothing from before.
+            return if at == push.log_start { Err(Verdict::StartAnew { at }) } else { refuse(NackReason::Gap) };
+        }
+        if at < log.start() {
+            return refuse(NackReason::BelowStart(log.start()));
+        }
+        // What a log starts behind was committed, so every leader had it.
+        if at == log.start() || !self.rules.hold(Rule::PreviousEpoch) {
+            return Ok(());
+        }
+        match push.prev.epoch {
+            Some(epoch) if log.epoch_at(at.plus(-1)) == Some(epoch) => Ok(()),
+            Some(epoch) => refuse(NackReason::Diverged(log.end_for(epoch))),
+            // The leader has deleted what lies before; from here on epochs are compared record by record.
+            None if at == push.log_start => Ok(()),
+            None => refuse(NackReason::Malformed),
+        }
+    }
+
+    /// Whether a batch is there: one leader writes one batch at one offset.
+    fn has(&self, log: &impl LogView, span: &Span) -> bool {
+        self.rules.hold(Rule::SkipPresent) && span.end <= log.end() && log.epoch_at(span.base) == Some(span.epoch)
+    }
+}
+
+impl Follower {
+    /// Where the high watermark is after a push that proved everything up to `end`.
+    pub(crate) fn high_watermark_after(this: &This, log: &impl LogView, push: &Push, end: Offset) -> Offset {
+        let proven = if this.rules.hold(Rule::ProvenHighWatermark) { end } else { log.end() };
+        this.high_watermark.max(push.high_watermark.min(proven))
+    }
+
+    /// The ack of a push that proved everything up to `end`, or none until that is flushed.
+    pub(crate) fn ack(&mut self, this: &This, log: &impl LogView, push: &Push, end: Offset) -> Option<PushAck> {
+        let matched = if this.rules.hold(Rule::AckWhatIsProven) { end } else { log.end() };
+        match push.ack_when {
+            AckWhen::Flushed if this.rules.hold(Rule::FollowerFlushes) => {
+                // Within one epoch what is proven only grows, so one ack stands for all that wait.
+                let before = self.owed.filter(|owed| owed.generation == push.generation);
+                let told = before.map_or(Offset::ZERO, |owed| owed.told);
+                let matched = before.map_or(matched, |owed| owed.matched.max(matched));
+                self.owed = Some(Owed { generation: push.generation, matched, told });
+                self.flushed(this, log)
+            }
+            AckWhen::Flushed => Some(this.ack(push.generation, matched, matched)),
+            AckWhen::Appended => Some(this.ack(push.generation, matched, matched.min(log.durable_end()))),
+        }
+    }
+
+    /// The ack that a flush has made due. A part of what is owed is acknowledged too: a flush that runs beside appends may
+    /// never reach all of it.
+    pub(crate) fn flushed(&mut self, this: &This, log: &impl LogView) -> Option<PushAck> {
+        let owed = self.owed.as_mut()?;
+        let flushed = owed.matched.min(log.durable_end());
+        let generation = owed.generation;
+        if flushed == owed.matched {
+            self.owed = None;
+        } else if flushed > owed.told {
+            owed.told = flushed;
+        } else {
+            return None;
+        }
+        Some(this.ack(generation, flushed, flushed))
+    }
+}
+
+impl This {
+    fn ack(&self, generation: Generation, matched: Offset, flushed: Offset) -> PushAck {
+        PushAck { leader_epoch: self.known_epoch, incarnation: self.incarnation, generation, matched, flushed }
+    }
+}
