@@ -35,6 +35,10 @@ pub(crate) enum Action {
     Fence { at: u8 },
     /// The quorum hears of it again.
     Unfence { at: u8 },
+    /// A broker is about to stop.
+    ShutDown { at: u8 },
+    /// The quorum has another in-sync replica lead.
+    Transfer { to: u8 },
     /// The process dies. `lost` of the records that are not on disk are gone, where the machine dies as well.
     Crash { at: u8, with: Crash, lost: u8 },
     /// It is started again, and has seen the metadata up to `behind` versions before the newest.
@@ -52,7 +56,7 @@ pub(crate) enum Crash {
     Disk,
 }
 
-const KINDS: usize = 15;
+const KINDS: usize = 17;
 
 /// How often which action is tried. Every walk draws its own, so that some walks are full of restarts, and others of
 /// duplicates ("swarm testing").
@@ -62,8 +66,8 @@ pub(crate) struct Weights {
 
 impl Weights {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
-        // append push deliver duplicate drop reconnect flush metadata add remove retry fence unfence crash restart
-        const USUAL: [u32; KINDS] = [8, 32, 48, 3, 1, 1, 16, 16, 6, 1, 2, 1, 8, 1, 8];
+        // append push deliver duplicate drop reconnect flush metadata add remove retry fence unfence crash restart shut_down transfer
+        const USUAL: [u32; KINDS] = [8, 32, 48, 3, 1, 1, 16, 16, 6, 1, 2, 1, 8, 1, 8, 1, 1];
         let mut upto = [0; KINDS];
         let mut sum = 0;
         for (to, usual) in upto.iter_mut().zip(USUAL) {
@@ -105,6 +109,8 @@ pub(crate) fn choose(dice: &mut Dice, weights: &Weights, world: &World) -> Actio
             let with = [Crash::Process, Crash::Machine, Crash::Disk][usize::from(dice.small(3))];
             Action::Crash { at: any, with, lost: dice.small(7) }
         }
-        _ => Action::Restart { at: any, behind: dice.small(4) },
+        14 => Action::Restart { at: any, behind: dice.small(4) },
+        15 => Action::ShutDown { at: any },
+        _ => Action::Transfer { to: any },
     }
 }

@@ -19,6 +19,7 @@ pub(crate) struct Bounds {
     pub(crate) pushes: u8,
     pub(crate) proposals: u8,
     pub(crate) retries: u8,
+    /// And transfers of the leadership.
     pub(crate) fences: u8,
     pub(crate) crashes: u8,
     pub(crate) duplicates: u8,
@@ -121,7 +122,7 @@ impl Bounds {
             Action::Push { .. } => &mut self.pushes,
             Action::Add { .. } | Action::Remove { .. } => &mut self.proposals,
             Action::Retry { .. } => &mut self.retries,
-            Action::Fence { .. } => &mut self.fences,
+            Action::Fence { .. } | Action::Transfer { .. } => &mut self.fences,
             Action::Crash { .. } => &mut self.crashes,
             Action::Duplicate { .. } => &mut self.duplicates,
             _ => return,
@@ -139,7 +140,9 @@ impl Bounds {
         for at in 0..BROKERS {
             let node = world.node(at);
             let serves = world.serves(at);
-            actions.extend((serves && self.fences > 0).then_some(Action::Fence { at }));
+            if serves && self.fences > 0 {
+                actions.extend([Action::Fence { at }, Action::Transfer { to: at }]);
+            }
             if !node.is_up {
                 actions.push(Action::Restart { at, behind: 0 });
                 continue;

@@ -6,24 +6,22 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use cairn_metadata::configs::Durability;
-use cairn_metadata::{
-    BrokerEpoch, Brokers, Duty, Eligible, IsrOutcome, IsrProposal, Loss, Partition, PartitionEpoch, Policy,
-    ProposalSeq, Standing,
-};
+use cairn_metadata::{BrokerEpoch, Brokers, Duty, Eligible, Loss, Partition, PartitionEpoch, Policy, Standing};
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
-use cairn_replication::{
-    Assignment, InSync, IsrChange, MayJoin, Member, Push, PushAck, PushNack, Replica, Ticks, Turn, Verdict,
-};
+use cairn_replication::{Assignment, InSync, IsrChange, MayJoin, Member, Replica, Ticks, Turn};
 
 use crate::action::{Action, Crash};
 use crate::check::{Committed, Violation};
-use crate::log::{Log, RECORDS_MAX, Record, small, span};
+use crate::log::{Log, RECORDS_MAX, Record, small};
+
+mod network;
+
+pub(crate) use network::Message;
+use network::NETWORK_MAX;
 
 /// How many brokers there are.
 pub(crate) const BROKERS: u8 = 3;
 const MIN_ISR: usize = 2;
-/// So many messages are on their way at most; with more, the oldest is lost.
-const NETWORK_MAX: usize = 12;
 /// Time is not what walks are about: whatever waits may happen at any time.
 const NOW: Ticks = Ticks(0);
 
@@ -79,16 +77,6 @@ struct Version {
     partition_epoch: PartitionEpoch,
     members: [Member; BROKERS as usize],
     decided: Option<cairn_metadata::DecidedProposal>,
-}
-
-/// Something on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Message {
-    Push { to: u8, from: u8, push: Push, records: [Record; 2], count: u8 },
-    Ack { to: u8, from: u8, ack: PushAck },
-    Nack { to: u8, from: u8, nack: PushNack },
-    Proposal(IsrProposal),
-    Outcome { to: u8, epoch: LeaderEpoch, seq: ProposalSeq, outcome: IsrOutcome },
 }
 
 /// Everything there is.
@@ -241,11 +229,20 @@ impl World {
                 }
                 Ok(())
             }
-            Action::Fence { at } if self.brokers[usize::from(at)].duty == Duty::Serving => {
-                self.brokers[usize::from(at)].duty = Duty::Fenced;
-                let (brokers, policy) = (self.quorum_view(), self.policy());
-                self.partition.on_broker_gone(id(at), Loss::Nothing, &brokers, &policy);
-                self.publish();
+            Action::Fence { at } if self.serves(at) => {
+                self.take_out(at, Duty::Fenced);
+                Ok(())
+            }
+            Action::ShutDown { at } if self.serves(at) => {
+                self.take_out(at, Duty::ShuttingDown);
+                Ok(())
+            }
+            Action::Transfer { to } => {
+                let before = self.partition.leader;
+                let moved = self.partition.transfer(id(to), &self.quorum_view());
+                if moved.is_ok() && before != self.partition.leader {
+                    self.publish();
+                }
                 Ok(())
             }
             Action::Unfence { at } if self.node(at).is_up && self.brokers[usize::from(at)].duty == Duty::Fenced => {
@@ -265,6 +262,14 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A broker does not serve any more.
+    fn take_out(&mut self, at: u8, duty: Duty) {
+        self.brokers[usize::from(at)].duty = duty;
+        let (brokers, policy) = (self.quorum_view(), self.policy());
+        self.partition.on_broker_gone(id(at), Loss::Nothing, &brokers, &policy);
+        self.publish();
     }
 
     fn append(&mut self, at: u8) -> Result<(), Violation> {
@@ -288,79 +293,6 @@ impl World {
         }
         node.replica.on_sent(id(to), &push, push.prev.offset.plus(i64::from(count)), u32::from(count), NOW);
         self.send(Message::Push { to, from, push, records, count });
-    }
-
-    fn send(&mut self, message: Message) {
-        if self.network.len() == NETWORK_MAX {
-            self.network.remove(0);
-        }
-        self.network.push(message);
-    }
-
-    fn deliver(&mut self, message: Message) -> Result<(), Violation> {
-        match message {
-            Message::Push { to, from, push, records, count } if self.node(to).is_up => {
-                self.take(to, from, &push, &records[..usize::from(count)])
-            }
-            Message::Ack { to, from, ack } if self.node(to).is_up => {
-                let node = self.node_mut(to);
-                node.replica.on_ack(id(from), &ack, &node.log, NOW);
-                self.risen(to)
-            }
-            Message::Nack { to, from, nack } if self.node(to).is_up => {
-                let node = self.node_mut(to);
-                let _: Turn = node.replica.on_nack(id(from), &nack, &node.log, NOW);
-                Ok(())
-            }
-            Message::Proposal(proposal) => {
-                let (brokers, policy) = (self.quorum_view(), self.policy());
-                let before = (self.partition.partition_epoch, self.partition.decided);
-                let outcome = self.partition.decide(&proposal, &brokers, &policy);
-                if before != (self.partition.partition_epoch, self.partition.decided) {
-                    self.publish();
-                }
-                let (epoch, seq) = (proposal.leader_epoch, proposal.seq);
-                self.send(Message::Outcome { to: number(proposal.leader.broker), epoch, seq, outcome });
-                Ok(())
-            }
-            Message::Outcome { to, epoch, seq, outcome } if self.node(to).is_up => {
-                let node = self.node_mut(to);
-                node.replica.on_outcome(epoch, seq, outcome, &node.log);
-                self.risen(to)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A follower carries out what it decides about a push.
-    fn take(&mut self, at: u8, from: u8, push: &Push, records: &[Record]) -> Result<(), Violation> {
-        let node = self.node_mut(at);
-        let begin = small(push.prev.offset);
-        let spans = || (begin..).zip(records).map(|(offset, record)| span(*record, offset));
-        let answer = loop {
-            match node.replica.on_push(push, spans(), &node.log) {
-                Verdict::Ignore => return Ok(()),
-                Verdict::Refuse(nack) => break Message::Nack { to: from, from: at, nack },
-                Verdict::Cut { to } if to < node.replica.high_watermark() => {
-                    return Err(Violation::CutBelowHighWatermark);
-                }
-                Verdict::Cut { to } => node.log.truncate(small(to)),
-                Verdict::StartAnew { .. } | Verdict::Suspect { .. } => return Err(Violation::CutBelowHighWatermark),
-                Verdict::Append { from: first, end } => {
-                    if first < end {
-                        assert_eq!(small(first), node.log.len(), "appended where the log does not end");
-                        for record in &records[usize::from(small(first) - begin)..] {
-                            node.log.append(*record);
-                        }
-                    }
-                    let taken = node.replica.on_taken(push, end, &node.log);
-                    let Some(ack) = taken.ack else { return Ok(()) };
-                    break Message::Ack { to: from, from: at, ack };
-                }
-            }
-        };
-        self.send(answer);
-        Ok(())
     }
 
     fn flush(&mut self, at: u8) -> Result<(), Violation> {
