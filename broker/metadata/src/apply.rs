@@ -62,6 +62,8 @@ impl Image {
             Command::ProposeIsr { id, partition, proposal } => fold.propose_isr(*id, *partition, proposal),
             Command::ShutDownBroker { broker, epoch } => fold.shut_down_broker(*broker, *epoch),
             Command::TransferLeader { id, partition, to } => fold.transfer_leader(*id, *partition, *to),
+            Command::MovePartition { id, partition, to } => fold.move_partition(*id, *partition, to.as_deref()),
+            Command::ElectByLogs { id, partition, by, told } => fold.elect_by_logs(*id, *partition, *by, told),
         }?;
         let mut image = fold.image;
         if !fold.changes.is_empty() {
@@ -100,12 +102,13 @@ impl Fold {
         if new.id.is_zero() || self.image.topics.contains_key(&new.id) {
             return Err(Rejected::TopicIdTaken(new.id));
         }
-        let topic = Topic {
+        let mut topic = Topic {
             id: new.id,
             name: (*new.name).into(),
             partitions: self.new_partitions(0, &new.assignments)?,
             configs: Arc::new(new.configs.iter().cloned().collect::<BTreeMap<_, _>>()),
         };
+        self.begin_safe(&mut topic, 0);
         self.changes.push(Change::TopicCreated { id: topic.id, name: Arc::clone(&topic.name) });
         self.image.insert_topic(Arc::new(topic));
         Ok(Answer::Done)
@@ -135,6 +138,7 @@ impl Fold {
         }
         let first = PartitionIndex(topic.partition_count());
         topic.partitions.extend(self.new_partitions(partitions, assignments)?);
+        self.begin_safe(&mut topic, partitions);
         self.changes.push(Change::PartitionsAdded { id, name: Arc::clone(&topic.name), first });
         self.image.insert_topic(Arc::new(topic));
         Ok(Answer::Done)
@@ -149,7 +153,7 @@ impl Fold {
         let before = self.image.clone();
         let name = Arc::clone(&topic.name);
         self.image.insert_topic(Arc::new(Topic { configs: Arc::new(configs), ..Topic::clone(&topic) }));
-        self.follow_min_isr(&before);
+        self.follow_policy(&before);
         self.changes.push(Change::TopicConfigsChanged { id, name });
         Ok(Answer::Done)
     }
@@ -173,7 +177,7 @@ impl Fold {
                 true => all.remove(resource),
                 false => all.insert(resource.clone(), after),
             };
-            self.follow_min_isr(&image_before);
+            self.follow_policy(&image_before);
             self.changes.push(Change::ConfigsChanged(resource.clone()));
         }
         Answer::Done
@@ -230,21 +234,25 @@ impl Fold {
     }
 
     fn new_partition(&self, index: PartitionIndex, replicas: &[BrokerId]) -> Result<Partition, Rejected> {
-        let repeated = replicas.iter().enumerate().any(|(at, id)| replicas[..at].contains(id));
-        if replicas.is_empty() || replicas.len() > REPLICAS_MAX || repeated {
-            return Err(Rejected::ReplicaAssignment(index));
-        }
-        let mut isr = Vec::with_capacity(replicas.len());
-        for id in replicas {
-            let broker = self.image.broker(*id).ok_or(Rejected::UnknownBroker(*id))?;
-            if broker.standing().duty == Duty::Serving {
-                isr.push(*id);
-            }
-        }
+        self.check_replicas(index, replicas)?;
+        let serves = |id: &BrokerId| self.image.broker(*id).is_some_and(|b| b.standing().duty == Duty::Serving);
+        let isr: Vec<_> = replicas.iter().copied().filter(serves).collect();
         if isr.is_empty() {
             return Err(Rejected::NoLiveReplica(index));
         }
         Ok(Partition::new(replicas.to_vec(), isr))
+    }
+
+    /// Whether these may be a partition's replicas.
+    fn check_replicas(&self, index: PartitionIndex, replicas: &[BrokerId]) -> Result<(), Rejected> {
+        let repeated = replicas.iter().enumerate().any(|(at, id)| replicas[..at].contains(id));
+        if replicas.is_empty() || replicas.len() > REPLICAS_MAX || repeated {
+            return Err(Rejected::ReplicaAssignment(index));
+        }
+        match replicas.iter().find(|id| self.image.broker(**id).is_none()) {
+            Some(unknown) => Err(Rejected::UnknownBroker(*unknown)),
+            None => Ok(()),
+        }
     }
 }
 

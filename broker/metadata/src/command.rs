@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broker::{BrokerEpoch, Endpoint};
-use crate::partition::{IsrOutcome, IsrProposal};
+use crate::partition::{ElectBy, IsrOutcome, IsrProposal, LogTold};
 use crate::quotas::{QuotaEntity, QuotaValue};
 use crate::resource::ConfigResource;
 
@@ -129,6 +129,26 @@ pub enum Command {
         /// Who shall lead.
         to: BrokerId,
     },
+    /// Others shall keep a partition.
+    MovePartition {
+        /// The topic.
+        id: TopicId,
+        /// Which of its partitions.
+        partition: PartitionIndex,
+        /// Who, the preferred leader first; none: those who kept it before it began to move.
+        to: Option<Vec<BrokerId>>,
+    },
+    /// Somebody leads who may lack what was committed, because nobody who has it for certain is there.
+    ElectByLogs {
+        /// The topic.
+        id: TopicId,
+        /// Which of its partitions.
+        partition: PartitionIndex,
+        /// Whose log may be chosen.
+        by: ElectBy,
+        /// How far the replicas' logs go.
+        told: Vec<LogTold>,
+    },
 }
 
 /// A broker that registers.
@@ -242,7 +262,7 @@ mod tests {
     use cairn_protocol::ids::LeaderEpoch;
 
     use super::*;
-    use crate::partition::{IsrMember, PartitionEpoch, ProposalSeq};
+    use crate::partition::{IsrMember, PartitionEpoch, ProposalSeq, SafeIn};
 
     #[test]
     fn golden_bytes_of_version_1() {
@@ -287,6 +307,7 @@ mod tests {
             partition_epoch: PartitionEpoch(1),
             seq: ProposalSeq(1),
             isr: vec![leader],
+            safe_in: SafeIn::Memory,
         };
         let new_topic = NewTopic { name: "a".into(), id, assignments: Vec::new(), configs: Vec::new() };
         let all = [
@@ -305,6 +326,8 @@ mod tests {
             Command::ProposeIsr { id, partition, proposal },
             Command::ShutDownBroker { broker, epoch },
             Command::TransferLeader { id, partition, to: broker },
+            Command::MovePartition { id, partition, to: None },
+            Command::ElectByLogs { id, partition, by: ElectBy::LastKnown, told: Vec::new() },
         ];
         for (index, command) in all.into_iter().enumerate() {
             let bytes = command.encode();
@@ -322,12 +345,13 @@ mod tests {
             partition_epoch: PartitionEpoch(3),
             seq: ProposalSeq(200),
             isr: vec![leader],
+            safe_in: SafeIn::Disk,
         };
         let propose = Command::ProposeIsr { id: TopicId(Uuid::from_u128(5)), partition: PartitionIndex(4), proposal };
         let expected = [
             &[1, 12][..],                                      // version, ProposeIsr
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5], // topic
-            &[8, 4, 14, 2, 6, 200, 1, 1, 4, 14],               // partition, leader, epochs, number, one member
+            &[8, 4, 14, 2, 6, 200, 1, 1, 4, 14, 1],            // partition, leader, epochs, number, one member, on disk
         ]
         .concat();
         assert_eq!(propose.encode(), expected);

@@ -40,8 +40,9 @@ pub use delta::{Change, Delta};
 pub use image::{ClusterId, Image};
 pub use map::SharedMap;
 pub use partition::{
-    Brokers, CannotLead, Decided, DecidedProposal, Duty, Eligible, IsrMember, IsrOutcome, IsrProposal, IsrRefused,
-    Loss, Partition, PartitionEpoch, Policy, ProposalSeq, Standing,
+    Brokers, CannotCancel, CannotElect, CannotLead, Decided, DecidedProposal, Duty, ElectBy, Eligible, IsrMember,
+    IsrOutcome, IsrProposal, IsrRefused, LogTold, Loss, Moving, Partition, PartitionEpoch, Policy, ProposalSeq, SafeIn,
+    Standing,
 };
 pub use quotas::{NotFinite, QuotaEntity, QuotaValue, Quotas};
 pub use reassignment::{Reassignment, ReassignmentRefused, ReplicationFactor};

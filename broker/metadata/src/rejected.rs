@@ -6,6 +6,7 @@ use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::BrokerEpoch;
+use crate::partition::CannotElect;
 
 /// Why a command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -95,5 +96,16 @@ pub enum Rejected {
         partition: PartitionIndex,
         /// The broker.
         broker: BrokerId,
+    },
+    /// The partition does not move, or too few of its replicas of before are in sync.
+    #[error("partition {0} is not being moved, or too few of its replicas of before are in sync")]
+    CannotCancelMove(PartitionIndex),
+    /// Nobody is elected by how far logs go.
+    #[error("nobody is elected for partition {partition}: {reason}")]
+    CannotElect {
+        /// The partition.
+        partition: PartitionIndex,
+        /// Why.
+        reason: CannotElect,
     },
 }

@@ -7,7 +7,7 @@
 
 /// A rule of [`crate::Partition`]'s decisions. The numbers are those of `docs/replication.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
+#[repr(u16)]
 pub enum Rule {
     /// R9: a proposal for another partition epoch than the present one is refused.
     ComparePartitionEpoch,
@@ -23,13 +23,19 @@ pub enum Rule {
     LastMemberLeaves,
     /// R15: a replica that may have lost something is not eligible to lead.
     LossyIsNotEligible,
+    /// R6: whoever joins a partition's replicas joins them under a new leader epoch.
+    JoiningRaisesEpoch,
+    /// A move ends, or is cancelled, when enough of those who stay are in sync.
+    MoveKeepsMinIsr,
+    /// A topic that becomes `synced` counts as such once its leader says that what was committed before is on disk.
+    MemoryUntilFlushed,
 }
 
 /// Which rules hold: all of them, but in tests that switch one off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rules {
     #[cfg(feature = "mutate")]
-    off: u8,
+    off: u16,
 }
 
 impl Rules {
@@ -43,12 +49,12 @@ impl Rules {
     #[cfg(feature = "mutate")]
     #[must_use]
     pub fn without(self, rule: Rule) -> Self {
-        Self { off: self.off | 1 << (rule as u8) }
+        Self { off: self.off | 1 << (rule as u16) }
     }
 
     #[cfg(feature = "mutate")]
     pub(crate) fn hold(self, rule: Rule) -> bool {
-        self.off & 1 << (rule as u8) == 0
+        self.off & 1 << (rule as u16) == 0
     }
 
     #[cfg(not(feature = "mutate"))]

@@ -4,8 +4,8 @@
 //!   0         1
 //!   | version | postcard of the image ... |
 //! ```
-//! Version 3: brokers that shut down, and partitions with eligible replicas, last leader and decided proposal. Version 2: that of
-//! version 1, and configs and quotas behind it. Topics are sorted by name, so that equal images have equal bytes. Whoever stores the bytes adds a checksum.
+//! Version 3: brokers that shut down, and partitions with all that elections and moves need. Version 2: that of version 1, and
+//! configs and quotas behind it. Topics are sorted by name, so that equal images have equal bytes. Whoever stores the bytes adds a checksum.
 //!
 //! Must not know: files.
 

@@ -15,14 +15,11 @@ use crate::configs::Durability;
 use crate::delta::Change;
 use crate::features;
 use crate::image::Image;
-use crate::partition::{Decided, Eligible, IsrProposal, Loss, Partition, Policy, Standing};
+use crate::partition::{Decided, ElectBy, Eligible, IsrProposal, LogTold, Loss, Partition, Policy, SafeIn, Standing};
 use crate::rejected::Rejected;
 use crate::resource::ConfigResource;
 use crate::rules::Rules;
 use crate::topic::Topic;
-
-/// From so many replicas on a topic requires two in sync, when nobody says otherwise.
-const REPLICAS_FOR_TWO_IN_SYNC: usize = 3;
 
 impl Fold {
     pub(super) fn register_broker(&mut self, new: &NewBroker) -> Result<Answer, Rejected> {
@@ -44,9 +41,8 @@ impl Fold {
         });
         // The old incarnation loses its leaderships in the same step in which the new one gets its epoch (KIP-903).
         self.change_partitions(|image, topic, partition| {
-            let loss =
-                before.as_ref().map_or(Loss::Possible, |before| loss_between(before, new, durability(image, topic)));
-            partition.on_broker_registered(new.id, loss, &standing(image), &policy(image, topic, partition))
+            let loss = before.as_ref().map_or(Loss::Possible, |before| loss_between(before, new, partition.safe_in));
+            partition.on_broker_registered(new.id, loss, &standing(image), &image.policy(topic))
         });
         self.changes.push(Change::BrokerChanged(new.id));
         Ok(Answer::BrokerRegistered(epoch))
@@ -59,7 +55,7 @@ impl Fold {
         }
         self.set_broker(Broker { fenced: false, ..known.clone() });
         self.change_partitions(|image, topic, partition| {
-            partition.on_broker_back(&standing(image), &policy(image, topic, partition))
+            partition.on_broker_back(&standing(image), &image.policy(topic))
         });
         self.changes.push(Change::BrokerChanged(broker));
         Ok(Answer::Done)
@@ -90,7 +86,7 @@ impl Fold {
         let id = broker.id;
         self.set_broker(broker);
         self.change_partitions(|image, topic, partition| {
-            partition.on_broker_gone(id, Loss::Nothing, &standing(image), &policy(image, topic, partition))
+            partition.on_broker_gone(id, Loss::Nothing, &standing(image), &image.policy(topic))
         });
         self.changes.push(Change::BrokerChanged(id));
     }
@@ -102,7 +98,7 @@ impl Fold {
         proposal: &IsrProposal,
     ) -> Result<Answer, Rejected> {
         let (topic, mut partition) = self.partition(id, index)?;
-        let outcome = partition.decide(proposal, &standing(&self.image), &policy(&self.image, &topic, &partition));
+        let outcome = partition.decide(proposal, &standing(&self.image), &self.image.policy(&topic));
         self.put_partition(&topic, index, partition);
         Ok(Answer::IsrDecided(outcome))
     }
@@ -121,20 +117,72 @@ impl Fold {
         Ok(Answer::Done)
     }
 
-    /// Where configs have changed how many replicas must be in sync, partitions follow.
-    pub(super) fn follow_min_isr(&mut self, before: &Image) {
+    /// Others shall keep a partition; none: those who kept it before it began to move.
+    pub(super) fn move_partition(
+        &mut self,
+        id: TopicId,
+        index: PartitionIndex,
+        to: Option<&[BrokerId]>,
+    ) -> Result<Answer, Rejected> {
+        let (topic, mut partition) = self.partition(id, index)?;
+        let policy = self.image.policy(&topic);
+        match to {
+            Some(to) => {
+                self.check_replicas(index, to)?;
+                partition.move_to(to.to_vec(), &standing(&self.image), &policy);
+            }
+            None => {
+                partition
+                    .cancel_move(&standing(&self.image), &policy)
+                    .map_err(|_| Rejected::CannotCancelMove(index))?;
+            }
+        }
+        self.put_partition(&topic, index, partition);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn elect_by_logs(
+        &mut self,
+        id: TopicId,
+        index: PartitionIndex,
+        by: ElectBy,
+        told: &[LogTold],
+    ) -> Result<Answer, Rejected> {
+        let (topic, mut partition) = self.partition(id, index)?;
+        partition
+            .elect_by_logs(by, told, &standing(&self.image))
+            .map_err(|reason| Rejected::CannotElect { partition: index, reason })?;
+        self.put_partition(&topic, index, partition);
+        Ok(Answer::Done)
+    }
+
+    /// Where configs have changed how many replicas must be in sync, or what acknowledged means, partitions follow.
+    pub(super) fn follow_policy(&mut self, before: &Image) {
         if self.image.feature(features::ELIGIBLE_LEADER_REPLICAS) == 0 {
             return;
         }
         self.change_partitions(|image, topic, partition| {
             let topic_before = before.topic(topic.id).map_or(topic, |topic| topic);
-            let (old, new) = (policy(before, topic_before, partition), policy(image, topic, partition));
-            if partition.min_isr(&old) == partition.min_isr(&new) {
-                return Decided::Unchanged;
+            let (old, new) = (before.policy(topic_before), image.policy(topic));
+            let mut decided = Decided::Unchanged;
+            if partition.min_isr(&old) != partition.min_isr(&new) {
+                partition.on_min_isr_changed(&standing(image), &new);
+                decided = Decided::Changed;
             }
-            partition.on_min_isr_changed(&new);
-            Decided::Changed
+            if old.durability != new.durability {
+                partition.on_durability_changed(&new);
+                decided = Decided::Changed;
+            }
+            decided
         });
+    }
+
+    /// Nothing is committed yet in partitions from `first` on: all of it lies where commits are to lie.
+    pub(super) fn begin_safe(&self, topic: &mut Topic, first: usize) {
+        let policy = self.image.policy(topic);
+        if policy.eligible == Eligible::Kept && policy.durability == Durability::Synced {
+            topic.partitions[first..].iter_mut().for_each(|partition| partition.safe_in = SafeIn::Disk);
+        }
     }
 
     fn partition(&self, id: TopicId, index: PartitionIndex) -> Result<(Arc<Topic>, Partition), Rejected> {
@@ -185,24 +233,20 @@ fn standing(image: &Image) -> impl Fn(BrokerId) -> Option<Standing> {
     |id| image.broker(id).map(Broker::standing)
 }
 
-/// By what decisions about a partition are made. What configs mean here is a fact of the fold, and so are these defaults.
-fn policy(image: &Image, topic: &Topic, partition: &Partition) -> Policy {
-    let kept = image.feature(features::ELIGIBLE_LEADER_REPLICAS) > 0;
-    let default = if partition.replicas.len() < REPLICAS_FOR_TWO_IN_SYNC { 1 } else { 2 };
-    let min_isr = config(image, topic, "min.insync.replicas", "min.insync.replicas");
-    Policy {
-        min_insync_replicas: min_isr.and_then(|value| value.parse().ok()).unwrap_or(default),
-        eligible: if kept { Eligible::Kept } else { Eligible::NotYet },
-        rules: Rules::ALL,
-    }
-}
-
-fn durability(image: &Image, topic: &Topic) -> Durability {
-    let each = config(image, topic, "flush.messages", "log.flush.interval.messages") == Some("1");
-    if each || config(image, topic, "durability", "log.durability") == Some("synced") {
-        Durability::Synced
-    } else {
-        Durability::Replicated
+impl Image {
+    /// By what decisions about a topic's partitions are made. What configs mean here is a fact of the fold.
+    #[must_use]
+    pub fn policy(&self, topic: &Topic) -> Policy {
+        let kept = self.feature(features::ELIGIBLE_LEADER_REPLICAS) > 0;
+        let min_isr = config(self, topic, "min.insync.replicas", "min.insync.replicas");
+        let each = config(self, topic, "flush.messages", "log.flush.interval.messages") == Some("1");
+        let is_synced = each || config(self, topic, "durability", "log.durability") == Some("synced");
+        Policy {
+            min_insync_replicas: min_isr.and_then(|value| value.parse().ok()),
+            durability: if is_synced { Durability::Synced } else { Durability::Replicated },
+            eligible: if kept { Eligible::Kept } else { Eligible::NotYet },
+            rules: Rules::ALL,
+        }
     }
 }
 
@@ -214,14 +258,10 @@ fn config<'a>(image: &'a Image, topic: &'a Topic, of_topic: &str, of_brokers: &s
 
 /// Whether a broker's new incarnation may have lost something that the one before had: what was appended lies in the page
 /// cache, which only a new boot of the machine empties; what was flushed lies on the disk, which only another disk lacks.
-fn loss_between(before: &Broker, new: &NewBroker, durability: Durability) -> Loss {
+fn loss_between(before: &Broker, new: &NewBroker, safe_in: SafeIn) -> Loss {
     let disks_stay =
         !before.storage_ids.is_empty() && before.storage_ids.iter().all(|disk| new.storage_ids.contains(disk));
     let memory_stays = before.boot_id.is_some() && before.boot_id == new.boot_id;
     let was_clean = new.clean_shutdown == Some(before.epoch);
-    if disks_stay && (durability == Durability::Synced || memory_stays || was_clean) {
-        Loss::Nothing
-    } else {
-        Loss::Possible
-    }
+    if disks_stay && (safe_in == SafeIn::Disk || memory_stays || was_clean) { Loss::Nothing } else { Loss::Possible }
 }

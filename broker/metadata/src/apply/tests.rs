@@ -1,11 +1,13 @@
-use cairn_protocol::ids::{LeaderEpoch, TopicId};
+use cairn_protocol::ids::{LeaderEpoch, Offset, TopicId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
 use crate::command::{CommandDecodeError, NewBroker};
 use crate::features;
-use crate::partition::{IsrMember, IsrOutcome, IsrProposal, IsrRefused, PartitionEpoch, ProposalSeq};
+use crate::partition::{
+    CannotElect, ElectBy, IsrMember, IsrOutcome, IsrProposal, IsrRefused, LogTold, PartitionEpoch, ProposalSeq, SafeIn,
+};
 use crate::quotas::QuotaValue;
 use crate::snapshot::SnapshotDecodeError;
 
@@ -318,6 +320,10 @@ impl Cluster {
     }
 
     fn propose(&mut self, seq: u32, isr: &[i32]) -> IsrOutcome {
+        self.propose_safe(seq, isr, SafeIn::Memory)
+    }
+
+    fn propose_safe(&mut self, seq: u32, isr: &[i32], safe_in: SafeIn) -> IsrOutcome {
         let partition = self.partition("a", 0).clone();
         let named = |id: BrokerId| member(id, self.epoch(id));
         let proposal = IsrProposal {
@@ -326,6 +332,7 @@ impl Cluster {
             partition_epoch: partition.partition_epoch,
             seq: ProposalSeq(seq),
             isr: isr.iter().map(|id| named(BrokerId(*id))).collect(),
+            safe_in,
         };
         match self.ok(&Command::ProposeIsr { id: id(1), partition: PartitionIndex(0), proposal }).answer {
             Answer::IsrDecided(outcome) => outcome,
@@ -374,17 +381,185 @@ fn who_may_have_lost_something_is_not_eligible() {
     }
 }
 
+/// How far the log of a broker goes, by its present incarnation.
+fn told(cluster: &Cluster, broker: i32, last_epoch: i32, end: i64) -> LogTold {
+    let (broker, last_epoch, end) = (BrokerId(broker), Some(LeaderEpoch(last_epoch)), Offset(end));
+    LogTold { broker, epoch: cluster.epoch(broker), last_epoch, end }
+}
+
+fn elect(by: ElectBy, told: &[LogTold]) -> Command {
+    Command::ElectByLogs { id: id(1), partition: PartitionIndex(0), by, told: told.to_vec() }
+}
+
 #[test]
-fn the_last_leader_leads_when_nobody_has_everything_for_certain() {
+fn the_longest_log_leads_when_nobody_has_everything_for_certain() {
     let mut cluster = three_replicas(&[]);
     for lost in [B1, B2, BrokerId(3)] {
         cluster.restart(lost, 9, 9, false);
     }
     assert_eq!(cluster.roles(), (None, vec![], vec![]));
+    let partition = cluster.partition("a", 0);
+    assert_eq!((&*partition.last_known, partition.last_leader), (&[B2, BrokerId(3)][..], Some(BrokerId(3))));
     cluster.unfence(B1);
-    assert_eq!(cluster.roles(), (None, vec![], vec![]));
     cluster.unfence(BrokerId(3));
-    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![]));
+    assert_eq!(cluster.roles(), (None, vec![], vec![]), "2 may have more");
+    let no = |reason| Err(Rejected::CannotElect { partition: PartitionIndex(0), reason });
+    let (one, three) = (told(&cluster, 1, 7, 90), told(&cluster, 3, 1, 5));
+    let two = told(&cluster, 2, 1, 6);
+    assert_eq!(cluster.apply(&elect(ElectBy::LastKnown, &[one, two, three])), no(CannotElect::NotTold), "2 is fenced");
+    cluster.unfence(B2);
+    assert_eq!(cluster.apply(&elect(ElectBy::LastKnown, &[one, three])), no(CannotElect::NotTold));
+    let stale = LogTold { epoch: BrokerEpoch(1), ..two };
+    assert_eq!(cluster.apply(&elect(ElectBy::LastKnown, &[stale, three])), no(CannotElect::NotTold));
+    let before = cluster.partition("a", 0).leader_epoch;
+    for (by, leader) in [(ElectBy::LastKnown, 2), (ElectBy::LastLeader, 3), (ElectBy::Anyone, 1)] {
+        let mut chosen = Cluster { image: cluster.image.clone(), index: cluster.index };
+        chosen.ok(&elect(by, &[one, two, three]));
+        assert_eq!(chosen.roles(), (Some(leader), vec![leader], vec![]));
+        let partition = chosen.partition("a", 0);
+        assert_eq!(partition.unclean_epoch, Some(LeaderEpoch(before.0 + 1)));
+        assert_eq!((partition.leader_epoch, partition.last_known.len()), (LeaderEpoch(before.0 + 1), 0));
+        assert_eq!(chosen.apply(&elect(by, &[one, two, three])), no(CannotElect::Led));
+    }
+}
+
+#[test]
+fn an_eligible_replica_is_waited_for_unless_anyone_may_lead() {
+    let mut cluster = three_replicas(&[]);
+    cluster.restart(B2, 1, 1, true);
+    for gone in [B1, BrokerId(3)] {
+        cluster.fence(gone);
+    }
+    cluster.unfence(B2);
+    assert_eq!(cluster.roles(), (None, vec![], vec![1, 3]));
+    let two = told(&cluster, 2, 1, 6);
+    for by in [ElectBy::LastKnown, ElectBy::LastLeader] {
+        let reason = CannotElect::Eligible;
+        let rejected = Rejected::CannotElect { partition: PartitionIndex(0), reason };
+        assert_eq!(cluster.apply(&elect(by, &[two])), Err(rejected));
+    }
+    cluster.ok(&elect(ElectBy::Anyone, &[two]));
+    assert_eq!(cluster.roles(), (Some(2), vec![2], vec![]), "what the others have counts no more");
+}
+
+#[test]
+fn a_single_replica_that_may_have_lost_something_leads_again() {
+    let mut cluster = Cluster::with_brokers(&[B1]);
+    cluster.ok(&Command::SetFeature { name: features::ELIGIBLE_LEADER_REPLICAS.into(), level: 1 });
+    cluster.ok(&create("a", 1, &[&[B1]]));
+    cluster.restart(B1, 9, 9, false);
+    assert_eq!(cluster.roles(), (None, vec![], vec![]));
+    cluster.unfence(B1);
+    assert_eq!(cluster.roles(), (Some(1), vec![1], vec![]));
+    let partition = cluster.partition("a", 0);
+    assert_eq!(partition.unclean_epoch, Some(partition.leader_epoch), "and it is told");
+}
+
+fn move_to(to: Option<&[i32]>) -> Command {
+    let to = to.map(|to| to.iter().copied().map(BrokerId).collect());
+    Command::MovePartition { id: id(1), partition: PartitionIndex(0), to }
+}
+
+/// Who keeps it, who is new, who goes.
+fn replicas(cluster: &Cluster) -> (Vec<i32>, Vec<i32>, Vec<i32>) {
+    let partition = cluster.partition("a", 0);
+    let numbers = |ids: &mut dyn Iterator<Item = BrokerId>| ids.map(|id| id.0).collect();
+    let (mut adding, mut removing) = (partition.adding(), partition.removing());
+    (numbers(&mut partition.replicas.iter().copied()), numbers(&mut adding), numbers(&mut removing))
+}
+
+fn five_brokers() -> Cluster {
+    let mut cluster = three_replicas(&[]);
+    for new in [BrokerId(4), BrokerId(5)] {
+        cluster.register(new, 1);
+        cluster.unfence(new);
+    }
+    cluster
+}
+
+#[test]
+fn a_partition_moves_once_everyone_who_is_new_is_in_sync() {
+    let mut cluster = five_brokers();
+    assert_eq!(cluster.apply(&move_to(Some(&[]))), Err(Rejected::ReplicaAssignment(PartitionIndex(0))));
+    assert_eq!(cluster.apply(&move_to(Some(&[4, 4]))), Err(Rejected::ReplicaAssignment(PartitionIndex(0))));
+    assert_eq!(cluster.apply(&move_to(Some(&[9]))), Err(Rejected::UnknownBroker(BrokerId(9))));
+    assert_eq!(cluster.apply(&move_to(None)), Err(Rejected::CannotCancelMove(PartitionIndex(0))));
+    cluster.ok(&move_to(Some(&[4, 5, 2])));
+    assert_eq!(replicas(&cluster), (vec![1, 2, 3, 4, 5], vec![4, 5], vec![1, 3]));
+    let partition = cluster.partition("a", 0);
+    assert_eq!((partition.leader, partition.leader_epoch.0, partition.partition_epoch.0), (Some(B1), 1, 1));
+    assert!(cluster.ok(&move_to(Some(&[4, 5, 2]))).delta.changes.is_empty(), "it is under way");
+    assert!(matches!(cluster.propose(1, &[1, 2, 3, 4]), IsrOutcome::Accepted(_)));
+    assert_eq!(replicas(&cluster).0.len(), 5);
+    // Somebody changes their mind: 4 goes as well, and stays until then.
+    cluster.ok(&move_to(Some(&[2, 5])));
+    assert_eq!(replicas(&cluster), (vec![1, 2, 3, 5, 4], vec![5], vec![1, 3, 4]));
+    assert!(matches!(cluster.propose(2, &[1, 2, 3, 4, 5]), IsrOutcome::Accepted(_)));
+    assert_eq!(replicas(&cluster), (vec![2, 5], vec![], vec![]));
+    assert_eq!(cluster.roles(), (Some(2), vec![2, 5], vec![]));
+    let partition = cluster.partition("a", 0);
+    assert_eq!((partition.leader_epoch.0, partition.decided), (2, None), "nobody counts by who kept it before");
+}
+
+#[test]
+fn a_move_is_cancelled_while_enough_of_before_are_in_sync() {
+    let mut cluster = five_brokers();
+    cluster.ok(&move_to(Some(&[4, 5])));
+    assert!(matches!(cluster.propose(1, &[1, 2, 4]), IsrOutcome::Accepted(_)));
+    cluster.fence(B1);
+    assert_eq!(cluster.roles(), (Some(2), vec![2, 4], vec![]));
+    assert_eq!(cluster.apply(&move_to(None)), Err(Rejected::CannotCancelMove(PartitionIndex(0))));
+    assert!(matches!(cluster.propose(1, &[2, 3, 4]), IsrOutcome::Accepted(_)));
+    let epoch = cluster.partition("a", 0).leader_epoch;
+    cluster.ok(&move_to(None));
+    assert_eq!(replicas(&cluster), (vec![1, 2, 3], vec![], vec![]));
+    assert_eq!(cluster.roles(), (Some(2), vec![2, 3], vec![]));
+    assert_eq!(cluster.partition("a", 0).leader_epoch.0, epoch.0 + 1);
+    // Another order is no move: only another preferred leader.
+    cluster.ok(&move_to(Some(&[3, 2, 1])));
+    assert_eq!(replicas(&cluster), (vec![3, 2, 1], vec![], vec![]));
+    assert_eq!((cluster.partition("a", 0).leader, cluster.partition("a", 0).leader_epoch.0), (Some(B2), epoch.0 + 1));
+}
+
+#[test]
+fn a_partition_that_grows_commits_as_before_until_it_has_grown() {
+    let mut cluster = five_brokers();
+    cluster.ok(&Command::DeleteTopic { id: id(1) });
+    cluster.ok(&create("a", 1, &[&[B1]]));
+    let min = |cluster: &Cluster| {
+        let policy = cluster.image.policy(cluster.image.topic(id(1)).expect("there"));
+        cluster.partition("a", 0).min_isr(&policy)
+    };
+    cluster.ok(&move_to(Some(&[1, 2, 3])));
+    assert_eq!((cluster.roles(), min(&cluster)), ((Some(1), vec![1], vec![]), 1));
+    assert!(matches!(cluster.propose(1, &[1, 2]), IsrOutcome::Accepted(_)));
+    assert_eq!(min(&cluster), 1);
+    assert!(matches!(cluster.propose(2, &[1, 2, 3]), IsrOutcome::Accepted(_)));
+    assert_eq!((replicas(&cluster).0, min(&cluster)), (vec![1, 2, 3], 2));
+}
+
+#[test]
+fn what_was_committed_in_memory_is_safe_on_disk_once_the_leader_says_so() {
+    let mut cluster = three_replicas(&[("durability", "synced")]);
+    let safe = |cluster: &Cluster| cluster.partition("a", 0).safe_in;
+    let set = |value: &str| Command::SetTopicConfigs {
+        id: id(1),
+        changes: vec![config_change(("durability", Some(value.to_owned())))],
+    };
+    assert_eq!(safe(&cluster), SafeIn::Disk, "nothing is committed");
+    cluster.ok(&set("replicated"));
+    assert_eq!(safe(&cluster), SafeIn::Memory);
+    cluster.propose_safe(1, &[1, 2, 3], SafeIn::Disk);
+    assert_eq!(safe(&cluster), SafeIn::Memory, "the next commit may not be");
+    let epoch = cluster.partition("a", 0).partition_epoch.0;
+    cluster.ok(&set("synced"));
+    assert_eq!((safe(&cluster), cluster.partition("a", 0).partition_epoch.0), (SafeIn::Memory, epoch + 1));
+    cluster.propose_safe(2, &[1], SafeIn::Disk);
+    assert_eq!(safe(&cluster), SafeIn::Memory, "who is eligible was not asked");
+    cluster.propose_safe(3, &[1, 2], SafeIn::Memory);
+    assert_eq!(safe(&cluster), SafeIn::Memory);
+    cluster.propose_safe(4, &[1, 2], SafeIn::Disk);
+    assert_eq!(safe(&cluster), SafeIn::Disk);
 }
 
 #[test]
@@ -399,6 +574,7 @@ fn a_proposal_is_decided_once() {
             partition_epoch: PartitionEpoch(0),
             seq: ProposalSeq(1),
             isr: vec![member(B1, cluster.epoch(B1)), member(B2, cluster.epoch(B2))],
+            safe_in: SafeIn::Memory,
         },
     };
     let first = cluster.ok(&stale);
@@ -534,6 +710,7 @@ fn any_proposal() -> impl Strategy<Value = IsrProposal> {
             partition_epoch: PartitionEpoch(partition_epoch),
             seq: ProposalSeq(seq),
             isr,
+            safe_in: if seq % 2 == 0 { SafeIn::Disk } else { SafeIn::Memory },
         }
     })
 }
@@ -573,6 +750,14 @@ fn any_command() -> impl Strategy<Value = Command> {
         2 => (broker(), epoch()).prop_map(|(broker, epoch)| Command::ShutDownBroker { broker, epoch }),
         2 => (topic(), 0..3i32, broker()).prop_map(|(id, partition, to)| {
             Command::TransferLeader { id, partition: PartitionIndex(partition), to }
+        }),
+        4 => (topic(), 0..3i32, prop::option::weighted(0.7, any_replicas())).prop_map(|(id, partition, to)| {
+            Command::MovePartition { id, partition: PartitionIndex(partition), to }
+        }),
+        2 => (topic(), 0..3i32, broker(), epoch(), 0..3usize).prop_map(|(id, partition, broker, epoch, by)| {
+            let by = [ElectBy::LastKnown, ElectBy::LastLeader, ElectBy::Anyone][by];
+            let told = vec![LogTold { broker, epoch, last_epoch: None, end: Offset(1) }];
+            Command::ElectByLogs { id, partition: PartitionIndex(partition), by, told }
         }),
         6 => (topic(), 0..3i32, any_proposal()).prop_map(|(id, partition, proposal)| {
             Command::ProposeIsr { id, partition: PartitionIndex(partition), proposal }
@@ -629,6 +814,13 @@ fn check_invariants(image: &Image) {
             assert!(!partition.isr.is_empty() || image.feature(features::ELIGIBLE_LEADER_REPLICAS) > 0);
             assert!(partition.isr.iter().chain(&partition.elr).all(|id| partition.replicas.contains(id)));
             assert!(!partition.isr.iter().any(|id| partition.elr.contains(id)));
+            let known = &partition.last_known;
+            assert!(known.iter().all(|id| partition.replicas.contains(id) && !partition.isr.contains(id)));
+            assert!(!known.iter().any(|id| partition.elr.contains(id)));
+            if let Some(moving) = &partition.moving {
+                assert!(moving.from.iter().chain(&moving.to).all(|id| partition.replicas.contains(id)));
+                assert!(!moving.to.is_empty());
+            }
             assert!(partition.leader.is_none() || partition.last_leader.is_none());
             if let Some(leader) = partition.leader {
                 assert!(partition.isr.contains(&leader));
@@ -648,13 +840,20 @@ fn check_step(before: &Image, after: &Image) {
     }
     for (old, new) in before.topics().filter_map(|old| Some((old, after.topic(old.id)?))) {
         for (old, new) in old.partitions.iter().zip(&new.partitions) {
-            let leader_steps = i32::from(old.leader != new.leader);
-            assert!(new.leader_epoch.0 == old.leader_epoch.0 + leader_steps, "{old:?} -> {new:?}");
+            let is_raised = old.leader != new.leader || sorted(&old.replicas) != sorted(&new.replicas);
+            let step = new.leader_epoch.0 - old.leader_epoch.0;
+            assert!(if is_raised { step > 0 } else { step == 0 }, "{old:?} -> {new:?}");
             // A refused proposal is recorded, and is no change.
             let same = Partition { decided: new.decided, ..old.clone() } == *new;
             assert!(new.partition_epoch.0 == old.partition_epoch.0 + i32::from(!same), "{old:?} -> {new:?}");
         }
     }
+}
+
+fn sorted(ids: &[BrokerId]) -> Vec<BrokerId> {
+    let mut sorted = ids.to_vec();
+    sorted.sort_unstable();
+    sorted
 }
 
 proptest! {

@@ -55,7 +55,7 @@ impl Partition {
             let isr = self.isr.iter().copied().filter(|id| *id != broker).collect();
             self.change_isr(isr, lossy, policy);
         } else if leaves_elr {
-            self.elr.retain(|id| *id != broker);
+            self.change_isr(self.isr.clone(), lossy, policy);
         }
         let changed = if leaves_isr || leaves_elr { Decided::Changed } else { Decided::Unchanged };
         let decided = match self.leader {
@@ -86,16 +86,19 @@ impl Partition {
             return Decided::Unchanged;
         }
         let decided = self.elect(brokers, policy);
+        self.finish_move(brokers, policy);
         self.partition_epoch.0 += i32::from(decided != Decided::Unchanged);
         decided
     }
 
     /// `policy` requires another number of in-sync replicas than before. The partition epoch rises, so that no leader has a
     /// proposal decided by a number that it does not know.
-    pub fn on_min_isr_changed(&mut self, policy: &Policy) {
+    pub fn on_min_isr_changed(&mut self, brokers: &impl Brokers, policy: &Policy) {
         if self.isr.len() >= self.min_isr(policy) {
             self.elr.clear();
+            self.last_known.clear();
         }
+        self.finish_move(brokers, policy);
         self.partition_epoch.0 += 1;
     }
 
@@ -116,29 +119,41 @@ impl Partition {
         Ok(Decided::Changed)
     }
 
-    /// Puts others in sync. Who leaves is eligible while too few are left to commit anything, but for `lossy`.
+    /// Puts others in sync. Who leaves is eligible while too few are left to commit anything, but for `lossy`, who is
+    /// remembered as one who was.
     pub(super) fn change_isr(&mut self, isr: Vec<BrokerId>, lossy: Option<BrokerId>, policy: &Policy) {
         if isr.len() >= self.min_isr(policy) || policy.eligible == Eligible::NotYet {
             self.elr.clear();
+            self.last_known.clear();
         } else {
             let had = |id: &BrokerId| self.isr.contains(id) || self.elr.contains(id);
             let eligible = |id: &BrokerId| had(id) && !isr.contains(id) && Some(*id) != lossy;
-            self.elr = self.replicas.iter().copied().filter(eligible).collect();
+            let elr: Vec<_> = self.replicas.iter().copied().filter(eligible).collect();
+            let was = |id: &BrokerId| had(id) || self.last_known.contains(id);
+            let known = |id: &BrokerId| was(id) && !isr.contains(id) && !elr.contains(id);
+            self.last_known = self.replicas.iter().copied().filter(known).collect();
+            self.elr = elr;
         }
         self.isr = isr;
     }
 
-    /// Chooses a leader: the first who serves of those in sync, else, when none is, of those eligible, else who led last.
+    /// Chooses a leader: the first who serves of those in sync, else, when none is, of those eligible. When nobody is either,
+    /// and only one replica ever was, that one; with several, [`Self::elect_by_logs`] chooses.
     fn elect(&mut self, brokers: &impl Brokers, policy: &Policy) -> Decided {
         let serves = |id: &BrokerId| brokers.standing(*id).is_some_and(|standing| standing.duty == Duty::Serving);
         let first = |of: &[BrokerId]| self.replicas.iter().copied().find(|id| of.contains(id) && serves(id));
-        let (leader, decided) = match (first(&self.isr), self.isr.is_empty(), self.elr.is_empty()) {
-            (Some(member), _, _) => (Some(member), Decided::Changed),
-            (None, false, _) => (None, Decided::Changed),
-            (None, true, false) => (first(&self.elr), Decided::Changed),
-            // Nobody is known to have everything. Kafka does the same; with a single replica it always comes to this
-            // after a loss.
-            (None, true, true) => (self.last_leader.or(self.leader).filter(serves), Decided::LedUncleanly),
+        let leader = match (first(&self.isr), self.isr.is_empty(), self.elr.is_empty()) {
+            (Some(member), _, _) => Some(member),
+            (None, false, _) => None,
+            (None, true, false) => first(&self.elr),
+            // With a single replica it always comes to this after a loss.
+            (None, true, true) => match self.only_last_known().filter(serves) {
+                Some(last) => {
+                    self.lead_uncleanly(last);
+                    return Decided::LedUncleanly;
+                }
+                None => None,
+            },
         };
         if self.leader == leader {
             return Decided::Unchanged;
@@ -147,12 +162,33 @@ impl Partition {
             self.change_isr(vec![leader], None, policy);
         }
         self.lead(leader);
-        if leader.is_some() { decided } else { Decided::Changed }
+        Decided::Changed
     }
-    fn lead(&mut self, leader: Option<BrokerId>) {
-        self.last_leader = if leader.is_some() { None } else { self.leader };
+
+    fn only_last_known(&self) -> Option<BrokerId> {
+        match &self.last_known[..] {
+            [] => self.last_leader.or(self.leader),
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+
+    pub(super) fn lead(&mut self, leader: Option<BrokerId>) {
+        if leader.is_some() || self.leader.is_some() {
+            self.last_leader = if leader.is_some() { None } else { self.leader };
+        }
         self.leader = leader;
         self.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
         self.decided = None;
+    }
+
+    /// A replica leads that may lack what was committed. Its log is what is true from here on: nobody else has anything that
+    /// counts, and who is in sync beside it proves that in this epoch.
+    pub(super) fn lead_uncleanly(&mut self, leader: BrokerId) {
+        self.isr = vec![leader];
+        self.elr.clear();
+        self.last_known.clear();
+        self.lead(Some(leader));
+        self.unclean_epoch = Some(self.leader_epoch);
     }
 }

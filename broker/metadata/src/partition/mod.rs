@@ -5,12 +5,15 @@
 //!   leader in isr                   elr: has everything committed so far; nothing more is, while the isr is too small
 //! ```
 //! What is decided about it is decided here and nowhere else: [`Partition::decide`] for what its leader proposes,
-//! [`Partition::on_broker_gone`] and [`Partition::on_broker_back`] for what becomes of its brokers. Each decision sees the
-//! partition, who is registered, and the [`Policy`]; nothing else, so that every voter decides the same.
+//! [`Partition::on_broker_gone`] and [`Partition::on_broker_back`] for what becomes of its brokers, [`Partition::move_to`] for
+//! who shall keep it, [`Partition::elect_by_logs`] when nobody has everything for certain. Each decision sees the partition,
+//! who is registered, and the [`Policy`]; nothing else, so that every voter decides the same.
 //!
-//! Must not know: records, logs, offsets; what else the cluster has.
+//! Must not know: records, logs; what else the cluster has.
 
+mod by_logs;
 mod election;
+mod moving;
 mod proposal;
 
 use std::fmt;
@@ -19,9 +22,12 @@ use cairn_protocol::ids::{BrokerId, LeaderEpoch};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::BrokerEpoch;
-use crate::rules::Rules;
+use crate::configs::Durability;
+use crate::rules::{Rule, Rules};
 
+pub use by_logs::{CannotElect, ElectBy, LogTold};
 pub use election::{CannotLead, Decided, Loss};
+pub use moving::{CannotCancel, Moving};
 pub use proposal::{DecidedProposal, IsrMember, IsrOutcome, IsrProposal, IsrRefused, ProposalSeq};
 
 /// Counts every change of one partition's state: what a proposal to change it is compared with.
@@ -53,15 +59,39 @@ pub struct Partition {
     pub elr: Vec<BrokerId>,
     /// Who led last, while nobody leads: who is asked when nobody else has everything.
     pub last_leader: Option<BrokerId>,
+    /// The last known eligible replicas: had everything that was committed, and may have lost of it since. Kept as long as
+    /// eligible ones would be, in the order of `replicas`.
+    pub last_known: Vec<BrokerId>,
+    /// Where it is on its way to, if it is.
+    pub moving: Option<Moving>,
+    /// Where all that is committed lies for certain, at whoever is in sync or eligible.
+    pub safe_in: SafeIn,
+    /// The last leader epoch that began with a leader that may have lacked something: what others hold as committed of
+    /// earlier epochs may be no more.
+    pub unclean_epoch: Option<LeaderEpoch>,
     /// The last proposal that was decided under the present leader epoch, and how.
     pub decided: Option<DecidedProposal>,
 }
 
+/// Where records lie for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SafeIn {
+    /// In memory that outlives a process and not its machine; perhaps on disk as well.
+    Memory,
+    /// On disk.
+    Disk,
+}
+
+/// From so many replicas on a partition requires two in sync, when nobody says otherwise.
+const REPLICAS_FOR_TWO_IN_SYNC: usize = 3;
+
 /// What decisions are made by, beside the partition and its brokers.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// `min.insync.replicas` of the topic.
-    pub min_insync_replicas: usize,
+    /// `min.insync.replicas` of the topic; none where nobody says, and the number of replicas does.
+    pub min_insync_replicas: Option<usize>,
+    /// What acknowledged means by the topic's configs.
+    pub durability: Durability,
     /// Whether the cluster keeps eligible leader replicas.
     pub eligible: Eligible,
     /// The rules; all of them but in tests.
@@ -121,13 +151,39 @@ impl Partition {
             partition_epoch: PartitionEpoch(0),
             elr: Vec::new(),
             last_leader: None,
+            last_known: Vec::new(),
+            moving: None,
+            safe_in: SafeIn::Memory,
+            unclean_epoch: None,
             decided: None,
         }
     }
 
-    /// How many in-sync replicas it takes to commit: the topic's number, or all where there are fewer replicas.
+    /// How many in-sync replicas it takes to commit: the topic's number, or all where there are fewer replicas. On the way to
+    /// other replicas it is what it was.
     #[must_use]
     pub fn min_isr(&self, policy: &Policy) -> usize {
-        policy.min_insync_replicas.min(self.replicas.len())
+        policy.min_isr(self.moving.as_ref().map_or(&self.replicas, |moving| &moving.from).len())
+    }
+
+    /// The topic's configs say something else than before about what acknowledged means. Where it is memory, commits may lie
+    /// there from now on; where it is the disk, they may lie in memory until the leader says that they do not.
+    pub fn on_durability_changed(&mut self, policy: &Policy) {
+        let at_once = !policy.rules.hold(Rule::MemoryUntilFlushed);
+        match policy.durability {
+            Durability::Replicated => self.safe_in = SafeIn::Memory,
+            Durability::Synced if at_once => self.safe_in = SafeIn::Disk,
+            Durability::Synced => {}
+        }
+        self.partition_epoch.0 += 1;
+    }
+}
+
+impl Policy {
+    /// How many in-sync replicas a partition of so many replicas needs to commit.
+    #[must_use]
+    pub fn min_isr(&self, replicas: usize) -> usize {
+        let default = if replicas < REPLICAS_FOR_TWO_IN_SYNC { 1 } else { 2 };
+        self.min_insync_replicas.unwrap_or(default).min(replicas)
     }
 }

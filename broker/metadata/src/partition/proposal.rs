@@ -9,8 +9,9 @@
 use cairn_protocol::ids::{BrokerId, LeaderEpoch};
 use serde::{Deserialize, Serialize};
 
-use super::{Brokers, Duty, Partition, PartitionEpoch, Policy};
+use super::{Brokers, Duty, Partition, PartitionEpoch, Policy, SafeIn};
 use crate::broker::BrokerEpoch;
+use crate::configs::Durability;
 use crate::rules::Rule;
 
 /// Counts the proposals of one leader in one leader epoch, from 1.
@@ -40,6 +41,8 @@ pub struct IsrProposal {
     pub seq: ProposalSeq,
     /// Who is to be in sync.
     pub isr: Vec<IsrMember>,
+    /// Where everything that is committed lies at all of them.
+    pub safe_in: SafeIn,
 }
 
 /// What became of a proposal.
@@ -99,10 +102,16 @@ impl Partition {
             let same = known.seq == proposal.seq;
             return if same { known.outcome } else { IsrOutcome::Refused(IsrRefused::Superseded) };
         }
-        let outcome = match self.check(proposal, brokers, policy) {
+        let checked = self.check(proposal, brokers, policy);
+        let outcome = match checked {
             Ok(()) => {
                 let isr = |id: &BrokerId| proposal.isr.iter().any(|member| member.broker == *id);
-                let isr = self.replicas.iter().copied().filter(isr).collect();
+                let isr: Vec<_> = self.replicas.iter().copied().filter(isr).collect();
+                // Who is eligible has not been asked where it has things.
+                let all = isr.len() >= self.min_isr(policy) && policy.durability == Durability::Synced;
+                if all && proposal.safe_in == SafeIn::Disk {
+                    self.safe_in = SafeIn::Disk;
+                }
                 self.change_isr(isr, None, policy);
                 self.partition_epoch.0 += 1;
                 IsrOutcome::Accepted(self.partition_epoch)
@@ -110,6 +119,9 @@ impl Partition {
             Err(refused) => IsrOutcome::Refused(refused),
         };
         self.decided = Some(DecidedProposal { seq: proposal.seq, outcome });
+        if checked.is_ok() {
+            self.finish_move(brokers, policy);
+        }
         outcome
     }
 

@@ -66,6 +66,8 @@ fn error_of(error: &ProposeError) -> ErrorCode {
         Rejected::UnknownTopic(_) | Rejected::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
         Rejected::FeatureLevel { .. } => ErrorCode::InvalidUpdateVersion,
         Rejected::CannotLead { .. } => ErrorCode::PreferredLeaderNotAvailable,
+        Rejected::CannotCancelMove(_) => ErrorCode::NoReassignmentInProgress,
+        Rejected::CannotElect { .. } => ErrorCode::EligibleLeadersNotAvailable,
         Rejected::PartitionCount { .. } | Rejected::PartitionCountChanged { .. } => ErrorCode::InvalidPartitions,
         Rejected::ReplicaAssignment(_) | Rejected::NoLiveReplica(_) | Rejected::UnknownBroker(_) => {
             ErrorCode::InvalidReplicaAssignment
