@@ -6,11 +6,11 @@
 //! Must not know: topics, names, how metadata arrives.
 
 use cairn_metadata::configs::Durability;
-use cairn_metadata::{BrokerEpoch, DecidedProposal, PartitionEpoch};
+use cairn_metadata::{BrokerEpoch, Brokers, DecidedProposal, Duty, Partition, PartitionEpoch, Policy, SafeIn};
 use cairn_protocol::ids::{BrokerId, LeaderEpoch};
 
 /// What one version of the metadata says about a partition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Assignment<'a> {
     /// Who leads.
     pub leader: Option<BrokerId>,
@@ -27,6 +27,10 @@ pub struct Assignment<'a> {
     pub min_isr: usize,
     /// What acknowledged means.
     pub durability: Durability,
+    /// Where the quorum knows what is committed to lie.
+    pub safe_in: SafeIn,
+    /// The last leader epoch whose leader may have lacked something that was committed before.
+    pub unclean_epoch: Option<LeaderEpoch>,
 }
 
 /// A replica.
@@ -40,6 +44,22 @@ pub struct Member {
     pub sync: InSync,
     /// Whether it could be.
     pub may_join: MayJoin,
+}
+
+impl Member {
+    /// Everyone who keeps a partition, in its order. Who is not registered has no incarnation that anybody could be.
+    pub fn all_of<'p>(partition: &'p Partition, brokers: &'p impl Brokers) -> impl Iterator<Item = Self> + 'p {
+        partition.replicas.iter().map(|broker| {
+            let standing = brokers.standing(*broker);
+            let serves = standing.is_some_and(|standing| standing.duty == Duty::Serving);
+            Self {
+                broker: *broker,
+                incarnation: standing.map_or(BrokerEpoch(-1), |standing| standing.epoch),
+                sync: if partition.isr.contains(broker) { InSync::Yes } else { InSync::No },
+                may_join: if serves { MayJoin::Yes } else { MayJoin::No },
+            }
+        })
+    }
 }
 
 /// Whether a replica is in sync.
@@ -60,7 +80,23 @@ pub enum MayJoin {
     No,
 }
 
-impl Assignment<'_> {
+impl<'a> Assignment<'a> {
+    /// What the metadata says of a partition; `members` are [`Member::all_of`] it.
+    #[must_use]
+    pub fn new(partition: &Partition, policy: &Policy, members: &'a [Member]) -> Self {
+        Self {
+            leader: partition.leader,
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            members,
+            decided: partition.decided,
+            min_isr: partition.min_isr(policy),
+            durability: policy.durability,
+            safe_in: partition.safe_in,
+            unclean_epoch: partition.unclean_epoch,
+        }
+    }
+
     pub(crate) fn member(&self, broker: BrokerId) -> Option<&Member> {
         self.members.iter().find(|member| member.broker == broker)
     }

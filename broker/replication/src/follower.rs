@@ -15,7 +15,7 @@ use cairn_metadata::BrokerEpoch;
 use cairn_protocol::ids::{LeaderEpoch, Offset};
 
 use crate::log_view::LogView;
-use crate::messages::{AckWhen, Generation, NackReason, Push, PushAck, PushNack, Span};
+use crate::messages::{AckWhen, Content, Generation, NackReason, Push, PushAck, PushNack, Span};
 use crate::rules::{Rule, Rules};
 
 /// What is to be done with a push.
@@ -25,7 +25,8 @@ pub enum Verdict {
     Ignore,
     /// It is answered with this.
     Refuse(PushNack),
-    /// The log is cut so that it ends here, durably; then the push is asked about again.
+    /// The log is cut so that it ends here, durably; then the push is asked about again. Behind an unclean election this may
+    /// be below what was the high watermark, which is never above the end afterwards.
     Cut {
         /// The new end.
         to: Offset,
@@ -42,9 +43,10 @@ pub enum Verdict {
         /// The first record that differs.
         at: Offset,
     },
-    /// Records from `from` on are appended (none, where it is `end`); those before it are there.
+    /// What lies from `from` on is appended (nothing, where it is `end`); what lies before is there. A hole is no record: the
+    /// log goes on behind it, and knows its epoch.
     Append {
-        /// The first record to be appended: the log's end, or `end`.
+        /// Where appending begins: the log's end, or `end`.
         from: Offset,
         /// The end of what the push proves. Given to [`crate::Replica::on_taken`].
         end: Offset,
@@ -52,12 +54,14 @@ pub enum Verdict {
 }
 
 /// What follows a push that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// What the leader is told now; none where it is told when a flush is done.
     pub ack: Option<PushAck>,
     /// The high watermark, where it has risen: readers may go on up to it.
     pub high_watermark: Option<Offset>,
+    /// The log's start, where the leader's has risen: what lies before is deleted.
+    pub log_start: Option<Offset>,
 }
 
 /// A follower's state beyond its log.
@@ -108,14 +112,20 @@ impl This {
             if !follows || last_epoch.is_some_and(|last| last > span.epoch) || span.epoch > push.leader_epoch {
                 return Verdict::Refuse(self.nack(push, NackReason::Malformed, log.end()));
             }
-            if new_from.is_none() && !self.has(log, &span) {
-                new_from = Some(span.base);
-                conflict = (span.base < log.end()).then_some(span.base);
+            if span.content == Content::Hole && span.end > push.high_watermark {
+                return Verdict::Refuse(self.nack(push, NackReason::Malformed, log.end()));
+            }
+            if new_from.is_none() {
+                match self.compare(log, &span) {
+                    Compared::There => {}
+                    Compared::New { from } => new_from = Some(from),
+                    Compared::Conflict { at } => (new_from, conflict) = (Some(at), Some(at)),
+                }
             }
             (end, last_epoch) = (span.end, Some(span.epoch));
         }
         match conflict {
-            Some(at) if at < self.high_watermark => Verdict::Suspect { at },
+            Some(at) if at < self.high_watermark && !self.was_undone(log, push, at) => Verdict::Suspect { at },
             Some(to) => Verdict::Cut { to },
             None => Verdict::Append { from: new_from.unwrap_or(end), end },
         }
@@ -130,7 +140,12 @@ impl This {
             return if at == push.log_start { Err(Verdict::StartAnew { at }) } else { refuse(NackReason::Gap) };
         }
         if at < log.start() {
-            return refuse(NackReason::BelowStart(log.start()));
+            // A leader that was elected without what this log begins behind has other records there, or none.
+            return if self.is_before_unclean(log.latest_epoch(), push) {
+                Err(Verdict::StartAnew { at: push.log_start })
+            } else {
+                refuse(NackReason::BelowStart(log.start()))
+            };
         }
         // What a log starts behind was committed, so every leader had it.
         if at == log.start() || !self.rules.hold(Rule::PreviousEpoch) {
@@ -139,16 +154,57 @@ impl This {
         match push.prev.epoch {
             Some(epoch) if log.epoch_at(at.plus(-1)) == Some(epoch) => Ok(()),
             Some(epoch) => refuse(NackReason::Diverged(log.end_for(epoch))),
-            // The leader has deleted what lies before; from here on epochs are compared record by record.
+            // The leader has deleted what lies before; from here on epochs are compared record by record. What this replica has
+            // before, and does not know to be committed, may be anything.
+            None if at == push.log_start && self.high_watermark < at => Err(Verdict::StartAnew { at }),
             None if at == push.log_start => Ok(()),
             None => refuse(NackReason::Malformed),
         }
     }
 
-    /// Whether a batch is there: one leader writes one batch at one offset.
-    fn has(&self, log: &impl LogView, span: &Span) -> bool {
-        self.rules.hold(Rule::SkipPresent) && span.end <= log.end() && log.epoch_at(span.base) == Some(span.epoch)
+    /// What of a piece of the leader's log is there. A batch is whole or not there: one leader writes one batch at one offset.
+    fn compare(&self, log: &impl LogView, span: &Span) -> Compared {
+        if span.base >= log.end() {
+            return Compared::New { from: span.base };
+        }
+        let is_same = self.rules.hold(Rule::SkipPresent) && log.epoch_at(span.base) == Some(span.epoch);
+        match span.content {
+            Content::Batch if is_same && span.end <= log.end() => Compared::There,
+            Content::Batch => Compared::Conflict { at: span.base },
+            Content::Hole if !self.rules.hold(Rule::HolesHaveEpochs) => Compared::There,
+            Content::Hole if !is_same => Compared::Conflict { at: span.base },
+            Content::Hole => match log.end_for(span.epoch).end {
+                same if same >= span.end => Compared::There,
+                same if same == log.end() => Compared::New { from: same },
+                at => Compared::Conflict { at },
+            },
+        }
     }
+
+    /// Whether what was committed here is so no more: an unclean election came after it.
+    fn was_undone(&self, log: &impl LogView, push: &Push, at: Offset) -> bool {
+        self.is_before_unclean(log.epoch_at(at), push)
+    }
+
+    fn is_before_unclean(&self, epoch: Option<LeaderEpoch>, push: &Push) -> bool {
+        self.rules.hold(Rule::UncleanUndoes) && push.unclean_epoch.is_some_and(|unclean| epoch < Some(unclean))
+    }
+}
+
+/// A piece of the leader's log beside the follower's.
+enum Compared {
+    /// The follower has it.
+    There,
+    /// The follower's log ends in it, or before.
+    New {
+        /// Where the rest begins.
+        from: Offset,
+    },
+    /// The follower has something else.
+    Conflict {
+        /// From here on.
+        at: Offset,
+    },
 }
 
 impl Follower {

@@ -45,21 +45,25 @@ mod messages;
 mod assignment;
 
 mod follower;
+mod holes;
 mod leader;
 
 mod replica;
 
 mod lease;
+mod sessions;
 
 pub use assignment::{Assignment, InSync, MayJoin, Member};
 pub use follower::{Taken, Verdict};
+pub use holes::with_holes;
 pub use leader::{
     BYTES_IN_FLIGHT_MAX, CannotPropose, HEARTBEAT_MS, IDLE_HIGH_WATERMARK_MS, IsrChange, PROPOSAL_RETRY_MS,
     PUSHES_IN_FLIGHT_MAX, Send,
 };
 pub use lease::Lease;
 pub use log_view::{EpochEnd, LogView};
-pub use messages::{AckWhen, Generation, NackReason, Position, Push, PushAck, PushNack, Span};
+pub use messages::{AckWhen, Content, Generation, NackReason, Position, Push, PushAck, PushNack, Span};
 pub use replica::{Acks, AppendRefused, CommitState, Replica, Turn};
 pub use rules::{Rule, Rules};
+pub use sessions::{Expired, Heartbeat, Sessions, WhyExpired};
 pub use ticks::Ticks;

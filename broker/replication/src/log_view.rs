@@ -25,7 +25,8 @@ pub trait LogView {
     /// before a truncation counts for nothing after it.
     fn durable_end(&self) -> Offset;
 
-    /// The epoch of the record at `offset`; none where there is no record.
+    /// The epoch in which `offset` was written, by the log's history of epochs: also where compaction has removed the record.
+    /// None outside the log.
     fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch>;
 
     /// The newest epoch that the log knows, also one without records.

@@ -44,11 +44,14 @@ pub struct Push {
     pub high_watermark: Offset,
     /// The leader's first offset.
     pub log_start: Offset,
+    /// The last leader epoch that began with a leader that may have lacked something: what a follower holds as committed of
+    /// earlier epochs is not, where this leader has something else.
+    pub unclean_epoch: Option<LeaderEpoch>,
     /// What the leader waits for.
     pub ack_when: AckWhen,
 }
 
-/// A batch of a push, without its bytes. Its checksum was verified.
+/// A piece of the leader's log, without its bytes: each begins where the one before ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// The offset of its first record.
@@ -57,6 +60,17 @@ pub struct Span {
     pub end: Offset,
     /// The epoch that it was written in.
     pub epoch: LeaderEpoch,
+    /// What is there.
+    pub content: Content,
+}
+
+/// What is at a place of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// A batch. Its checksum was verified.
+    Batch,
+    /// Nothing any more: compaction has removed it. All of it was committed.
+    Hole,
 }
 
 /// A follower has what a push has proven.
@@ -112,4 +126,7 @@ pub enum NackReason {
     /// The follower's disk did not take them. Nothing counts.
     #[error("the follower could not store the pushed records")]
     Storage,
+    /// It does not know yet that it keeps the partition.
+    #[error("the follower does not know that it keeps the partition")]
+    NotKept,
 }

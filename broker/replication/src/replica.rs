@@ -41,6 +41,9 @@ pub enum Turn {
     TakesOffice(LeaderEpoch),
     /// It led, and does not any more: whoever waits for a commit hears that somebody else leads.
     LosesOffice,
+    /// This broker does not keep the partition: whoever waits hears that somebody else leads. The log is deleted, if the
+    /// metadata shows this incarnation as registered: what is older may be from before it was added.
+    Leaves,
 }
 
 /// Why an append is refused.
@@ -130,6 +133,11 @@ impl Replica {
     pub fn on_metadata(&mut self, assignment: &Assignment<'_>, log: &impl LogView, now: Ticks) -> Turn {
         if assignment.leader_epoch < self.known_epoch {
             return Turn::Same(None);
+        }
+        if assignment.member(self.me).is_none() {
+            self.known_epoch = assignment.leader_epoch;
+            self.role = Role::Follower(Follower::default());
+            return Turn::Leaves;
         }
         // Who led before it was started again does not lead: it is another incarnation.
         let is_me = assignment.member(self.me).is_some_and(|member| member.incarnation == self.incarnation);
@@ -246,18 +254,25 @@ impl Replica {
     ///
     /// # Errors
     /// When it would be wrong, or another one is open.
-    pub fn propose(&mut self, change: IsrChange, now: Ticks) -> Result<&IsrProposal, CannotPropose> {
+    pub fn propose(
+        &mut self,
+        change: IsrChange,
+        log: &impl LogView,
+        now: Ticks,
+    ) -> Result<&IsrProposal, CannotPropose> {
         match &mut self.role {
-            Role::Leader(leader) if leader.office == Office::Held => leader.propose(change, self.high_watermark, now),
+            Role::Leader(leader) if leader.office == Office::Held => {
+                leader.propose(change, self.high_watermark, log, now)
+            }
             _ => Err(CannotPropose::NotLeader),
         }
     }
 
     /// What to propose now, or to send again, by how followers have kept up for `lag_max_ms`.
-    pub fn due_proposal(&mut self, lag_max_ms: u64, now: Ticks) -> Option<&IsrProposal> {
+    pub fn due_proposal(&mut self, lag_max_ms: u64, log: &impl LogView, now: Ticks) -> Option<&IsrProposal> {
         match &mut self.role {
             Role::Leader(leader) if leader.office == Office::Held => {
-                leader.due_proposal(self.high_watermark, lag_max_ms, now)
+                leader.due_proposal(self.high_watermark, lag_max_ms, log, now)
             }
             _ => None,
         }
@@ -291,18 +306,25 @@ impl Replica {
         if !self.rules.hold(Rule::CutAtConflictOnly) && is_new && log.end() > self.high_watermark {
             return Verdict::Cut { to: self.high_watermark };
         }
-        this.judge(log, push, records)
+        let verdict = this.judge(log, push, records);
+        match verdict {
+            Verdict::Cut { to } => self.high_watermark = self.high_watermark.min(to),
+            Verdict::StartAnew { at } => self.high_watermark = at,
+            _ => {}
+        }
+        verdict
     }
 
     /// What [`Verdict::Append`] asked for is in the log: everything up to `end` is proven.
     pub fn on_taken(&mut self, push: &Push, end: Offset, log: &impl LogView) -> Taken {
         let this = self.this();
-        let Role::Follower(follower) = &mut self.role else { return Taken { ack: None, high_watermark: None } };
+        let Role::Follower(follower) = &mut self.role else { return Taken::default() };
         let ack = follower.ack(&this, log, push, end);
         let risen = Follower::high_watermark_after(&this, log, push, end);
         let high_watermark = (risen > self.high_watermark).then_some(risen);
         self.high_watermark = risen;
-        Taken { ack, high_watermark }
+        let log_start = Some(push.log_start.min(risen)).filter(|start| *start > log.start());
+        Taken { ack, high_watermark, log_start }
     }
 
     /// The answer to a push whose records could not be stored.

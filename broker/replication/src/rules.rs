@@ -42,6 +42,12 @@ pub enum Rule {
     AckOfThisIncarnation,
     /// R12: what a follower's former incarnation had is forgotten.
     ForgetFormerIncarnation,
+    /// What a follower has where the leader has a hole must be of the same epoch.
+    HolesHaveEpochs,
+    /// What was committed before an unclean election is cut where the elected leader has something else.
+    UncleanUndoes,
+    /// A leader says that what is committed lies on disk when it does.
+    ClaimWhatIsFlushed,
 }
 
 /// Which rules hold: all of them, but in tests that switch one off.

@@ -1,12 +1,12 @@
 //! What leader and follower decide, one event after the other, with time.
 
 use cairn_metadata::configs::Durability;
-use cairn_metadata::{BrokerEpoch, IsrOutcome, IsrProposal, PartitionEpoch, ProposalSeq};
+use cairn_metadata::{BrokerEpoch, IsrOutcome, IsrProposal, IsrRefused, PartitionEpoch, ProposalSeq, SafeIn};
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use cairn_replication::{
-    Acks, AppendRefused, Assignment, BYTES_IN_FLIGHT_MAX, CommitState, EpochEnd, HEARTBEAT_MS, InSync, IsrChange,
-    LogView, MayJoin, Member, NackReason, PROPOSAL_RETRY_MS, PUSHES_IN_FLIGHT_MAX, Push, PushAck, PushNack, Replica,
-    Rules, Span, Ticks, Turn, Verdict,
+    Acks, AppendRefused, Assignment, BYTES_IN_FLIGHT_MAX, CommitState, Content, EpochEnd, HEARTBEAT_MS, InSync,
+    IsrChange, LogView, MayJoin, Member, NackReason, PROPOSAL_RETRY_MS, PUSHES_IN_FLIGHT_MAX, Push, PushAck, PushNack,
+    Replica, Rules, Span, Ticks, Turn, Verdict, with_holes,
 };
 
 const LEADER: BrokerId = BrokerId(1);
@@ -18,14 +18,17 @@ const LAG_MAX_MS: u64 = 10_000;
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Log {
     start: i64,
+    /// Of removed records too.
     epochs: Vec<i32>,
+    /// What compaction has removed.
+    removed: Vec<i64>,
     durable: i64,
 }
 
 /// A log from a drawing: "1 1 2" has three records, of epochs 1, 1 and 2.
 fn log(start: i64, drawing: &str) -> Log {
     let epochs: Vec<i32> = drawing.split_whitespace().map(|epoch| epoch.parse().expect("an epoch")).collect();
-    Log { start, durable: start, epochs }
+    Log { start, durable: start, epochs, removed: Vec::new() }
 }
 
 impl Log {
@@ -40,12 +43,13 @@ impl Log {
     }
 
     fn spans(&self, from: Offset, to: Offset) -> Vec<Span> {
-        let span = |at| Span {
+        let batches = (from.0..to.0).filter(|at| !self.removed.contains(at)).map(|at| Span {
             base: Offset(at),
             end: Offset(at + 1),
             epoch: LeaderEpoch(self.at(Offset(at)).expect("in the log")),
-        };
-        (from.0..to.0).map(span).collect()
+            content: Content::Batch,
+        });
+        with_holes(from, batches, to, self).collect()
     }
 }
 
@@ -90,6 +94,8 @@ fn assignment(members: &[Member; 3], epoch: i32, version: i32) -> Assignment<'_>
         decided: None,
         min_isr: 2,
         durability: Durability::Replicated,
+        safe_in: SafeIn::Memory,
+        unclean_epoch: None,
     }
 }
 
@@ -195,8 +201,12 @@ fn what_a_follower_cannot_take_changes_nothing() {
     let judge = |push: &Push, spans: &[Span], high_watermark: i64| {
         follower(&mine, high_watermark).on_push(push, spans.iter().copied(), &mine)
     };
-    let span =
-        |base: i64, end: i64, epoch: i32| Span { base: Offset(base), end: Offset(end), epoch: LeaderEpoch(epoch) };
+    let span = |base: i64, end: i64, epoch: i32| Span {
+        base: Offset(base),
+        end: Offset(end),
+        epoch: LeaderEpoch(epoch),
+        content: Content::Batch,
+    };
     let refused =
         |push: &Push, reason| Verdict::Refuse(PushNack { leader_epoch: LeaderEpoch(5), ..nack(push, reason, 4) });
 
@@ -357,22 +367,22 @@ fn who_does_not_keep_up_is_proposed_out_and_in_again() {
         replica.on_ack(FOLLOWER, &ack(&push, Offset(end), Offset(0)), &from, Ticks(now))
     };
     answer(&mut replica, 2, 5_000);
-    assert_eq!(replica.due_proposal(LAG_MAX_MS, Ticks(15_000)), None);
-    assert_eq!(isr(replica.due_proposal(LAG_MAX_MS, Ticks(15_001))), Some((1, vec![1])));
-    assert_eq!(replica.due_proposal(LAG_MAX_MS, Ticks(15_002)), None, "it was sent just now");
+    assert_eq!(replica.due_proposal(LAG_MAX_MS, &from, Ticks(15_000)), None);
+    assert_eq!(isr(replica.due_proposal(LAG_MAX_MS, &from, Ticks(15_001))), Some((1, vec![1])));
+    assert_eq!(replica.due_proposal(LAG_MAX_MS, &from, Ticks(15_002)), None, "it was sent just now");
     let again = Ticks(15_001 + PROPOSAL_RETRY_MS);
-    assert_eq!(isr(replica.due_proposal(LAG_MAX_MS, again)), Some((1, vec![1])), "until the outcome is known");
+    assert_eq!(isr(replica.due_proposal(LAG_MAX_MS, &from, again)), Some((1, vec![1])), "until the outcome is known");
     assert_eq!(replica.maximal_isr().count(), 2, "it counts until then");
     assert_eq!(
-        replica.propose(IsrChange::Add(OTHER), again).err().map(|error| error.to_string()).as_deref(),
+        replica.propose(IsrChange::Add(OTHER), &from, again).err().map(|error| error.to_string()).as_deref(),
         Some("another proposal is open")
     );
     let epoch = PartitionEpoch(2);
     replica.on_outcome(LeaderEpoch(5), ProposalSeq(1), IsrOutcome::Accepted(epoch), &from);
     assert_eq!(replica.maximal_isr().count(), 1);
-    assert_eq!(replica.due_proposal(LAG_MAX_MS, again), None, "it does not keep up");
+    assert_eq!(replica.due_proposal(LAG_MAX_MS, &from, again), None, "it does not keep up");
     answer(&mut replica, 2, 16_000);
-    assert_eq!(isr(replica.due_proposal(LAG_MAX_MS, Ticks(16_000))), Some((2, vec![1, 2])));
+    assert_eq!(isr(replica.due_proposal(LAG_MAX_MS, &from, Ticks(16_000))), Some((2, vec![1, 2])));
     assert_eq!(replica.maximal_isr().count(), 2, "it counts from now on");
     // Metadata of before, and an outcome of another proposal, say nothing about this one.
     let members = members(&[LEADER, FOLLOWER]);
@@ -382,4 +392,132 @@ fn who_does_not_keep_up_is_proposed_out_and_in_again() {
     // The partition has moved on without it.
     let _ = replica.on_metadata(&assignment(&members, 5, 3), &from, Ticks(16_001));
     assert_eq!((replica.open_proposal(), replica.maximal_isr().count()), (None, 2));
+}
+
+fn hole(base: i64, end: i64, epoch: i32) -> Span {
+    Span { base: Offset(base), end: Offset(end), epoch: LeaderEpoch(epoch), content: Content::Hole }
+}
+
+#[test]
+fn what_compaction_has_removed_is_named_by_its_epochs() {
+    let mut from = log(0, "1 1 2 3 3 3 5");
+    from.removed = vec![1, 2, 3, 5];
+    let batch = |at: i64, epoch| Span { content: Content::Batch, ..hole(at, at + 1, epoch) };
+    let expected = [batch(0, 1), hole(1, 2, 1), hole(2, 3, 2), hole(3, 4, 3), batch(4, 3), hole(5, 6, 3), batch(6, 5)];
+    assert_eq!(from.spans(Offset(0), Offset(7)), expected);
+    assert_eq!(from.spans(Offset(2), Offset(4)), expected[2..4]);
+    assert_eq!(from.spans(Offset(1), Offset(1)), []);
+
+    // What the follower has there must be of the same epochs.
+    let verdicts = [
+        ("", 0, Verdict::Append { from: Offset(0), end: Offset(7) }),
+        ("1 1 2", 3, Verdict::Append { from: Offset(3), end: Offset(7) }),
+        ("1 1 2 3 3 3", 6, Verdict::Append { from: Offset(6), end: Offset(7) }),
+        ("1 1 2 3 3 3 5", 7, Verdict::Append { from: Offset(7), end: Offset(7) }),
+        ("1 1 1 1", 1, Verdict::Cut { to: Offset(2) }),
+        ("1 1 4", 2, Verdict::Cut { to: Offset(2) }),
+        ("1 1 1 1", 4, Verdict::Suspect { at: Offset(2) }),
+    ];
+    let leads = leader(&from, &[]);
+    let mut push = leads.push(FOLLOWER, &from).expect("leads");
+    (push.prev.offset, push.prev.epoch, push.high_watermark) = (Offset(0), None, Offset(7));
+    for (mine, high_watermark, expected) in verdicts {
+        let to = log(0, mine);
+        let spans = from.spans(Offset(0), Offset(7));
+        let verdict = follower(&to, high_watermark).on_push(&push, spans.into_iter(), &to);
+        assert_eq!(verdict, expected, "{mine}");
+    }
+    // Nothing is removed that is not committed.
+    push.high_watermark = Offset(5);
+    let empty = log(0, "");
+    let verdict = follower(&empty, 0).on_push(&push, from.spans(Offset(0), Offset(7)).into_iter(), &empty);
+    assert_eq!(verdict, Verdict::Refuse(nack(&push, NackReason::Malformed, 0)));
+}
+
+#[test]
+fn a_follower_deletes_what_its_leader_has_deleted() {
+    let from = log(4, "3 3 5");
+    let leads = leader(&from, &[]);
+    let mut push = leads.push(FOLLOWER, &from).expect("leads");
+    (push.prev.offset, push.high_watermark) = (Offset(7), Offset(6));
+    push.prev.epoch = from.epoch_at(Offset(6));
+    let to = log(0, "1 1 1 3 3 3 5");
+    let mut behind = follower(&to, 2);
+    assert_eq!(behind.on_push(&push, std::iter::empty(), &to), Verdict::Append { from: Offset(7), end: Offset(7) });
+    let taken = behind.on_taken(&push, Offset(7), &to);
+    assert_eq!((taken.high_watermark, taken.log_start), (Some(Offset(6)), Some(Offset(4))));
+    // What is not known to be committed may be anything: nothing above it proves it.
+    (push.prev.offset, push.prev.epoch) = (Offset(4), None);
+    let anything = log(0, "1 2 2 2 2");
+    assert_eq!(
+        follower(&anything, 3).on_push(&push, std::iter::empty(), &anything),
+        Verdict::StartAnew { at: Offset(4) }
+    );
+    let knows = follower(&anything, 4).on_push(&push, std::iter::empty(), &anything);
+    assert_eq!(knows, Verdict::Append { from: Offset(4), end: Offset(4) });
+}
+
+#[test]
+fn what_was_committed_before_an_unclean_election_gives_way() {
+    let from = log(0, "1 1 6");
+    let to = log(0, "1 1 2 2");
+    let members = members(&[LEADER]);
+    let unclean = Assignment { unclean_epoch: Some(LeaderEpoch(6)), ..assignment(&members, 6, 1) };
+    let mut leads = Replica::new(LEADER, BrokerEpoch(11), Offset(0), &from, Rules::ALL);
+    let _ = leads.on_metadata(&unclean, &from, Ticks(0));
+    leads.on_epoch_noted(LeaderEpoch(6), &from);
+    let mut push = leads.push(FOLLOWER, &from).expect("leads");
+    (push.prev.offset, push.prev.epoch) = (Offset(2), Some(LeaderEpoch(1)));
+    let spans = from.spans(Offset(2), Offset(3));
+    let mut knew = follower(&to, 4);
+    assert_eq!(knew.on_push(&push, spans.iter().copied(), &to), Verdict::Cut { to: Offset(2) });
+    assert_eq!(knew.high_watermark(), Offset(2), "what was committed is not");
+    push.unclean_epoch = Some(LeaderEpoch(2));
+    let verdict = follower(&to, 4).on_push(&push, spans.iter().copied(), &to);
+    assert_eq!(verdict, Verdict::Suspect { at: Offset(2) }, "what came after the election stays");
+    // Its log begins behind everything that the elected leader has.
+    let beyond = log(9, "2");
+    push.unclean_epoch = Some(LeaderEpoch(6));
+    let verdict = follower(&beyond, 10).on_push(&push, spans.iter().copied(), &beyond);
+    assert_eq!(verdict, Verdict::StartAnew { at: Offset(0) });
+}
+
+#[test]
+fn a_leader_says_when_everything_committed_is_on_disk() {
+    let mut from = log(0, "1 1 5");
+    from.durable = 2;
+    let members = members(&[LEADER, FOLLOWER]);
+    let synced = Assignment { durability: Durability::Synced, ..assignment(&members, 5, 1) };
+    let mut replica = Replica::new(LEADER, BrokerEpoch(11), Offset(0), &from, Rules::ALL);
+    let _ = replica.on_metadata(&synced, &log(0, "1 1"), Ticks(0));
+    replica.on_epoch_noted(LeaderEpoch(5), &from);
+    assert_eq!(replica.due_proposal(LAG_MAX_MS, &from, Ticks(1)), None, "the follower was not heard");
+    let push = replica.push(FOLLOWER, &from).expect("leads");
+    replica.on_ack(FOLLOWER, &ack(&push, Offset(3), Offset(1)), &from, Ticks(1));
+    assert_eq!(replica.due_proposal(LAG_MAX_MS, &from, Ticks(1)), None, "not on its disk");
+    replica.on_ack(FOLLOWER, &ack(&push, Offset(3), Offset(2)), &from, Ticks(1));
+    let said = replica.due_proposal(LAG_MAX_MS, &from, Ticks(1)).expect("all that was committed is on disk");
+    assert_eq!((said.safe_in, said.isr.len(), said.seq), (SafeIn::Disk, 2, ProposalSeq(1)));
+    replica.on_outcome(LeaderEpoch(5), ProposalSeq(1), IsrOutcome::Refused(IsrRefused::StalePartitionEpoch), &from);
+    assert_eq!(replica.due_proposal(LAG_MAX_MS, &from, Ticks(1)), None, "it would be refused again");
+    let _ = replica.on_metadata(&Assignment { partition_epoch: PartitionEpoch(2), ..synced }, &from, Ticks(2));
+    assert!(replica.due_proposal(LAG_MAX_MS, &from, Ticks(2)).is_some());
+    replica.on_outcome(LeaderEpoch(5), ProposalSeq(2), IsrOutcome::Accepted(PartitionEpoch(3)), &from);
+    assert_eq!(replica.due_proposal(LAG_MAX_MS, &from, Ticks(3)), None, "it was said");
+}
+
+#[test]
+fn who_keeps_a_partition_no_more_leaves_it() {
+    let from = log(0, "1 1");
+    let mut replica = leader(&from, &[FOLLOWER]);
+    let others = members(&[FOLLOWER]);
+    let without = Assignment { leader: Some(FOLLOWER), members: &others[1..], ..assignment(&others, 6, 2) };
+    assert_eq!(replica.on_metadata(&without, &from, Ticks(1)), Turn::Leaves);
+    assert_eq!(replica.commit_state(LeaderEpoch(5), Offset(1)), CommitState::OfficeLost);
+    // It has taken pushes of a later leader, who counts on it: what is older says nothing any more.
+    let mut back = leader(&from, &[FOLLOWER]);
+    let mut push = back.push(FOLLOWER, &from).expect("leads");
+    (push.target, push.leader_epoch) = (BrokerEpoch(11), LeaderEpoch(7));
+    assert!(matches!(back.on_push(&push, std::iter::empty(), &from), Verdict::Append { .. }));
+    assert_eq!(back.on_metadata(&without, &from, Ticks(1)), Turn::Same(None));
 }

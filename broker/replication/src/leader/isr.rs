@@ -6,7 +6,8 @@
 //!
 //! Must not know: how proposals reach the quorum.
 
-use cairn_metadata::{IsrMember, IsrOutcome, IsrProposal, IsrRefused, ProposalSeq};
+use cairn_metadata::configs::Durability;
+use cairn_metadata::{IsrMember, IsrOutcome, IsrProposal, IsrRefused, ProposalSeq, SafeIn};
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
 use super::progress::Pace;
@@ -26,6 +27,8 @@ pub enum IsrChange {
     Remove(BrokerId),
     /// This follower has everything.
     Add(BrokerId),
+    /// Nobody comes or goes: everything that was committed in memory is on all disks by now.
+    OnDisk,
 }
 
 /// Why a change is not proposed.
@@ -51,38 +54,57 @@ impl Leader {
         &mut self,
         change: IsrChange,
         high_watermark: Offset,
+        log: &impl LogView,
         now: Ticks,
     ) -> Result<&IsrProposal, CannotPropose> {
         if self.proposal.is_some() {
             return Err(CannotPropose::Busy);
         }
-        let (IsrChange::Remove(broker) | IsrChange::Add(broker)) = change;
-        let follower = self.progress(broker).ok_or(CannotPropose::NothingToChange)?;
-        match (change, follower.sync) {
-            (IsrChange::Remove(_), InSync::No) | (IsrChange::Add(_), InSync::Yes) => {
-                return Err(CannotPropose::NothingToChange);
-            }
-            (IsrChange::Add(_), InSync::No) if !self.is_ready(follower, high_watermark) => {
-                return Err(CannotPropose::NotReady);
-            }
-            _ => {}
-        }
-        self.last_seq = ProposalSeq(self.last_seq.0 + 1);
-        let leader = IsrMember { broker: self.me, epoch: self.incarnation };
+        self.check_change(change, high_watermark)?;
         let stays = |follower: &&Progress| match change {
             IsrChange::Remove(gone) => follower.sync == InSync::Yes && follower.broker != gone,
             IsrChange::Add(new) => follower.sync == InSync::Yes || follower.broker == new,
+            IsrChange::OnDisk => follower.sync == InSync::Yes,
         };
-        let others = self.followers.iter().filter(stays);
-        let others = others.map(|follower| IsrMember { broker: follower.broker, epoch: follower.incarnation });
-        let proposal = IsrProposal {
-            leader,
-            leader_epoch: self.epoch,
-            partition_epoch: self.partition_epoch,
-            seq: self.last_seq,
-            isr: std::iter::once(leader).chain(others).collect(),
-        };
+        let others: Vec<_> = self.followers.iter().filter(stays).collect();
+        let safe_in = self.safe_at(&others, high_watermark, log);
+        if change == IsrChange::OnDisk && (self.safe_in, safe_in) != (SafeIn::Memory, SafeIn::Disk) {
+            return Err(CannotPropose::NothingToChange);
+        }
+        let leader = IsrMember { broker: self.me, epoch: self.incarnation };
+        let others = others.iter().map(|follower| IsrMember { broker: follower.broker, epoch: follower.incarnation });
+        let isr = std::iter::once(leader).chain(others).collect();
+        self.last_seq = ProposalSeq(self.last_seq.0 + 1);
+        let (leader_epoch, partition_epoch, seq) = (self.epoch, self.partition_epoch, self.last_seq);
+        let proposal = IsrProposal { leader, leader_epoch, partition_epoch, seq, isr, safe_in };
         Ok(&self.proposal.insert(Open { proposal, sent_at: now }).proposal)
+    }
+
+    fn check_change(&self, change: IsrChange, high_watermark: Offset) -> Result<(), CannotPropose> {
+        let broker = match change {
+            IsrChange::OnDisk => return Ok(()),
+            IsrChange::Remove(broker) | IsrChange::Add(broker) => broker,
+        };
+        let follower = self.progress(broker).ok_or(CannotPropose::NothingToChange)?;
+        match (change, follower.sync) {
+            (IsrChange::Remove(_), InSync::No) | (IsrChange::Add(_), InSync::Yes) => {
+                Err(CannotPropose::NothingToChange)
+            }
+            (IsrChange::Add(_), InSync::No) if !self.is_ready(follower, high_watermark) => Err(CannotPropose::NotReady),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where everything that was ever committed lies at this leader and these followers. What is committed from here on lies on
+    /// their disks anyway, under `synced`; what was before, below the high watermark, or what the leader had when it took office.
+    fn safe_at(&self, followers: &[&Progress], high_watermark: Offset, log: &impl LogView) -> SafeIn {
+        if self.durability == Durability::Replicated {
+            return SafeIn::Memory;
+        }
+        let committed = high_watermark.max(self.office_start);
+        let flushed = |follower: &&Progress| follower.proven.is_some_and(|proven| proven.flushed >= committed);
+        let all = log.durable_end() >= committed && followers.iter().all(flushed);
+        if all || !self.rules.hold(Rule::ClaimWhatIsFlushed) { SafeIn::Disk } else { SafeIn::Memory }
     }
 
     /// Whether a follower may be proposed: it has what is committed, and what this leader had when it took office, heard in
@@ -103,13 +125,23 @@ impl Leader {
     }
 
     /// What to propose now, or to send again: a change that is due, by how followers keep up.
-    pub(crate) fn due_proposal(&mut self, high_watermark: Offset, lag_max_ms: u64, now: Ticks) -> Option<&IsrProposal> {
+    pub(crate) fn due_proposal(
+        &mut self,
+        high_watermark: Offset,
+        lag_max_ms: u64,
+        log: &impl LogView,
+        now: Ticks,
+    ) -> Option<&IsrProposal> {
         if let Some(open) = &mut self.proposal {
             if now.since(open.sent_at) < PROPOSAL_RETRY_MS {
                 return None;
             }
             open.sent_at = now;
             return self.open_proposal();
+        }
+        // What was refused would be refused again.
+        if self.is_behind {
+            return None;
         }
         let is_late = |follower: &Progress| now.since(follower.goal_since) > lag_max_ms;
         let change = self.followers.iter().find_map(|follower| match follower.sync {
@@ -118,8 +150,10 @@ impl Leader {
                 let ready = follower.pace == Pace::KeepsUp && !is_late(follower);
                 (ready && self.is_ready(follower, high_watermark)).then_some(IsrChange::Add(follower.broker))
             }
-        })?;
-        self.propose(change, high_watermark, now).ok()
+        });
+        // On the disks of too few nobody takes it for safe.
+        let on_disk = (self.safe_in == SafeIn::Memory && self.has_min_isr()).then_some(IsrChange::OnDisk);
+        self.propose(change.or(on_disk)?, high_watermark, log, now).ok()
     }
 
     /// The quorum has answered a proposal.
@@ -129,7 +163,7 @@ impl Leader {
         match outcome {
             // Somebody else leads. What was proposed counts until the metadata says so.
             IsrOutcome::Refused(IsrRefused::NotLeader) => {}
-            IsrOutcome::Refused(_) => self.proposal = None,
+            IsrOutcome::Refused(_) => (self.proposal, self.is_behind) = (None, true),
             IsrOutcome::Accepted(epoch) if epoch <= self.partition_epoch => self.proposal = None,
             IsrOutcome::Accepted(epoch) => {
                 let isr = std::mem::take(&mut open.proposal.isr);
@@ -138,6 +172,9 @@ impl Leader {
                     follower.sync = if is_member { InSync::Yes } else { InSync::No };
                 }
                 self.partition_epoch = epoch;
+                if open.proposal.safe_in == SafeIn::Disk {
+                    self.safe_in = SafeIn::Disk;
+                }
                 self.proposal = None;
             }
         }
@@ -157,6 +194,9 @@ impl Leader {
                 self.proposal = None;
             }
         }
+        self.is_behind = false;
+        self.safe_in = assignment.safe_in;
+        self.unclean_epoch = assignment.unclean_epoch;
         self.partition_epoch = assignment.partition_epoch;
         self.min_isr = assignment.min_isr;
         self.durability = assignment.durability;

@@ -14,7 +14,7 @@ mod progress;
 mod send;
 
 use cairn_metadata::configs::Durability;
-use cairn_metadata::{BrokerEpoch, IsrProposal, PartitionEpoch, ProposalSeq};
+use cairn_metadata::{BrokerEpoch, IsrProposal, PartitionEpoch, ProposalSeq, SafeIn};
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
 pub use isr::{CannotPropose, IsrChange, PROPOSAL_RETRY_MS};
@@ -48,8 +48,12 @@ pub(crate) struct Leader {
     partition_epoch: PartitionEpoch,
     min_isr: usize,
     durability: Durability,
+    safe_in: SafeIn,
+    unclean_epoch: Option<LeaderEpoch>,
     followers: Vec<Progress>,
     proposal: Option<Open>,
+    /// A proposal was refused: the quorum knows something that this leader has not seen yet.
+    is_behind: bool,
     last_seq: ProposalSeq,
     rules: Rules,
 }
@@ -80,8 +84,11 @@ impl Leader {
             partition_epoch: assignment.partition_epoch,
             min_isr: assignment.min_isr,
             durability: assignment.durability,
+            safe_in: assignment.safe_in,
+            unclean_epoch: assignment.unclean_epoch,
             followers: others.map(|member| Progress::new(member, log_end, now)).collect(),
             proposal: None,
+            is_behind: false,
             last_seq: ProposalSeq(0),
             rules,
         }

@@ -60,6 +60,7 @@ impl Leader {
             prev: Position { offset, epoch },
             high_watermark,
             log_start: log.start(),
+            unclean_epoch: self.unclean_epoch,
             ack_when: match self.durability {
                 Durability::Replicated => AckWhen::Appended,
                 Durability::Synced => AckWhen::Flushed,
@@ -94,7 +95,7 @@ impl Leader {
             NackReason::BelowStart(start) => start,
             NackReason::Fenced => asked,
             // Nothing that was sent again at once would go better.
-            NackReason::Malformed | NackReason::Storage => {
+            NackReason::Malformed | NackReason::Storage | NackReason::NotKept => {
                 follower.rests_until = now.after(HEARTBEAT_MS);
                 asked
             }

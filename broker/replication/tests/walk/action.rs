@@ -3,8 +3,11 @@
 //!
 //! Must not know: what an action leads to.
 
+use cairn_metadata::ElectBy;
+
 use crate::dice::Dice;
-use crate::world::{BROKERS, World};
+use crate::log::RECORDS_MAX;
+use crate::world::{BROKERS, Mode, World};
 
 /// One thing that happens. Brokers are numbers from 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,20 @@ pub(crate) enum Action {
     Transfer { to: u8 },
     /// The process dies. `lost` of the records that are not on disk are gone, where the machine dies as well.
     Crash { at: u8, with: Crash, lost: u8 },
+    /// A leader proposes nothing but that everything is on disk.
+    OnDisk { at: u8 },
+    /// A broker deletes what was committed before here.
+    Delete { at: u8, to: u8 },
+    /// Compaction removes a record that was committed.
+    Compact { at: u8, offset: u8 },
+    /// The partition is to go to these brokers, a bit for each.
+    Move { to: u8 },
+    /// It is to stay where it was.
+    CancelMove,
+    /// The topic's durability becomes the other one.
+    Switch,
+    /// Brokers tell how far their logs go, and somebody is elected by that.
+    Elect { by: ElectBy },
     /// It is started again, and has seen the metadata up to `behind` versions before the newest.
     Restart { at: u8, behind: u8 },
 }
@@ -56,22 +73,32 @@ pub(crate) enum Crash {
     Disk,
 }
 
+/// Of actions of every mode.
 const KINDS: usize = 17;
+/// Of actions of one mode, at most.
+const MORE_KINDS: usize = 2;
 
 /// How often which action is tried. Every walk draws its own, so that some walks are full of restarts, and others of
 /// duplicates ("swarm testing").
 pub(crate) struct Weights {
-    upto: [u32; KINDS],
+    upto: [u32; KINDS + MORE_KINDS],
 }
 
 impl Weights {
-    pub(crate) fn draw(dice: &mut Dice) -> Self {
+    pub(crate) fn draw(mode: Mode, dice: &mut Dice) -> Self {
         // append push deliver duplicate drop reconnect flush metadata add remove retry fence unfence crash restart shut_down transfer
         const USUAL: [u32; KINDS] = [8, 32, 48, 3, 1, 1, 16, 16, 6, 1, 2, 1, 8, 1, 8, 1, 1];
-        let mut upto = [0; KINDS];
+        let more = match mode {
+            Mode::Sync | Mode::Async | Mode::Wipe | Mode::SyncWipe => [0, 0],
+            Mode::Move => [4, 1],
+            Mode::Trim => [2, 6],
+            Mode::Switch => [4, 8],
+            Mode::Unclean => [8, 0],
+        };
+        let mut upto = [0; KINDS + MORE_KINDS];
         let mut sum = 0;
-        for (to, usual) in upto.iter_mut().zip(USUAL) {
-            sum += usual * [1, 1, 1, 2, 4, 8][usize::from(dice.small(6))];
+        for (to, usual) in upto.iter_mut().zip(USUAL.into_iter().chain(more)) {
+            sum += if usual > 0 { usual * [1, 1, 1, 2, 4, 8][usize::from(dice.small(6))] } else { 0 };
             *to = sum;
         }
         Self { upto }
@@ -80,15 +107,16 @@ impl Weights {
 
 /// The next action. It may turn out to change nothing.
 pub(crate) fn choose(dice: &mut Dice, weights: &Weights, world: &World) -> Action {
-    let rolled = dice.roll(weights.upto[KINDS - 1]);
+    let rolled = dice.roll(weights.upto[KINDS + MORE_KINDS - 1]);
     let kind = weights.upto.iter().position(|upto| rolled < *upto).expect("below the sum");
-    let any = dice.small(BROKERS);
+    let brokers = world.mode.brokers();
+    let any = dice.small(brokers);
     // What only leaders do is mostly asked of the one that leads, sometimes of one that may believe to.
     let leader = match world.leader() {
         Some(leader) if dice.small(4) != 0 => leader,
         _ => any,
     };
-    let other = |at: u8, dice: &mut Dice| (at + 1 + dice.small(BROKERS - 1)) % BROKERS;
+    let other = |at: u8, dice: &mut Dice| (at + 1 + dice.small(brokers - 1)) % brokers;
     let in_flight = u8::try_from(world.network.len()).expect("the network is bounded");
     let slot = |dice: &mut Dice| dice.small(in_flight.max(1));
     match kind {
@@ -111,6 +139,22 @@ pub(crate) fn choose(dice: &mut Dice, weights: &Weights, world: &World) -> Actio
         }
         14 => Action::Restart { at: any, behind: dice.small(4) },
         15 => Action::ShutDown { at: any },
-        _ => Action::Transfer { to: any },
+        16 => Action::Transfer { to: any },
+        _ => choose_of_mode(kind - KINDS, leader, any, dice, world.mode),
+    }
+}
+
+fn choose_of_mode(kind: usize, leader: u8, any: u8, dice: &mut Dice, mode: Mode) -> Action {
+    match (mode, kind) {
+        (Mode::Move, 0) => Action::Move { to: dice.small(1 << BROKERS) },
+        (Mode::Move, _) => Action::CancelMove,
+        (Mode::Trim, 0) => Action::Delete { at: any, to: 1 + dice.small(RECORDS_MAX) },
+        (Mode::Trim, _) => Action::Compact { at: any, offset: dice.small(RECORDS_MAX) },
+        (Mode::Switch, 0) => Action::Switch,
+        (Mode::Switch, _) => Action::OnDisk { at: leader },
+        _ => {
+            let by = [ElectBy::LastKnown, ElectBy::LastKnown, ElectBy::LastLeader, ElectBy::Anyone];
+            Action::Elect { by: by[usize::from(dice.small(4))] }
+        }
     }
 }

@@ -4,9 +4,10 @@
 
 use cairn_metadata::{Brokers, Duty};
 use cairn_protocol::ids::BrokerId;
+use cairn_replication::LogView;
 
 use crate::log::{Log, small};
-use crate::world::{BROKERS, World};
+use crate::world::{BROKERS, Mode, World};
 
 /// Something that must never be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub(crate) enum Violation {
     IsrBeyondMaximal,
     /// A leader that knows of everything believes in other in-sync replicas than the quorum.
     IsrUnlike,
+    /// A log lacks a record that compaction has removed nowhere.
+    HoleFromNowhere,
+    /// Nobody is left to whom a log that has everything could belong.
+    TooFewKnown,
+    /// A leader was elected without something that was committed, although somebody who told has it.
+    WholeLogPassedOver,
 }
 
 /// What was committed, by any leader ever.
@@ -53,8 +60,14 @@ impl Committed {
         Ok(())
     }
 
-    fn is_in(&self, log: &Log) -> bool {
-        self.log.agrees(log, self.len())
+    /// Only what is in this log counts from here on.
+    pub(crate) fn rebase(&mut self, log: &Log) {
+        self.log.truncate(self.log.common(log));
+    }
+
+    /// Whether a log has all of it that is not deleted.
+    pub(crate) fn is_in(&self, log: &Log, deleted: u8) -> bool {
+        log.start <= deleted && self.log.agrees(log, self.len())
     }
 }
 
@@ -73,13 +86,21 @@ impl World {
         let mut is_somewhere = false;
         for at in 0..BROKERS {
             let node = self.node(at);
-            let is_whole = self.committed.is_in(&node.log);
+            let is_whole = self.committed.is_in(&node.log, self.deleted);
             is_somewhere |= is_whole;
             if !node.is_up {
                 continue;
             }
+            if node.log.lacks_beyond(self.removed) {
+                return Err(Violation::HoleFromNowhere);
+            }
             let shown = small(node.replica.high_watermark());
-            if shown > self.committed.len() || !self.committed.log.agrees(&node.log, shown) {
+            let is_undone = self
+                .partition
+                .unclean_epoch
+                .is_some_and(|unclean| node.replica.known_epoch() < unclean || node.log.latest_epoch() < Some(unclean));
+            let is_committed = shown <= self.committed.len() && self.committed.log.agrees(&node.log, shown);
+            if !is_undone && !is_committed {
                 return Err(Violation::ReadsUncommitted);
             }
             if is_whole {
@@ -93,7 +114,8 @@ impl World {
                 return Err(Violation::CandidateLacks);
             }
         }
-        if !is_somewhere {
+        // Where anything may be lost, everything may be.
+        if !is_somewhere && self.mode != Mode::Unclean {
             return Err(Violation::LostEverywhere);
         }
         if strictness == Strictness::Loss {
@@ -104,19 +126,24 @@ impl World {
         if self.partition.isr.iter().chain(&self.partition.leader).any(is_fenced) {
             return Err(Violation::FencedMember);
         }
+        let partition = &self.partition;
+        let known = partition.last_known.len();
+        if partition.isr.is_empty() && partition.elr.is_empty() && partition.unclean_epoch.is_none() && known < 2 {
+            return Err(Violation::TooFewKnown);
+        }
         self.check_maximal_isr()
     }
 
     fn check_maximal_isr(&self) -> Result<(), Violation> {
         let Some(leader) = self.partition.leader else { return Ok(()) };
-        let at = u8::try_from(leader.0).expect("three brokers");
+        let at = u8::try_from(leader.0).expect("few brokers");
         let node = self.node(at);
         if !node.is_up || node.replica.leads() != Some(self.partition.leader_epoch) {
             return Ok(());
         }
         let counts = |id: &BrokerId| node.replica.maximal_isr().any(|member| member == *id);
         let must_count = self.partition.isr.iter().chain(&self.partition.elr);
-        if self.partition.isr.len() >= 2 && !must_count.clone().all(|id| counts(id)) {
+        if self.partition.isr.len() >= 2 && !must_count.clone().all(counts) {
             return Err(Violation::IsrBeyondMaximal);
         }
         if self.is_current(at)

@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use crate::action::{Action, Crash};
 use crate::check::{Strictness, Violation};
-use crate::world::{BROKERS, Mode, Rules, World};
+use crate::world::{Mode, Rules, World};
 
 /// How much of everything may happen in one history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,7 +137,7 @@ impl Bounds {
             actions.push(Action::Deliver { slot });
             actions.extend((self.duplicates > 0 && has_room).then_some(Action::Duplicate { slot }));
         }
-        for at in 0..BROKERS {
+        for at in 0..world.mode.brokers() {
             let node = world.node(at);
             let serves = world.serves(at);
             if serves && self.fences > 0 {
@@ -163,7 +163,7 @@ impl Bounds {
             }
             actions
                 .extend((self.retries > 0 && node.replica.open_proposal().is_some()).then_some(Action::Retry { at }));
-            for other in (0..BROKERS).filter(|other| *other != at) {
+            for other in (0..world.mode.brokers()).filter(|other| *other != at) {
                 actions.extend((self.pushes > 0).then_some(Action::Push { from: at, to: other, records: 1 }));
                 if self.proposals > 0 {
                     actions.extend([Action::Add { at, follower: other }, Action::Remove { at, follower: other }]);
@@ -182,7 +182,7 @@ const STATES: u64 = 100_000;
 #[test]
 fn every_short_history_loses_nothing() {
     let states_max = crate::number("CAIRN_STATES").unwrap_or(STATES);
-    for mode in Mode::ALL {
+    for mode in [Mode::Sync, Mode::Async, Mode::Wipe, Mode::SyncWipe] {
         let started = std::time::Instant::now();
         let states_max = usize::try_from(states_max).expect("fits");
         let searched = search(mode, Rules::default(), BOUNDS, Strictness::All, states_max);

@@ -1,9 +1,10 @@
-//! A partition's log that is small enough to be compared at every step: at most eight records, each an epoch and a value.
+//! A partition's log that is small enough to be compared at every step: at most eight records, each an epoch and a value. Some
+//! may be deleted, or removed by compaction.
 //!
 //! Must not know: replication.
 
 use cairn_protocol::ids::{LeaderEpoch, Offset};
-use cairn_replication::{EpochEnd, LogView, Span};
+use cairn_replication::{Content, EpochEnd, LogView, Span, with_holes};
 
 /// The most records that a walk appends.
 pub(crate) const RECORDS_MAX: u8 = 6;
@@ -19,6 +20,10 @@ pub(crate) struct Record {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Log {
     records: u128,
+    /// The values that compaction has left nothing of, as their bits in `records`. Epochs stay: the log's history knows them.
+    holes: u128,
+    /// Those before are deleted.
+    pub(crate) start: u8,
     len: u8,
     /// So many are on disk for certain.
     pub(crate) flushed: u8,
@@ -32,7 +37,9 @@ impl Log {
     }
 
     pub(crate) fn get(&self, at: u8) -> Record {
-        let [value, epoch] = ((self.records >> (16 * u32::from(at))) as u16).to_le_bytes();
+        let bytes = self.records.to_le_bytes();
+        let at = 2 * usize::from(at);
+        let (value, epoch) = (bytes[at], bytes[at + 1]);
         Record { epoch, value }
     }
 
@@ -43,11 +50,52 @@ impl Log {
         self.noted = None;
     }
 
+    /// Appends what another log has at an offset.
+    pub(crate) fn append_from(&mut self, other: &Self, at: u8) {
+        assert_eq!(at, self.len, "appended where the log does not end");
+        self.append(other.get(at));
+        if other.is_hole(at) {
+            self.holes |= 0xff << (16 * u32::from(at));
+        }
+    }
+
+    pub(crate) fn is_hole(&self, at: u8) -> bool {
+        self.holes & (0xff << (16 * u32::from(at))) != 0
+    }
+
+    /// Compaction removes a record.
+    pub(crate) fn remove(&mut self, at: u8) {
+        let value = 0xff << (16 * u32::from(at));
+        self.records &= !value;
+        self.holes |= value;
+    }
+
+    /// Everything before is deleted.
+    pub(crate) fn delete(&mut self, before: u8) {
+        self.start = self.start.max(before);
+        (self.records, self.holes) = (self.records & !mask(self.start), self.holes & !mask(self.start));
+        self.flushed = self.flushed.max(self.start);
+    }
+
+    /// An empty log that begins here.
+    pub(crate) fn starting(at: u8) -> Self {
+        Self { start: at, len: at, flushed: at, ..Self::default() }
+    }
+
     pub(crate) fn truncate(&mut self, to: u8) {
         if to < self.len {
-            self.records &= mask(to);
+            (self.records, self.holes) = (self.records & mask(to), self.holes & mask(to));
             (self.len, self.flushed, self.noted) = (to, self.flushed.min(to), None);
         }
+    }
+
+    /// What lies from `from` to `to`: each record a batch of its own.
+    pub(crate) fn spans(&self, from: u8, to: u8) -> impl Iterator<Item = Span> {
+        let batches = (from..to).filter(|at| !self.is_hole(*at)).map(|at| {
+            let base = Offset(i64::from(at));
+            Span { base, end: base.plus(1), epoch: epoch_of(self.get(at).epoch), content: Content::Batch }
+        });
+        with_holes(Offset(i64::from(from)), batches, Offset(i64::from(to)), self)
     }
 
     pub(crate) fn note_epoch(&mut self, epoch: u8) {
@@ -58,13 +106,26 @@ impl Log {
         self.flushed = self.len;
     }
 
-    /// Whether both have at least `len` records, and the first `len` are the same.
+    /// Whether both have at least `len` records, and the first `len` are the same, as far as they are still there.
     pub(crate) fn agrees(&self, other: &Self, len: u8) -> bool {
-        self.len >= len && other.len >= len && (self.records ^ other.records) & mask(len) == 0
+        let there = mask(len) & !mask(self.start.max(other.start)) & !self.holes & !other.holes;
+        self.len >= len && other.len >= len && (self.records ^ other.records) & there == 0
     }
 
-    fn latest(&self) -> Option<u8> {
-        self.noted.or_else(|| self.len.checked_sub(1).map(|last| self.get(last).epoch))
+    /// How many of the first records are the same.
+    pub(crate) fn common(&self, other: &Self) -> u8 {
+        (0..=self.len.min(other.len)).rev().find(|len| self.agrees(other, *len)).unwrap_or(0)
+    }
+
+    /// Whether compaction has removed something that is not in `removed`.
+    pub(crate) fn lacks_beyond(&self, removed: u8) -> bool {
+        self.holes != 0 && (0..self.len).any(|at| self.is_hole(at) && removed & (1 << at) == 0)
+    }
+
+    /// The newest epoch that it knows.
+    pub(crate) fn latest(&self) -> Option<u8> {
+        let last = (self.len > self.start).then(|| self.get(self.len - 1).epoch);
+        self.noted.or(last)
     }
 }
 
@@ -79,7 +140,11 @@ impl std::fmt::Debug for Log {
                 write!(f, "|")?;
             }
             let record = self.get(at);
-            write!(f, " {}.{}", record.epoch, record.value)?;
+            match (at < self.start, self.is_hole(at)) {
+                (true, _) => write!(f, " -")?,
+                (false, true) => write!(f, " {}._", record.epoch)?,
+                (false, false) => write!(f, " {}.{}", record.epoch, record.value)?,
+            }
         }
         self.noted.map_or(Ok(()), |noted| write!(f, " ({noted})"))
     }
@@ -95,7 +160,7 @@ fn epoch_of(epoch: u8) -> LeaderEpoch {
 
 impl LogView for Log {
     fn start(&self) -> Offset {
-        Offset::ZERO
+        Offset(i64::from(self.start))
     }
 
     fn end(&self) -> Offset {
@@ -107,7 +172,7 @@ impl LogView for Log {
     }
 
     fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
-        (offset.0 >= 0 && offset < self.end()).then(|| epoch_of(self.get(small(offset)).epoch))
+        (offset >= self.start() && offset < self.end()).then(|| epoch_of(self.get(small(offset)).epoch))
     }
 
     fn latest_epoch(&self) -> Option<LeaderEpoch> {
@@ -118,14 +183,8 @@ impl LogView for Log {
         if let Some(noted) = self.noted.filter(|noted| epoch_of(*noted) <= epoch) {
             return EpochEnd { epoch: epoch_of(noted), end: self.end() };
         }
-        let end = (0..self.len).find(|at| epoch_of(self.get(*at).epoch) > epoch).unwrap_or(self.len);
-        let known = end.checked_sub(1).map_or(epoch, |last| epoch_of(self.get(last).epoch));
+        let end = (self.start..self.len).find(|at| epoch_of(self.get(*at).epoch) > epoch).unwrap_or(self.len);
+        let known = if end > self.start { epoch_of(self.get(end - 1).epoch) } else { epoch };
         EpochEnd { epoch: known, end: Offset(i64::from(end)) }
     }
-}
-
-/// A record as a batch of its own.
-pub(crate) fn span(record: Record, offset: u8) -> Span {
-    let base = Offset(i64::from(offset));
-    Span { base, end: base.plus(1), epoch: epoch_of(record.epoch) }
 }

@@ -1,7 +1,7 @@
 //! Random walks over leader, follower and quorum: with all rules nothing committed is ever lost, and each rule is there for
 //! something.
 //!
-//! `CAIRN_WALKS=10000000 cargo test --release -p cairn-replication --test walk -- --nocapture holds` is the long run;
+//! `CAIRN_WALKS=10000000 cargo test --release -p cairn-replication --test walk -- --nocapture nothing_committed` is the long run;
 //! `CAIRN_SEED` begins elsewhere.
 
 mod action;
@@ -29,7 +29,7 @@ struct Walked {
 
 fn begin(mode: Mode, seed: u64) -> (Dice, Weights) {
     let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ mode as u64);
-    let weights = Weights::draw(&mut dice);
+    let weights = Weights::draw(mode, &mut dice);
     (dice, weights)
 }
 
@@ -121,8 +121,8 @@ struct Sum {
 #[test]
 fn nothing_committed_is_lost_while_all_rules_hold() {
     let first = number("CAIRN_SEED").unwrap_or(0);
-    let walks = number("CAIRN_WALKS").unwrap_or(8_000).div_ceil(4 * PARTS);
-    let mut sums: [Sum; 4] = Default::default();
+    let walks = number("CAIRN_WALKS").unwrap_or(8_000).div_ceil(8 * PARTS);
+    let mut sums: [Sum; 8] = Default::default();
     for part in 0..PARTS {
         for (mode, sum) in Mode::ALL.into_iter().zip(&mut sums) {
             let started = Instant::now();
@@ -137,7 +137,7 @@ fn nothing_committed_is_lost_while_all_rules_hold() {
             );
         }
     }
-    assert!(sums.iter().all(|sum| sum.committed > sum.walks), "too little has happened");
+    assert!(sums.iter().all(|sum| 2 * sum.committed > sum.walks), "too little has happened");
 }
 
 impl Sum {

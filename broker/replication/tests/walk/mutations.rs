@@ -20,7 +20,7 @@ const SYNC_WIPE: Mode = Mode::SyncWipe;
 const LOSS: Strictness = Strictness::Loss;
 
 /// Each rule, the modes in which walks find it missing, and within how many walks at most.
-const TABLE: [(Off, &[Mode], Strictness, u64); 23] = [
+const TABLE: [(Off, &[Mode], Strictness, u64); 29] = [
     (Off::Replica(Replica::CutAtConflictOnly), &[SYNC, ASYNC, WIPE], LOSS, 2_000),
     (Off::Replica(Replica::PreviousEpoch), &[SYNC, ASYNC, WIPE], LOSS, 4_000),
     (Off::Replica(Replica::SkipPresent), &[SYNC, ASYNC, WIPE], LOSS, 2_000),
@@ -44,6 +44,12 @@ const TABLE: [(Off, &[Mode], Strictness, u64); 23] = [
     (Off::Quorum(Quorum::ServingMembers), &[ASYNC, WIPE, SYNC_WIPE], Strictness::All, 10_000),
     (Off::Quorum(Quorum::LossyIsNotEligible), &[ASYNC, WIPE, SYNC_WIPE], LOSS, 2_000),
     (Off::Quorum(Quorum::LastMemberLeaves), &[ASYNC, WIPE, SYNC_WIPE], LOSS, 20_000),
+    (Off::Quorum(Quorum::JoiningRaisesEpoch), &[Mode::Move], LOSS, 200_000),
+    (Off::Quorum(Quorum::MoveKeepsMinIsr), &[Mode::Move], LOSS, 40_000),
+    (Off::Quorum(Quorum::MemoryUntilFlushed), &[Mode::Switch], LOSS, 20_000),
+    (Off::Replica(Replica::ClaimWhatIsFlushed), &[Mode::Switch], LOSS, 20_000),
+    (Off::Replica(Replica::HolesHaveEpochs), &[Mode::Trim], LOSS, 40_000),
+    (Off::Replica(Replica::UncleanUndoes), &[Mode::Unclean], LOSS, 20_000),
 ];
 
 fn rules_without(off: Off) -> Rules {
