@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   on_push -> Ignore | Refuse            answered, nothing happens
-//!           -> Cut | StartAnew            done durably; then the same push is asked about again
+//!           -> Cut | DeleteBefore | StartAnew      done durably; then the same push is asked about again
 //!           -> Append { from, end }       what lies before `from` is there already; then
 //!   on_taken -> the ack, or, under `synced`, on_flushed -> the ack
 //! ```
@@ -34,6 +34,12 @@ pub enum Verdict {
     /// The log becomes an empty one that starts here, durably; then the push is asked about again. What was before is
     /// deleted in the leader's log, and all of it had been committed.
     StartAnew {
+        /// The new start.
+        at: Offset,
+    },
+    /// What lies before is deleted, durably, and the log starts here; then the push is asked about again. The leader has deleted
+    /// it as well, and here it may be anything.
+    DeleteBefore {
         /// The new start.
         at: Offset,
     },
@@ -140,9 +146,9 @@ impl This {
             return if at == push.log_start { Err(Verdict::StartAnew { at }) } else { refuse(NackReason::Gap) };
         }
         if at < log.start() {
-            // A leader that was elected without what this log begins behind has other records there, or none.
-            return if self.is_before_unclean(log.latest_epoch(), push) {
-                Err(Verdict::StartAnew { at: push.log_start })
+            // A leader that was elected without what this log begins behind, and ends before it, pushes from its own start.
+            return if at == push.log_start && self.is_before_unclean(log.latest_epoch(), push) {
+                Err(Verdict::StartAnew { at })
             } else {
                 refuse(NackReason::BelowStart(log.start()))
             };
@@ -156,7 +162,7 @@ impl This {
             Some(epoch) => refuse(NackReason::Diverged(log.end_for(epoch))),
             // The leader has deleted what lies before; from here on epochs are compared record by record. What this replica has
             // before, and does not know to be committed, may be anything.
-            None if at == push.log_start && self.high_watermark < at => Err(Verdict::StartAnew { at }),
+            None if at == push.log_start && self.high_watermark < at => Err(Verdict::DeleteBefore { at }),
             None if at == push.log_start => Ok(()),
             None => refuse(NackReason::Malformed),
         }

@@ -15,7 +15,7 @@
 //!                   due_proposal()           -> who shall be in sync; on_outcome when the quorum has decided
 //!                   commit_state(epoch, end) -> Committed | Waiting | OfficeLost       asked right before an answer goes out
 //!
-//!   follower        on_push(push, spans)     -> Ignore | Refuse | Cut | StartAnew | Suspect | Append
+//!   follower        on_push(push, spans)     -> Ignore | Refuse | Cut | DeleteBefore | StartAnew | Suspect | Append
 //!                   on_taken(push, end)      -> the ack, the high watermark
 //!                   on_flushed()             -> the ack that waited for the disk
 //! ```

@@ -309,7 +309,7 @@ impl Replica {
         let verdict = this.judge(log, push, records);
         match verdict {
             Verdict::Cut { to } => self.high_watermark = self.high_watermark.min(to),
-            Verdict::StartAnew { at } => self.high_watermark = at,
+            Verdict::StartAnew { at } | Verdict::DeleteBefore { at } => self.high_watermark = at,
             _ => {}
         }
         verdict

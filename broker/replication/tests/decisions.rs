@@ -5,8 +5,8 @@ use cairn_metadata::{BrokerEpoch, IsrOutcome, IsrProposal, IsrRefused, Partition
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use cairn_replication::{
     Acks, AppendRefused, Assignment, BYTES_IN_FLIGHT_MAX, CommitState, Content, EpochEnd, HEARTBEAT_MS, InSync,
-    IsrChange, LogView, MayJoin, Member, NackReason, PROPOSAL_RETRY_MS, PUSHES_IN_FLIGHT_MAX, Push, PushAck, PushNack,
-    Replica, Rules, Span, Ticks, Turn, Verdict, with_holes,
+    IsrChange, LogView, MayJoin, Member, NackReason, PROPOSAL_RETRY_MS, PUSHES_IN_FLIGHT_MAX, Position, Push, PushAck,
+    PushNack, Replica, Rules, Span, Ticks, Turn, Verdict, with_holes,
 };
 
 const LEADER: BrokerId = BrokerId(1);
@@ -144,6 +144,10 @@ fn catch_up(leader: &mut Replica, from: &Log, follower: &mut Replica, to: &mut L
             match follower.on_push(&send.push, spans.iter().copied(), to) {
                 Verdict::Cut { to: end } => to.epochs.truncate(usize::try_from(end.0 - to.start).expect("in the log")),
                 Verdict::StartAnew { at } => *to = log(at.0, ""),
+                Verdict::DeleteBefore { at } => {
+                    to.epochs.drain(..usize::try_from(at.0 - to.start).expect("in the log"));
+                    to.start = at.0;
+                }
                 Verdict::Append { from: first, end } => {
                     to.epochs.extend(from.spans(first, end).iter().map(|span| span.epoch.0));
                     let taken = follower.on_taken(&send.push, end, to);
@@ -449,10 +453,13 @@ fn a_follower_deletes_what_its_leader_has_deleted() {
     // What is not known to be committed may be anything: nothing above it proves it.
     (push.prev.offset, push.prev.epoch) = (Offset(4), None);
     let anything = log(0, "1 2 2 2 2");
-    assert_eq!(
-        follower(&anything, 3).on_push(&push, std::iter::empty(), &anything),
-        Verdict::StartAnew { at: Offset(4) }
-    );
+    let mut doubtful = follower(&anything, 3);
+    let verdict = doubtful.on_push(&push, std::iter::empty(), &anything);
+    assert_eq!((verdict, doubtful.high_watermark()), (Verdict::DeleteBefore { at: Offset(4) }, Offset(4)));
+    // And nothing more than that: it may have been acknowledged on another way.
+    let rest = log(4, "2");
+    let verdict = doubtful.on_push(&push, std::iter::empty(), &rest);
+    assert_eq!(verdict, Verdict::Append { from: Offset(4), end: Offset(4) });
     let knows = follower(&anything, 4).on_push(&push, std::iter::empty(), &anything);
     assert_eq!(knows, Verdict::Append { from: Offset(4), end: Offset(4) });
 }
@@ -478,8 +485,16 @@ fn what_was_committed_before_an_unclean_election_gives_way() {
     // Its log begins behind everything that the elected leader has.
     let beyond = log(9, "2");
     push.unclean_epoch = Some(LeaderEpoch(6));
-    let verdict = follower(&beyond, 10).on_push(&push, spans.iter().copied(), &beyond);
-    assert_eq!(verdict, Verdict::StartAnew { at: Offset(0) });
+    let mut far = follower(&beyond, 10);
+    let verdict = far.on_push(&push, spans.iter().copied(), &beyond);
+    let Verdict::Refuse(below) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(below.reason, NackReason::BelowStart(Offset(9)));
+    let below = PushNack { generation: leads.push(FOLLOWER, &from).expect("leads").generation, ..below };
+    let _ = leads.on_nack(FOLLOWER, &below, &from, Ticks(1));
+    let again = leads.push(FOLLOWER, &from).expect("leads");
+    assert_eq!(again.prev, Position { offset: Offset(0), epoch: None });
+    assert_eq!(far.on_push(&again, std::iter::empty(), &beyond), Verdict::StartAnew { at: Offset(0) });
+    assert_eq!(far.high_watermark(), Offset(0));
 }
 
 #[test]

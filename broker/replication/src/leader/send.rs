@@ -92,6 +92,8 @@ impl Leader {
         let next = match nack.reason {
             NackReason::Diverged(hint) => hint.end.min(log.end_for(hint.epoch).end).min(before),
             NackReason::Gap => nack.log_end.min(before),
+            // Only one who was elected without what the follower has ends before it begins: from the start, then.
+            NackReason::BelowStart(start) if start > log.end() => log.start(),
             NackReason::BelowStart(start) => start,
             NackReason::Fenced => asked,
             // Nothing that was sent again at once would go better.

@@ -93,7 +93,7 @@ impl Weights {
             Mode::Move => [4, 1],
             Mode::Trim => [2, 6],
             Mode::Switch => [4, 8],
-            Mode::Unclean => [8, 0],
+            Mode::Unclean => [8, 2],
         };
         let mut upto = [0; KINDS + MORE_KINDS];
         let mut sum = 0;
@@ -152,6 +152,7 @@ fn choose_of_mode(kind: usize, leader: u8, any: u8, dice: &mut Dice, mode: Mode)
         (Mode::Trim, _) => Action::Compact { at: any, offset: dice.small(RECORDS_MAX) },
         (Mode::Switch, 0) => Action::Switch,
         (Mode::Switch, _) => Action::OnDisk { at: leader },
+        (_, 1) => Action::Delete { at: any, to: 1 + dice.small(RECORDS_MAX) },
         _ => {
             let by = [ElectBy::LastKnown, ElectBy::LastKnown, ElectBy::LastLeader, ElectBy::Anyone];
             Action::Elect { by: by[usize::from(dice.small(4))] }

@@ -95,12 +95,14 @@ impl World {
                 return Err(Violation::HoleFromNowhere);
             }
             let shown = small(node.replica.high_watermark());
-            let is_undone = self
-                .partition
-                .unclean_epoch
-                .is_some_and(|unclean| node.replica.known_epoch() < unclean || node.log.latest_epoch() < Some(unclean));
+            // Beside a leader that was elected uncleanly others may go on for a while. What they commit may stay, or not.
+            let is_undone = self.partition.unclean_epoch.is_some_and(|unclean| {
+                let last = node.replica.high_watermark().plus(-1);
+                node.replica.known_epoch() < unclean || node.log.epoch_at(last) < Some(unclean)
+            });
+            let shows_none = shown <= node.log.start;
             let is_committed = shown <= self.committed.len() && self.committed.log.agrees(&node.log, shown);
-            if !is_undone && !is_committed {
+            if !is_undone && !shows_none && !is_committed {
                 return Err(Violation::ReadsUncommitted);
             }
             if is_whole {

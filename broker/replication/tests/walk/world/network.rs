@@ -106,6 +106,7 @@ impl World {
                     node.log.truncate(small(to));
                 }
                 Verdict::StartAnew { at } => node.log = Log::starting(small(at)),
+                Verdict::DeleteBefore { at } => node.log.delete(small(at)),
                 Verdict::Suspect { .. } => return Err(Violation::CutBelowHighWatermark),
                 Verdict::Append { from: first, end } => {
                     for at in small(first)..small(end) {
