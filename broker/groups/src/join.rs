@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, JoinReply, Next, Replacement, Waiter};
-use crate::group::{Group, GroupState, Member, Protocol, distinct};
+use crate::effects::{Next, Replacement};
+use crate::events::Cause;
+use crate::group::{Group, GroupState, Member, distinct};
+use crate::protocols::Protocol;
+use crate::replies::{JoinReply, Waiter};
 use crate::settings::{GroupSettings, NEW_MEMBER_JOIN_TIMEOUT_MS};
 use crate::timers::Timer;
 use crate::turn::Turn;

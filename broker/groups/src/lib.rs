@@ -46,16 +46,20 @@ mod settings;
 mod timers;
 
 mod group;
+mod protocols;
 mod stored_group;
 
 mod consumer;
 
+mod record_error;
 mod records;
 
 mod commit;
 mod offsets;
 
 mod effects;
+mod events;
+mod replies;
 mod turn;
 
 mod join;
@@ -74,14 +78,16 @@ pub use consumer::settings::{ConsumerSettings, INLINE_WORK_MAX, MigrationPolicy}
 pub use consumer::state::ConsumerGroupState;
 pub use consumer::target::{Assigned, Assigning};
 pub use consumer::topics::Topics;
-pub use effects::{
-    Cause, Effects, Event, Happened, JoinReply, JoinedMember, Reply, Split, SyncReply, Then, Waiter, Write,
-};
-pub use group::{GroupState, Protocol};
+pub use effects::{Effects, Split, Then, Write};
+pub use events::{Cause, Event, Happened};
+pub use group::GroupState;
 pub use join::Join;
 pub use offsets::CommittedOffset;
 pub use partition::{OFFSETS_PARTITIONS_DEFAULT, partition_of};
-pub use records::{Record, RecordError};
+pub use protocols::Protocol;
+pub use record_error::RecordError;
+pub use records::Record;
+pub use replies::{JoinReply, JoinedMember, Reply, SyncReply, Waiter};
 pub use settings::{GroupSettings, METADATA_CHARS_MAX};
 pub use shard::admin::{DeletedOffsets, DescribedGroup, DescribedMember, ListedGroup, ListedState};
 pub use shard::consumers::GroupOverrides;

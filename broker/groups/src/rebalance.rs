@@ -8,8 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, Happened, JoinReply, Next, Onward, SyncReply};
+use crate::effects::{Next, Onward};
+use crate::events::{Cause, Happened};
 use crate::group::{GroupState, JoinPhase};
+use crate::replies::{JoinReply, SyncReply};
 use crate::turn::Turn;
 
 /// Static members that are waited for are looked at again after this time at least, whatever they allow.

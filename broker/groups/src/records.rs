@@ -15,12 +15,13 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use cairn_protocol::codec::{DecodeError, Message};
+use cairn_protocol::codec::Message;
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_protocol::messages::{GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue};
 
 use crate::consumer::{self, change::Change as ConsumerChange};
 use crate::offsets::{CommittedOffset, OffsetKey};
+use crate::record_error::RecordError;
 use crate::stored_group::StoredGroup;
 
 const LEGACY_KEY: i16 = 0;
@@ -64,23 +65,6 @@ pub(crate) enum Change {
 pub(crate) struct OffsetChange {
     pub(crate) key: OffsetKey,
     pub(crate) value: Option<CommittedOffset>,
-}
-
-/// A record that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// A record of this topic has a key.
-    #[error("record has no key, or one without a type")]
-    NoKey,
-    /// The value is too short to have a version.
-    #[error("value has no version")]
-    NoVersion,
-    /// Key or value do not decode.
-    #[error("decode record: {0}")]
-    Decode(#[from] DecodeError),
-    /// Two members with one id cannot be.
-    #[error("group has a member twice")]
-    MemberTwice,
 }
 
 /// What a record says.

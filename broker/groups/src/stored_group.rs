@@ -10,8 +10,9 @@ use cairn_protocol::ids::Timestamp;
 use cairn_protocol::messages::GroupMetadataValue;
 use cairn_protocol::messages::group_metadata_value::MemberMetadata;
 
-use crate::group::{Group, Member, Protocol};
-use crate::records::RecordError;
+use crate::group::{Group, Member};
+use crate::protocols::Protocol;
+use crate::record_error::RecordError;
 use crate::timers::Timer;
 
 /// A group as its record keeps it.

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, Happened, Next, SyncReply, Waiter};
+use crate::effects::Next;
+use crate::events::{Cause, Happened};
 use crate::group::GroupState;
+use crate::replies::{SyncReply, Waiter};
 use crate::turn::Turn;
 
 /// A SyncGroup.

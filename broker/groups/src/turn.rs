@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Cause, Effects, Event, Happened, JoinReply, Next, Reply, Split, SyncReply, Then, Waiter, Write};
+use crate::effects::{Effects, Next, Split, Then, Write};
+use crate::events::{Cause, Event, Happened};
 use crate::group::{Group, JoinPhase};
 use crate::records::Record;
+use crate::replies::{JoinReply, Reply, SyncReply, Waiter};
 use crate::settings::GroupSettings;
 use crate::stored_group::StoredGroup;
 use crate::timers::{Now, TimerKey, TimerKind, TimerQueue};

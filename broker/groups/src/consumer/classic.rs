@@ -10,16 +10,19 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::assignment::{Partitions, epoch_in};
 use super::classic_bytes::{self, Said};
-use super::decide::{self, Decided, Scene, Settled, changed, check_room};
+use super::decide::{self, Settled, changed, check_room};
+use super::decided::Decided;
 use super::group::{ConsumerGroup, Timing};
 use super::heartbeat::Refusal;
 use super::member::{Classic, Member, MemberState, Subscription};
+use super::scene::Scene;
 use super::staged::Staged;
 use super::state::Core;
 use super::topics::Topics;
-use crate::effects::{JoinReply, SyncReply};
-use crate::group::{CONSUMER, Protocol, distinct};
+use crate::group::{CONSUMER, distinct};
 use crate::join::Join;
+use crate::protocols::Protocol;
+use crate::replies::{JoinReply, SyncReply};
 use crate::sync::{Identity, Leaver, Sync};
 
 /// What a classic request leads to besides its answer.

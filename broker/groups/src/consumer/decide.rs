@@ -18,77 +18,17 @@ use cairn_protocol::ids::Timestamp;
 
 use super::assignment::is_same;
 use super::change::{Change, GroupEpoch};
+use super::decided::{Decided, Seen};
 use super::group::{Begun, ConsumerGroup, Timing};
 use super::heartbeat::{ConsumerHeartbeat, HeartbeatReply, Refusal};
 use super::member::{AWAY_EPOCH, Current, Member, MemberState, Subscription};
-use super::migrate::Downgraded;
 use super::reconcile::{Goal, Subscribing, reconcile};
-use super::regex::Found;
+use super::scene::Scene;
 use super::settings::{ASSIGNING_HEARTBEAT_MS, ConsumerSettings};
 use super::staged::Staged;
 use super::state::Core;
 use super::target;
-use super::topics::{Topics, metadata_hash};
-use crate::effects::Split;
-use crate::timers::Now;
-
-/// What is at hand while something is decided.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scene<'a> {
-    pub(crate) now: Now,
-    pub(crate) topics: &'a dyn Topics,
-    pub(crate) settings: &'a ConsumerSettings,
-    /// The topics of regular expressions, as far as they were looked for.
-    pub(crate) found: &'a Found,
-    /// How many members a classic group may have.
-    pub(crate) classic_members_max: usize,
-}
-
-/// What was decided.
-#[derive(Debug)]
-pub(crate) struct Decided<R> {
-    /// What it changes. All of it is written together, or nothing happens, unless it may be split.
-    pub(crate) changes: Vec<Change>,
-    /// What is answered once that is durable.
-    pub(crate) reply: R,
-    pub(crate) timing: Vec<Timing>,
-    pub(crate) seen: Option<Seen>,
-    /// Whether somebody has to work out what everybody is to have, while nothing of the group is held.
-    pub(crate) begins_assignment: bool,
-    pub(crate) split: Split,
-    /// What the group becomes, when it ends as a consumer group by this.
-    pub(crate) downgraded: Option<Downgraded>,
-}
-
-impl<R> Decided<R> {
-    /// The same with another answer.
-    pub(crate) fn map<T>(self, answer: impl FnOnce(R) -> T) -> Decided<T> {
-        let Self { changes, reply, timing, seen, begins_assignment, split, downgraded } = self;
-        Decided { changes, reply: answer(reply), timing, seen, begins_assignment, split, downgraded }
-    }
-
-    /// Only these changes, and this answer.
-    pub(crate) fn only(changes: Vec<Change>, reply: R) -> Self {
-        Self {
-            changes,
-            reply,
-            timing: Vec::new(),
-            seen: None,
-            begins_assignment: false,
-            split: Split::Never,
-            downgraded: None,
-        }
-    }
-}
-
-/// That a group was looked at with the topics of now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// Whether nothing of them concerns it any more; otherwise it is looked at again next time.
-    pub(crate) is_settled: bool,
-    /// The version of the topics in which those of all its regular expressions were looked for; none where they were not.
-    pub(crate) searched: Option<i64>,
-}
+use super::topics::metadata_hash;
 
 /// A member that speaks, and what changes about it.
 pub(crate) struct Speaker {

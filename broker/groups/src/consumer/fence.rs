@@ -8,11 +8,13 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::assignment::Held;
 use super::change::{Change, GroupEpoch};
-use super::decide::{Decided, Scene, check_instance, drop_unused_regexes, remove, unknown_member};
+use super::decide::{check_instance, drop_unused_regexes, remove, unknown_member};
+use super::decided::Decided;
 use super::group::{ConsumerGroup, Timing};
 use super::heartbeat::{ConsumerHeartbeat, HeartbeatReply, Refusal};
 use super::member::{AWAY_EPOCH, Current};
 use super::migrate;
+use super::scene::Scene;
 use super::staged::Staged;
 use super::topics::metadata_hash;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::member::Member;
 use super::state::{ConsumerGroupState, Core};
-use crate::effects::Happened;
+use crate::events::Happened;
 
 /// Members that are new, those that have come to what they are to have, and that all have.
 pub(crate) fn happened(before: &Core, after: &Core) -> Vec<Happened> {

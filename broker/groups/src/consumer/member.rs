@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::assignment::{Held, Partitions, has_all};
-use crate::group::Protocol;
+use crate::protocols::Protocol;
 
 /// How far a member is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -32,11 +32,13 @@ mod staged;
 pub(crate) mod target;
 
 pub(crate) mod decide;
+pub(crate) mod decided;
 pub(crate) mod describe;
 pub(crate) mod fence;
 pub(crate) mod happened;
 pub(crate) mod heartbeat;
 pub(crate) mod pending;
+pub(crate) mod scene;
 
 pub(crate) mod classic;
 mod classic_bytes;

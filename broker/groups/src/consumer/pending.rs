@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cairn_protocol::error_code::ErrorCode;
 
-use crate::effects::{Reply, Waiter};
+use crate::replies::{Reply, Waiter};
 
 /// Which write of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -30,8 +30,8 @@ use cairn_protocol::messages::{
 use super::assignment::{Held, Partitions};
 use super::change::{Change, GroupEpoch, Resolved, TargetEpoch};
 use super::member::{Classic, Current, MemberState, Subscription};
-use crate::group::Protocol;
-use crate::records::RecordError;
+use crate::protocols::Protocol;
+use crate::record_error::RecordError;
 
 /// The only version of keys and values.
 const VERSION: i16 = 0;

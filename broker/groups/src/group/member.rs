@@ -7,17 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::effects::Waiter;
+use crate::protocols::Protocol;
+use crate::replies::Waiter;
 use crate::timers::Timer;
-
-/// A way to assign partitions that a member knows, and what it has to say to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protocol {
-    /// The assignor's name.
-    pub name: Arc<str>,
-    /// For the leader; opaque here but for a consumer's topics.
-    pub metadata: Bytes,
-}
 
 /// A member.
 #[derive(Debug)]

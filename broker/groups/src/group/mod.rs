@@ -19,10 +19,10 @@ use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::Timestamp;
 
-use crate::effects::JoinedMember;
+use crate::protocols::Protocol;
+use crate::replies::JoinedMember;
 use crate::timers::Timer;
 
-pub use member::Protocol;
 pub(crate) use member::{Member, distinct};
 pub(crate) use subscription::CONSUMER;
 

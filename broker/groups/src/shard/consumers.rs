@@ -9,7 +9,8 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::Shard;
 use crate::consumer::change::Change;
-use crate::consumer::decide::{self, Decided, Scene, Seen};
+use crate::consumer::decide;
+use crate::consumer::decided::{Decided, Seen};
 use crate::consumer::describe::{self, DescribedConsumerGroup};
 use crate::consumer::fence::{self, Leaving, farewell};
 use crate::consumer::group::{Begun, ConsumerGroup};
@@ -18,11 +19,14 @@ use crate::consumer::heartbeat::{ConsumerHeartbeat, Refusal};
 use crate::consumer::migrate::{self, Downgraded, Upgraded};
 use crate::consumer::records::Decoded;
 use crate::consumer::regex::{self, Extent, Found, Search, Sought};
+use crate::consumer::scene::Scene;
 use crate::consumer::settings::ConsumerSettings;
 use crate::consumer::topics::{NoTopics, Topics};
-use crate::effects::{Becomes, Cause, ConsumerWrite, Effects, Event, Happened, Next, Reply, Then, Waiter, Write};
+use crate::effects::{Becomes, ConsumerWrite, Effects, Next, Then, Write};
+use crate::events::{Cause, Event, Happened};
 use crate::group::GroupState;
 use crate::records::Record;
+use crate::replies::{Reply, Waiter};
 use crate::timers::Now;
 
 /// The topics that are known at present.

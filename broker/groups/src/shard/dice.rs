@@ -1,4 +1,4 @@
-//! Random choices of walks.
+//! Random walks, and the choices on them.
 //!
 //! Must not know: what is chosen.
 
@@ -18,4 +18,20 @@ impl Dice {
     pub(super) fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.roll(len as u64)).expect("below len")
     }
+}
+
+/// Walks with each of the seeds that the environment asks for: `CAIRN_SEED`, which repeats one walk, or the first `CAIRN_WALKS`.
+pub(super) fn walks<T>(walks_default: u64, walk: fn(u64) -> T) -> Vec<T> {
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let seeds = match number("CAIRN_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CAIRN_WALKS").unwrap_or(walks_default),
+    };
+    let repeatable = |seed| {
+        std::panic::catch_unwind(|| walk(seed)).unwrap_or_else(|panic| {
+            eprintln!("CAIRN_SEED={seed} repeats this walk");
+            std::panic::resume_unwind(panic)
+        })
+    };
+    seeds.map(repeatable).collect()
 }

@@ -8,9 +8,11 @@ use cairn_protocol::error_code::ErrorCode;
 
 use super::Shard;
 use super::consumers::time::LateMembers;
-use crate::effects::{Cause, Effects, JoinReply, Next, Reply, Split, SyncReply, Then, Waiter, Write};
+use crate::effects::{Effects, Next, Split, Then, Write};
+use crate::events::Cause;
 use crate::group::Group;
 use crate::join::Join;
+use crate::replies::{JoinReply, Reply, SyncReply, Waiter};
 use crate::sync::{Identity, Leaver, Sync};
 use crate::timers::{Now, Ticks, TimerKey, TimerKind};
 

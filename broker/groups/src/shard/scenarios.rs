@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::commit::{CommitError, GroupCommit, PartitionCommit};
-use crate::effects::{JoinReply, Next, Reply, SyncReply, Waiter, Write};
-use crate::group::Protocol;
+use crate::effects::{Next, Write};
 use crate::join::Join;
+use crate::protocols::Protocol;
+use crate::replies::{JoinReply, Reply, SyncReply, Waiter};
 use crate::sync::{Identity, Leaver, Sync};
 use crate::timers::Ticks;
 use cairn_protocol::codec::Message;
@@ -375,115 +376,5 @@ fn a_loaded_group_goes_on_and_its_sessions_begin_anew() {
     assert_eq!(bench.heartbeat("c-2", 1), Err(ErrorCode::UnknownMemberId));
 }
 
-#[test]
-fn a_static_member_is_awaited_as_long_as_its_session() {
-    let mut bench = Bench::new();
-    let first = bench.ask_to_join(|join| join.instance = Some("i"));
-    bench.pass(DELAY_MS);
-    let id = bench.joined(first).expect("joined").member.clone();
-    assert_eq!(&*id, "i-1");
-    let leaver = Leaver { member: "", instance: Some("j"), reason: None };
-    let (results, _) = bench.shard.leave("g", &[leaver], bench.now);
-    assert_eq!(results, [Err(ErrorCode::UnknownMemberId)]);
-
-    // It comes back while its generation is being assigned: everybody has to join again.
-    let back = bench.ask_to_join(|join| join.instance = Some("i"));
-    assert_eq!(bench.joined(back).map(|reply| (reply.generation, &*reply.member)), Some((2, "i-2")));
-    let old = bench.ask_to_join(|join| (join.instance, join.member) = (Some("i"), "i-1"));
-    assert_eq!(bench.joined(old).map(|reply| reply.error), Some(ErrorCode::FencedInstanceId));
-    let stranger = bench.ask_to_join(|join| (join.instance, join.member) = (Some("k"), "i-2"));
-    assert_eq!(bench.joined(stranger).map(|reply| reply.error), Some(ErrorCode::UnknownMemberId));
-}
-
-#[test]
-fn a_static_member_that_allows_no_time_is_awaited_all_the_same() {
-    let mut bench = Bench::new();
-    let silent = bench.ask_to_join(|join| (join.instance, join.rebalance_timeout_ms) = (Some("i"), 0));
-    bench.add();
-    bench.pass(DELAY_MS);
-    bench.pass(DELAY_MS);
-    assert_eq!(bench.joined(silent).map(|reply| (reply.generation, &*reply.member)), Some((1, "i-1")));
-    bench.sync("c-2", 1, &[]);
-    bench.sync("i-1", 1, &[("i-1", "one"), ("c-2", "two")]);
-    assert_eq!(bench.state(), GroupState::Stable);
-    let leaver = Leaver { member: "c-2", instance: None, reason: None };
-    let (results, effects) = bench.shard.leave("g", &[leaver], bench.now);
-    assert_eq!(results, [Ok(())]);
-    bench.carry_out(effects);
-    // Its timer is due again and again, and still the time it is due at passes.
-    bench.pass(1);
-    assert_eq!(bench.state(), GroupState::PreparingRebalance);
-    bench.pass(SESSION_MS);
-    assert_eq!(bench.state(), GroupState::Empty);
-}
-
-#[test]
-fn a_static_member_whose_new_id_is_not_written_keeps_its_old_one() {
-    let mut bench = Bench::new();
-    bench.ask_to_join(|join| join.instance = Some("i"));
-    bench.pass(DELAY_MS);
-    bench.sync("i-1", 1, &[("i-1", "all")]);
-    let stored = bench.shard.describe("g");
-    bench.held = Some(Vec::new());
-    let back = bench.ask_to_join(|join| join.instance = Some("i"));
-    assert_eq!(bench.joined(back), None, "its id has to be durable first");
-    let refused = bench.held.take().expect("set").remove(0);
-    bench.write(refused, Err(ErrorCode::CoordinatorNotAvailable));
-    assert_eq!(bench.joined(back).map(|reply| reply.error), Some(ErrorCode::CoordinatorNotAvailable));
-    assert_eq!(bench.shard.describe("g"), stored);
-    assert_eq!(bench.heartbeat("i-1", 1), Ok(()));
-}
-
-/// Whether the records delete the group itself, and how many offsets.
-fn deleted(records: &[Record]) -> (usize, bool) {
-    let group = records.iter().filter(|record| matches!(record.change, Change::GroupDeleted(_))).count();
-    (records.len() - group, group == 1)
-}
-
-#[test]
-fn offsets_of_a_group_age_from_when_it_is_empty_and_go_with_it() {
-    let mut bench = Bench::stable();
-    bench.commit("t");
-    bench.commit("u");
-    let expire = |bench: &Bench| bench.shard.expire(bench.now.wall, 100_000);
-    for _ in 0..20 {
-        bench.pass(5_000);
-        assert_eq!((bench.heartbeat("c-1", 1), bench.heartbeat("c-2", 1)), (Ok(()), Ok(())));
-    }
-    // The members read t, and not u any more.
-    let records = expire(&bench);
-    assert_eq!(deleted(&records), (1, false));
-    bench.append(records);
-    let leavers = ["c-1", "c-2"].map(|member| Leaver { member, instance: None, reason: None });
-    let (results, effects) = bench.shard.leave("g", &leavers, bench.now);
-    assert_eq!(results, [Ok(()), Ok(())]);
-    bench.carry_out(effects);
-    assert_eq!(bench.state(), GroupState::Empty);
-    bench.pass(99_999);
-    assert_eq!(deleted(&expire(&bench)), (0, false));
-    bench.pass(1);
-    let records = expire(&bench);
-    assert_eq!(deleted(&records), (1, true));
-    bench.append(records);
-    assert_eq!((bench.shard.describe("g"), bench.shard.list().count()), (None, 0));
-    let reloaded = bench.reload(GroupSettings::default());
-    assert_eq!(reloaded.shard.describe("g"), None);
-}
-
-#[test]
-fn only_offsets_of_topics_that_nobody_reads_can_be_deleted() {
-    let mut bench = Bench::stable();
-    bench.commit("t");
-    bench.commit("u");
-    let at = |topic| (topic, PartitionIndex(0));
-    let outcome = bench.shard.delete_offsets("g", &[at("t"), at("u"), at("v")]).expect("a group");
-    assert_eq!(outcome.results, [Err(ErrorCode::GroupSubscribedToTopic), Ok(()), Ok(())]);
-    assert_eq!(deleted(&outcome.records), (1, false));
-    assert_eq!(bench.shard.delete_offsets("x", &[]).map(|_| ()), Err(ErrorCode::GroupIdNotFound));
-    assert_eq!(bench.shard.delete("g"), Err(ErrorCode::NonEmptyGroup));
-
-    let mut bench = Bench::new();
-    bench.ask_to_join(|join| (join.version, join.protocol_type) = (3, "connect"));
-    bench.pass(DELAY_MS);
-    assert_eq!(bench.shard.delete_offsets("g", &[at("t")]).map(|_| ()), Err(ErrorCode::NonEmptyGroup));
-}
+mod offsets;
+mod static_members;

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::dice::Dice;
+use super::dice::{Dice, walks};
 use super::*;
 use crate::commit::{CommitError, GroupCommit, PartitionCommit};
-use crate::effects::{Happened, JoinReply, Reply, SyncReply, Then, Waiter};
-use crate::group::Protocol;
+use crate::effects::Then;
+use crate::events::Happened;
 use crate::join::Join;
+use crate::protocols::Protocol;
+use crate::replies::{JoinReply, Reply, SyncReply, Waiter};
 use crate::sync::{Identity, Leaver, Sync};
 use crate::timers::Ticks;
 use cairn_protocol::error_code::ErrorCode;
@@ -371,21 +373,6 @@ fn walk(seed: u64) -> usize {
 
 #[test]
 fn groups_hold_what_they_promise_on_random_walks() {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
-    let seeds = match number("CAIRN_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("CAIRN_WALKS").unwrap_or(WALKS_DEFAULT),
-    };
-    let mut rebalances = 0;
-    for seed in seeds {
-        let walked = std::panic::catch_unwind(|| walk(seed));
-        match walked {
-            Ok(begun) => rebalances += begun,
-            Err(panic) => {
-                eprintln!("CAIRN_SEED={seed} repeats this walk");
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
+    let rebalances: usize = walks(WALKS_DEFAULT, walk).into_iter().sum();
     assert!(rebalances > 0, "nothing happened");
 }

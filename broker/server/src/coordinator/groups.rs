@@ -23,11 +23,11 @@ use cairn_protocol::ids::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
+use super::Shared;
 use super::topics::ImageTopics;
-use super::{Shared, timers};
 use crate::clock;
 use crate::partitions::{AckWait, Partition};
-use crate::resources::overrides;
+use crate::resources::group_overrides::overrides;
 
 pub(crate) use writing::CommitFailed;
 
@@ -90,12 +90,14 @@ impl Drop for Groups {
 }
 
 impl Groups {
-    /// Groups whose members have to be heard of from now on.
+    /// Groups whose members have to be heard of from now on: somebody has to call [`Self::on_time`], and is notified when that is
+    /// earlier than it knows.
     pub(super) fn begin(
         partition: Arc<Partition>,
         shared: Arc<Shared>,
         groups: cairn_groups::Shard,
         effects: Effects,
+        earlier: Arc<Notify>,
     ) -> Arc<Self> {
         let state = State {
             groups,
@@ -107,9 +109,8 @@ impl Groups {
             appending: Duration::ZERO,
             configured: BTreeSet::new(),
         };
-        let groups = Arc::new(Self { partition, shared, state: Mutex::new(state), earlier: Arc::default() });
+        let groups = Arc::new(Self { partition, shared, state: Mutex::new(state), earlier });
         groups.carry_out(&mut groups.state.lock(), effects);
-        tokio::spawn(timers::run(Arc::downgrade(&groups), Arc::clone(&groups.earlier)));
         groups
     }
 

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::PartitionIndex;
 use cairn_storage::log::ReadError;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use super::groups::Groups;
-use super::{Shared, load};
+use super::{Shared, load, timers};
 use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::partitions::Partition;
@@ -83,7 +83,11 @@ impl Shard {
     /// Members have to be heard of from now on.
     fn begin(&self, mut groups: cairn_groups::Shard) -> LoadedShard {
         let effects = groups.on_loaded(clock::for_groups());
-        Groups::begin(Arc::clone(&self.partition), Arc::clone(&self.shared), groups, effects)
+        let earlier: Arc<Notify> = Arc::default();
+        let (partition, shared) = (Arc::clone(&self.partition), Arc::clone(&self.shared));
+        let groups = Groups::begin(partition, shared, groups, effects, Arc::clone(&earlier));
+        tokio::spawn(timers::run(Arc::downgrade(&groups), earlier));
+        groups
     }
 
     pub(super) fn stop(&self) {

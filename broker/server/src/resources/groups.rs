@@ -5,11 +5,11 @@
 
 use std::ops::RangeInclusive;
 
-use cairn_groups::GroupOverrides;
 use cairn_metadata::configs::{ConfigKind, ConfigMap, Source, Synonymous};
 use cairn_metadata::{Command, ConfigChange, ConfigResource};
 use cairn_protocol::error_code::ErrorCode;
 
+use super::group_overrides::{ASSIGNMENT_INTERVAL, HEARTBEAT_INTERVAL, SESSION_TIMEOUT, overrides};
 use super::{Change, Mode, Operation, Told};
 use crate::api::refusal::Refusal;
 use crate::config::{BrokerConfig, describe_key};
@@ -23,10 +23,6 @@ struct GroupKey {
     /// What the broker allows.
     allowed: fn(&BrokerConfig) -> RangeInclusive<i32>,
 }
-
-const SESSION_TIMEOUT: &str = "consumer.session.timeout.ms";
-const HEARTBEAT_INTERVAL: &str = "consumer.heartbeat.interval.ms";
-const ASSIGNMENT_INTERVAL: &str = "consumer.assignment.interval.ms";
 
 /// All of them, sorted by name.
 const KEYS: [GroupKey; 3] = [
@@ -50,16 +46,6 @@ const KEYS: [GroupKey; 3] = [
         allowed: |config| config.group_consumer_min_session_timeout_ms..=config.group_consumer_max_session_timeout_ms,
     },
 ];
-
-/// What these configs say about a group. What does not read was set by a later release, and counts as not set.
-pub(crate) fn overrides(own: &ConfigMap) -> GroupOverrides {
-    let number = |name| own.get(name).and_then(|value| value.parse().ok());
-    GroupOverrides {
-        session_timeout_ms: number(SESSION_TIMEOUT),
-        heartbeat_interval_ms: number(HEARTBEAT_INTERVAL),
-        assignment_interval_ms: number(ASSIGNMENT_INTERVAL),
-    }
-}
 
 pub(super) fn describe(node: &Node, name: &str) -> Vec<Told> {
     let image = node.image();

@@ -4,6 +4,7 @@
 
 mod altering;
 mod brokers;
+pub(crate) mod group_overrides;
 mod groups;
 mod operations;
 mod topics;
@@ -18,7 +19,6 @@ use crate::api::refusal::Refusal;
 use crate::loggers::ROOT;
 use crate::node::Node;
 pub(crate) use altering::{Altered, Wanted, Wish, alter_each};
-pub(crate) use groups::overrides;
 use operations::check_once;
 pub(crate) use operations::{Change, Operation};
 

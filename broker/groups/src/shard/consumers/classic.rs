@@ -4,8 +4,8 @@
 
 use super::*;
 use crate::consumer::classic;
-use crate::effects::{JoinReply, SyncReply};
 use crate::join::Join;
+use crate::replies::{JoinReply, SyncReply};
 use crate::sync::{Identity, Leaver, Sync};
 
 impl Shard {

@@ -12,9 +12,10 @@ use crate::consumer::assignment::Partitions;
 use crate::consumer::classic_bytes_for_tests::given_ids;
 use crate::consumer::settings::MigrationPolicy;
 use crate::consumer::state::ConsumerGroupState;
-use crate::effects::JoinReply;
-use crate::group::{GroupState, Protocol};
+use crate::group::GroupState;
 use crate::join::Join;
+use crate::protocols::Protocol;
+use crate::replies::JoinReply;
 use crate::settings::GroupSettings;
 use crate::sync::{Identity, Leaver, Sync};
 

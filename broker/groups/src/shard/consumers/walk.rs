@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
 
-use super::super::dice::Dice;
+use super::super::dice::{Dice, walks};
 use super::*;
 use crate::consumer::assignment::Partitions;
 use crate::consumer::settings::INLINE_WORK_MAX;
@@ -320,21 +320,10 @@ fn walk(seed: u64) -> Seen {
 
 #[test]
 fn groups_of_both_protocols_hold_what_they_promise_on_random_walks() {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
-    let seeds = match number("CAIRN_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("CAIRN_WALKS").unwrap_or(WALKS_DEFAULT),
-    };
-    let (mut all, is_one) = (Seen::default(), seeds.clone().count() == 1);
-    for seed in seeds {
-        match std::panic::catch_unwind(|| walk(seed)) {
-            Ok(seen) => all.add(seen),
-            Err(panic) => {
-                eprintln!("CAIRN_SEED={seed} repeats this walk");
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
+    let seen = walks(WALKS_DEFAULT, walk);
+    let is_one = seen.len() == 1;
+    let mut all = Seen::default();
+    seen.into_iter().for_each(|seen| all.add(seen));
     assert!(all.given > 0, "nothing happened");
     let Seen { migrated, taken, overtaken, dropped, .. } = all;
     assert!(migrated > 0 || is_one, "no group went from one protocol to the other");

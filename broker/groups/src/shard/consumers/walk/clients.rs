@@ -11,7 +11,7 @@ use super::*;
 use crate::commit::{Commit, CommitError, GroupCommit, PartitionCommit};
 use crate::consumer::classic_bytes_for_tests::given_ids;
 use crate::consumer::heartbeat::HeartbeatReply;
-use crate::group::Protocol;
+use crate::protocols::Protocol;
 
 /// The protocol that a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
