@@ -178,6 +178,11 @@ impl Group {
                     self.gone.push(Part { removed: Some(cause.name()), ..Part::of(member, client_id) });
                 }
             }
+            Happened::MemberSynced { member, .. } if self.under_way().is_none() => {
+                if let Some(last) = self.rebalances.back_mut() {
+                    last.sync_late(member, now);
+                }
+            }
             what => {
                 if let Some(rebalance) = self.under_way() {
                     rebalance.go_on(event, what, now);
@@ -188,6 +193,15 @@ impl Group {
 }
 
 impl Rebalance {
+    /// A member asks for its assignment when the leader's is there already: the group is stable, and that member not yet.
+    fn sync_late(&mut self, member: &Arc<str>, now: Now) {
+        let after = self.after(now);
+        let part = self.members.iter_mut().find(|part| part.member_id == *member);
+        if let Some(part) = part.filter(|_| self.outcome == Outcome::Stable) {
+            part.after_synced_ms.get_or_insert(after);
+        }
+    }
+
     fn go_on(&mut self, event: &Event, what: &Happened, now: Now) {
         let after = self.after(now);
         match what {
@@ -300,7 +314,11 @@ mod tests {
         recorder.record(&event("g", 5, synced("quick")), at(910));
         // It was there before, and needed not join.
         recorder.record(&event("g", 5, synced("calm")), at(911));
+        recorder.record(&event("g", 5, joined("late")), at(912));
         recorder.record(&event("g", 5, Happened::Stabilized), at(950));
+        // The leader has assigned; and who is of no rebalance that is told is of none that was.
+        recorder.record(&event("g", 5, synced("late")), at(960));
+        recorder.record(&event("g", 5, synced("stranger")), at(961));
 
         let told = serde_json::to_value(recorder.rebalances("g")).unwrap();
         let expected = serde_json::json!([{
@@ -318,6 +336,7 @@ mod tests {
                 { "member_id": "quick", "client_id": "client", "after_joined_ms": 10, "after_synced_ms": 910, "removed": null },
                 { "member_id": "slow", "client_id": "client", "after_joined_ms": 900, "after_synced_ms": 905, "removed": null },
                 { "member_id": "calm", "client_id": "client", "after_joined_ms": null, "after_synced_ms": 911, "removed": null },
+                { "member_id": "late", "client_id": "client", "after_joined_ms": 912, "after_synced_ms": 960, "removed": null },
             ],
             "members_left_off": 0,
         }]);
