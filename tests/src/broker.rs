@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -43,10 +43,7 @@ impl Kind {
             Ok("cairn") | Err(_) => {}
             Ok(other) => bail!("CAIRN_JUDGE_BROKER is {other}, and can be cairn or kafka"),
         }
-        if let Ok(path) = std::env::var("CAIRN_BIN") {
-            return Ok(Kind::Cairn(path.into()));
-        }
-        Ok(Kind::Cairn(build()?))
+        Ok(Kind::Cairn(binary()?))
     }
 
     /// Its name in reports.
@@ -55,6 +52,19 @@ impl Kind {
             Kind::Cairn(_) => "cairn",
             Kind::Kafka => "apache-kafka",
         }
+    }
+}
+
+/// The `cairn` binary: the one that `CAIRN_BIN` names, or the one that is built in the profile of these tests, once.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    if let Ok(path) = std::env::var("CAIRN_BIN") {
+        return Ok(path.into());
+    }
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*built {
+        Some(path) => Ok(path.clone()),
+        None => Ok(built.insert(build()?).clone()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Members of groups that others wrote: processes that subscribe to a topic and say what they read.
+//! Members of groups, most of them of clients that others wrote: processes that subscribe to a topic and say what they read.
 //!
 //! It must not know what a suite writes.
 
@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{Client, Console, Kafkajs, Kcat, Python, tools};
-use crate::broker::{kafka_script, repository};
+use crate::broker::{binary, kafka_script, repository};
 
 /// The longest that members may take to get hold of what is written, rebalances, ended sessions and a busy machine included.
 pub const READ_TIME_MAX: Duration = Duration::from_secs(120);
@@ -45,10 +45,14 @@ pub enum MemberKind {
     ConfluentNext,
     /// Kafka's console consumer by the protocol of KIP-848.
     ConsoleNext,
+    /// `cairn consume`.
+    Cairn,
+    /// `cairn consume` by the protocol of KIP-848.
+    CairnNext,
 }
 
 impl MemberKind {
-    /// All of them.
+    /// All that others wrote.
     pub const ALL: [MemberKind; 9] = [
         MemberKind::Kcat,
         MemberKind::Confluent,
@@ -73,12 +77,14 @@ impl MemberKind {
             MemberKind::Console => "kafka-console",
             MemberKind::ConfluentNext => "confluent-kafka-next",
             MemberKind::ConsoleNext => "kafka-console-next",
+            MemberKind::Cairn => "cairn",
+            MemberKind::CairnNext => "cairn-next",
         }
     }
 
     /// Whether it speaks the protocol of KIP-848, in which a broker assigns the partitions.
     pub fn is_next(self) -> bool {
-        matches!(self, MemberKind::ConfluentNext | MemberKind::ConsoleNext)
+        matches!(self, MemberKind::ConfluentNext | MemberKind::ConsoleNext | MemberKind::CairnNext)
     }
 
     /// What has to be installed for it.
@@ -92,6 +98,7 @@ impl MemberKind {
             MemberKind::Aiokafka => Python::aiokafka().missing(),
             MemberKind::Kafkajs => Kafkajs.missing(),
             MemberKind::Console | MemberKind::ConsoleNext => Console.missing(),
+            MemberKind::Cairn | MemberKind::CairnNext => None,
         }
     }
 
@@ -102,7 +109,7 @@ impl MemberKind {
         matches!(self, Confluent | ConfluentCooperative | ConfluentNext | KafkaPython | Aiokafka)
     }
 
-    fn command(self, bootstrap: &str, topic: &str, group: &str, holding: Holding) -> Command {
+    fn command(self, bootstrap: &str, topic: &str, group: &str, holding: Holding) -> anyhow::Result<Command> {
         let python = |client: &str, assignor: &str| {
             let mut command = Command::new(tools().join("venv/bin/python"));
             command.arg(repository().join("tests/foreign/members.py"));
@@ -113,7 +120,22 @@ impl MemberKind {
             command
         };
         let poll = format!("max.poll.interval.ms={}", POLL_INTERVAL.as_millis());
-        match self {
+        Ok(match self {
+            MemberKind::Cairn | MemberKind::CairnNext => {
+                let mut command = Command::new(binary()?);
+                let protocol = if self.is_next() { "consumer" } else { "classic" };
+                command.args([
+                    "consume",
+                    topic,
+                    "--bootstrap",
+                    bootstrap,
+                    "--group",
+                    group,
+                    "--group-protocol",
+                    protocol,
+                ]);
+                command
+            }
             MemberKind::Kcat => {
                 let mut command = Command::new("kcat");
                 // By itself it ends when the broker is away.
@@ -155,7 +177,7 @@ impl MemberKind {
                 }
                 command
             }
-        }
+        })
     }
 }
 
@@ -219,7 +241,7 @@ impl Member {
         group: &str,
         holding: Holding,
     ) -> anyhow::Result<Member> {
-        let mut command = kind.command(bootstrap, topic, group, holding);
+        let mut command = kind.command(bootstrap, topic, group, holding)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // A tool that a script starts dies with the script.
         command.process_group(0);

@@ -1,9 +1,12 @@
 //! Groups of clients that others wrote, against a real broker: two members share a topic, one is killed, the broker is killed at
 //! rest and in the middle of a rebalance, and nothing that was written is missed. Or one of them is paused or slow for so long that the
-//! other takes over: what it then commits is refused, and it returns. Kafka's own tools see and change the groups.
+//! other takes over: what it then commits is refused, and it returns. Members of several clients are in one group beside our own
+//! consumer. Kafka's own tools see and change the groups.
 //!
 //! Each kind of client is in one pair at least; `CAIRN_GROUPS=all` adds further pairs. `CAIRN_JUDGE_BROKER=kafka` runs the suite
 //! against Apache Kafka: what passes there has to pass here.
+
+mod beside_cairn;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -105,6 +108,9 @@ fn main() -> ExitCode {
     let troubled = if wants_all() { IN_ALL_TROUBLE.into_iter().flat_map(both).collect() } else { TROUBLED.to_vec() };
     // What takes longest begins first.
     let mut work: Vec<Work<'_>> = vec![Box::new(tools)];
+    for members in beside_cairn::MEMBERS {
+        work.push(Box::new(move |suite, broker| beside_cairn::share(suite, broker, members)));
+    }
     for (trouble, (first, second)) in troubled {
         work.push(Box::new(move |suite, broker| be_troubled(suite, broker, first, second, trouble)));
     }
