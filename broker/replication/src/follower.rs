@@ -64,7 +64,7 @@ pub enum Verdict {
 pub struct Taken {
     /// What the leader is told now; none where it is told when a flush is done.
     pub ack: Option<PushAck>,
-    /// The high watermark, where it has risen: readers may go on up to it.
+    /// The high watermark, where it has changed: readers may go on up to it. It falls behind an unclean election only.
     pub high_watermark: Option<Offset>,
     /// The log's start, where the leader's has risen: what lies before is deleted.
     pub log_start: Option<Offset>,
@@ -217,7 +217,11 @@ impl Follower {
     /// Where the high watermark is after a push that proved everything up to `end`.
     pub(crate) fn high_watermark_after(this: &This, log: &impl LogView, push: &Push, end: Offset) -> Offset {
         let proven = if this.rules.hold(Rule::ProvenHighWatermark) { end } else { log.end() };
-        this.high_watermark.max(push.high_watermark.min(proven))
+        // Of what was committed before an unclean election counts what the elected leader has.
+        let last = this.high_watermark.plus(-1);
+        let is_doubtful = this.is_before_unclean(log.epoch_at(last), push);
+        let before = if is_doubtful { this.high_watermark.min(end) } else { this.high_watermark };
+        before.max(push.high_watermark.min(proven))
     }
 
     /// The ack of a push that proved everything up to `end`, or none until that is flushed.

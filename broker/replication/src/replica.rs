@@ -320,10 +320,10 @@ impl Replica {
         let this = self.this();
         let Role::Follower(follower) = &mut self.role else { return Taken::default() };
         let ack = follower.ack(&this, log, push, end);
-        let risen = Follower::high_watermark_after(&this, log, push, end);
-        let high_watermark = (risen > self.high_watermark).then_some(risen);
-        self.high_watermark = risen;
-        let log_start = Some(push.log_start.min(risen)).filter(|start| *start > log.start());
+        let after = Follower::high_watermark_after(&this, log, push, end);
+        let high_watermark = (after != self.high_watermark).then_some(after);
+        self.high_watermark = after;
+        let log_start = Some(push.log_start.min(after)).filter(|start| *start > log.start());
         Taken { ack, high_watermark, log_start }
     }
 

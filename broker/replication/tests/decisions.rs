@@ -482,6 +482,20 @@ fn what_was_committed_before_an_unclean_election_gives_way() {
     push.unclean_epoch = Some(LeaderEpoch(2));
     let verdict = follower(&to, 4).on_push(&push, spans.iter().copied(), &to);
     assert_eq!(verdict, Verdict::Suspect { at: Offset(2) }, "what came after the election stays");
+    // It has more than the elected leader, and nothing else.
+    let (empty, longer) = (log(0, ""), log(0, "1 1"));
+    let mut short = Replica::new(LEADER, BrokerEpoch(11), Offset(0), &empty, Rules::ALL);
+    let _ = short.on_metadata(&unclean, &empty, Ticks(0));
+    short.on_epoch_noted(LeaderEpoch(6), &empty);
+    let probe = short.push(FOLLOWER, &empty).expect("leads");
+    let mut knew = follower(&longer, 2);
+    let proven = Offset(0);
+    assert_eq!(knew.on_push(&probe, std::iter::empty(), &longer), Verdict::Append { from: proven, end: proven });
+    assert_eq!(
+        knew.on_taken(&probe, proven, &longer).high_watermark,
+        Some(proven),
+        "what it has more is not committed"
+    );
     // Its log begins behind everything that the elected leader has.
     let beyond = log(9, "2");
     push.unclean_epoch = Some(LeaderEpoch(6));

@@ -384,7 +384,7 @@ fn who_may_have_lost_something_is_not_eligible() {
 /// How far the log of a broker goes, by its present incarnation.
 fn told(cluster: &Cluster, broker: i32, last_epoch: i32, end: i64) -> LogTold {
     let (broker, last_epoch, end) = (BrokerId(broker), Some(LeaderEpoch(last_epoch)), Offset(end));
-    LogTold { broker, epoch: cluster.epoch(broker), last_epoch, end }
+    LogTold { broker, epoch: cluster.epoch(broker), last_epoch, start: Offset(0), end }
 }
 
 fn elect(by: ElectBy, told: &[LogTold]) -> Command {
@@ -421,6 +421,10 @@ fn the_longest_log_leads_when_nobody_has_everything_for_certain() {
         assert_eq!((partition.leader_epoch, partition.last_known.len()), (LeaderEpoch(before.0 + 1), 0));
         assert_eq!(chosen.apply(&elect(by, &[one, two, three])), no(CannotElect::Led));
     }
+    // All of it is deleted, and it was more than the other has.
+    let deleted = LogTold { last_epoch: None, start: Offset(7), end: Offset(7), ..three };
+    cluster.ok(&elect(ElectBy::LastKnown, &[two, deleted]));
+    assert_eq!(cluster.roles(), (Some(3), vec![3], vec![]));
 }
 
 #[test]
@@ -756,7 +760,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         2 => (topic(), 0..3i32, broker(), epoch(), 0..3usize).prop_map(|(id, partition, broker, epoch, by)| {
             let by = [ElectBy::LastKnown, ElectBy::LastLeader, ElectBy::Anyone][by];
-            let told = vec![LogTold { broker, epoch, last_epoch: None, end: Offset(1) }];
+            let told = vec![LogTold { broker, epoch, last_epoch: None, start: Offset(0), end: Offset(1) }];
             Command::ElectByLogs { id, partition: PartitionIndex(partition), by, told }
         }),
         6 => (topic(), 0..3i32, any_proposal()).prop_map(|(id, partition, proposal)| {

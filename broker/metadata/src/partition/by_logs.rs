@@ -18,8 +18,10 @@ pub struct LogTold {
     pub broker: BrokerId,
     /// The incarnation that tells it: nobody else's word counts.
     pub epoch: BrokerEpoch,
-    /// The newest leader epoch in it; none in an empty log.
+    /// The leader epoch of its last record; none where there is none.
     pub last_epoch: Option<LeaderEpoch>,
+    /// Its start. What lies before was committed, and is deleted.
+    pub start: Offset,
     /// Its end.
     pub end: Offset,
 }
@@ -77,12 +79,15 @@ impl Partition {
             ElectBy::Anyone => Some(self.replicas.iter().filter_map(log).collect()),
         }
         .ok_or(CannotElect::NotTold)?;
+        // Whoever ends before another one begins lacks something that was committed, whatever the epochs say.
+        let committed = candidates.iter().map(|log| log.start).max();
         // Of equals the first: the preferred leader.
         let longest = |best: Option<LogTold>, log: &&LogTold| match best {
             Some(best) if (best.last_epoch, best.end) >= (log.last_epoch, log.end) => Some(best),
             _ => Some(**log),
         };
-        let best = candidates.iter().fold(None, longest).ok_or(CannotElect::NotTold)?;
+        let whole = candidates.iter().filter(|log| Some(log.end) >= committed);
+        let best = whole.fold(None, longest).ok_or(CannotElect::NotTold)?;
         self.lead_uncleanly(best.broker);
         self.partition_epoch.0 += 1;
         Ok(Decided::LedUncleanly)

@@ -410,8 +410,9 @@ impl World {
     fn elect(&mut self, by: ElectBy) -> Result<(), Violation> {
         let told = |at: u8| {
             let node = self.node(at);
-            let (last_epoch, end) = (node.log.latest_epoch(), node.log.end());
-            node.is_up.then_some(LogTold { broker: id(at), epoch: node.incarnation, last_epoch, end })
+            let (start, end) = (node.log.start(), node.log.end());
+            let last_epoch = node.log.epoch_at(end.plus(-1));
+            node.is_up.then_some(LogTold { broker: id(at), epoch: node.incarnation, last_epoch, start, end })
         };
         let told: Vec<_> = (0..BROKERS).filter_map(told).collect();
         let known = self.partition.last_known.clone();
