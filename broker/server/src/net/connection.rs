@@ -8,94 +8,20 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::inbox::{Frame, Inbox, ReceiveError};
-use super::listener::ListenerInfo;
 use super::outbox::Outbox;
 use super::permits::{RequestBudget, RequestPermit};
+use super::service::{Answer, ConnectionInfo, Mute, Order, Replied, Reply, Request, Service};
+use super::woken::OnlyWhenWoken;
 use crate::telemetry::Held;
-
-/// What handles requests: the dispatcher, and in tests something simpler.
-pub(crate) trait Service: Send + Sync + 'static {
-    /// Begins a request, with all that must happen in the order of arrival; what may wait comes back as [`Answer::Later`].
-    fn call(&self, request: Request) -> Answer;
-}
-
-/// One request as it arrived.
-#[derive(Debug)]
-pub(crate) struct Request {
-    /// The frame without its length.
-    pub(crate) frame: Bytes,
-    /// When its last bytes came.
-    pub(crate) received: Instant,
-    pub(crate) connection: Arc<ConnectionInfo>,
-}
-
-/// What became of a request.
-pub(crate) enum Answer {
-    /// The answer.
-    Now(Reply),
-    /// The answer comes when the future is ready.
-    Later(Pin<Box<dyn Future<Output = Replied> + Send>>, Order),
-    /// The bytes were no request, or there is no answer to it: the connection ends.
-    Close(Box<str>),
-}
-
-/// An answer, and what follows for the connection.
-#[derive(Debug, Default)]
-pub(crate) struct Reply {
-    /// With the length in front; empty when the client wants none.
-    pub(crate) pieces: Vec<Bytes>,
-    pub(crate) mute: Option<Mute>,
-}
-
-/// The client has used more than it may: no further request of it is taken for a while (KIP-219). Its answers still leave.
-#[derive(Debug)]
-pub(crate) struct Mute {
-    pub(crate) time: Duration,
-    /// Counts the connection as long as it is muted.
-    pub(crate) counted: Held,
-}
-
-impl From<Vec<Bytes>> for Reply {
-    fn from(pieces: Vec<Bytes>) -> Self {
-        Self { pieces, mute: None }
-    }
-}
-
-/// What has become of an answer that was waited for; without one, the connection ends.
-pub(crate) type Replied = Result<Reply, Box<str>>;
-
-/// Whether the next request may begin before this one is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// It may: all that counts for order has happened.
-    Pipelined,
-    /// It may not, so that it sees what this one did.
-    Alone,
-    /// It may not, and the answer may come late; of the request itself nothing is kept meanwhile, so that its bytes do not
-    /// count any more.
-    AloneAndLight,
-}
-
-/// What is known about a connection.
-#[derive(Debug)]
-pub(crate) struct ConnectionInfo {
-    pub(crate) listener: Arc<ListenerInfo>,
-    /// The client's address.
-    pub(crate) peer: SocketAddr,
-    /// The address that the client has reached.
-    pub(crate) local: SocketAddr,
-}
 
 /// The bounds of one connection.
 #[derive(Clone, Debug)]
@@ -214,9 +140,11 @@ impl<S: Service> Connection<S> {
 
     /// Serves requests until the client leaves, breaks the rules, or `shutdown` is ready.
     pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Ended {
-        let mut shutdown = std::pin::pin!(shutdown);
+        // All connections share the end of the broker, and its locks: it is asked about once, not with every request.
+        let shutdown = std::pin::pin!(shutdown);
+        let mut shutdown = OnlyWhenWoken::new(shutdown);
         poll_fn(|cx| {
-            if self.ending.is_none() && shutdown.as_mut().poll(cx).is_ready() {
+            if self.ending.is_none() && shutdown.poll(cx).is_ready() {
                 self.ending = Some(Ended::Shutdown);
             }
             self.poll(cx)

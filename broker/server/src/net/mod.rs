@@ -7,10 +7,11 @@ mod inbox;
 mod listener;
 mod outbox;
 mod permits;
+mod service;
+mod woken;
 
-pub(crate) use connection::{
-    Answer, Connection, ConnectionInfo, Limits, Mute, Order, Replied, Reply, Request, Service,
-};
+pub(crate) use connection::{Connection, Limits};
 pub use listener::BindError;
 pub(crate) use listener::{Accepting, Admit, Bound, ListenerInfo, SocketOptions, accept_loop, bind};
 pub(crate) use permits::{ConnectionPermits, MostConnections, RequestBudget};
+pub(crate) use service::{Answer, ConnectionInfo, Mute, Order, Replied, Reply, Request, Service};

@@ -54,18 +54,27 @@ impl Outbox {
     ) -> Poll<io::Result<()>> {
         while !self.pieces.is_empty() {
             self.stalled.get_or_insert(now);
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.pieces.len().min(SLICES_MAX);
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(piece);
-            }
-            let written = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count]))?;
+            let written = ready!(self.poll_write(stream, cx))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.on_written(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// One call to the kernel. A single piece, as most answers are, is spared what the kernel does to look through many.
+    fn poll_write(&self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(stream);
+        if let (Some(only), 1) = (self.pieces.front(), self.pieces.len()) {
+            return stream.poll_write(cx, only);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = self.pieces.len().min(SLICES_MAX);
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        stream.poll_write_vectored(cx, &slices[..count])
     }
 
     fn on_written(&mut self, mut written: usize) {

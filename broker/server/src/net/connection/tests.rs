@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -8,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::Advertise;
+use crate::net::ListenerInfo;
 
 /// Answers each request with its own bytes; the first byte says how.
 struct Echo {
