@@ -181,7 +181,7 @@ impl Fetch {
         on_blocking_thread(move || {
             let begun = Instant::now();
             let found = fetch.look(Disk::May).expect("a look that may wait always finds");
-            fetch.node.metrics.disk_reads.observe(begun.elapsed().as_secs_f64());
+            fetch.node.metrics.disk_reads.observe(begun.elapsed());
             found
         })
         .await

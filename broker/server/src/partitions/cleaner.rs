@@ -113,7 +113,7 @@ impl Cleaner {
         let (topic, partition) = (&*turn.partition.topic, turn.partition.index.0);
         let begun = Instant::now();
         let result = self.compact(&turn);
-        self.metrics.cleaner.rounds.observe(begun.elapsed().as_secs_f64());
+        self.metrics.cleaner.rounds.observe(begun.elapsed());
         match result {
             Ok((end, stats)) => {
                 let seconds = begun.elapsed().as_secs_f64();

@@ -88,7 +88,7 @@ impl Flusher {
     }
 
     pub(super) fn observe_sync(&self, time: Duration) {
-        self.metrics.syncs.observe(time.as_secs_f64());
+        self.metrics.syncs.observe(time);
     }
 
     /// Syncs what is due, one row after the other, until `stop`.

@@ -13,11 +13,11 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::flight::FlightRecorder;
 use super::observed::{Observatory, Series};
+use super::times::Times;
 
 /// All metrics. The hot ones are found by index, not by label.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Metrics {
     connections: Gauge,
     connections_throttled: Gauge,
     connections_delayed: Family<OfReason, Counter>,
-    throttle_time: Family<OfApi, Histogram>,
+    throttle_time: Family<OfApi, Times>,
     connections_accepted: Counter,
     connections_ended: Family<OfReason, Counter>,
     pub(crate) connections_refused: Counter,
@@ -36,8 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) fetches_waiting: Gauge,
-    pub(crate) disk_reads: Histogram,
-    pub(crate) syncs: Histogram,
+    pub(crate) disk_reads: Times,
+    pub(crate) syncs: Times,
     pub(crate) partitions: Gauge,
     pub(crate) partitions_offline: Gauge,
     pub(crate) partitions_waiting: Gauge,
@@ -65,7 +65,7 @@ pub(crate) struct Metrics {
 /// What compaction does.
 #[derive(Debug)]
 pub(crate) struct CleanerMetrics {
-    pub(crate) rounds: Histogram,
+    pub(crate) rounds: Times,
     pub(crate) read: Counter,
     pub(crate) removed: Counter,
     pub(crate) records_removed: Counter,
@@ -78,11 +78,11 @@ pub(crate) struct CleanerMetrics {
 #[derive(Clone, Debug)]
 struct ApiMetrics {
     requests: Counter,
-    time: Histogram,
-    queue_time: Histogram,
-    handling_time: Histogram,
-    waiting_time: Histogram,
-    storage_time: Histogram,
+    time: Times,
+    queue_time: Times,
+    handling_time: Times,
+    waiting_time: Times,
+    storage_time: Times,
 }
 
 /// Where the time of one request has gone.
@@ -95,9 +95,6 @@ pub(crate) struct RequestTimes {
     /// It waited: for a sync, for records, for other members, for the disk.
     pub(crate) waited: Option<Duration>,
 }
-
-/// Histograms of times, by API.
-type TimesOfApis = Family<OfApi, Histogram>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfApi {
@@ -132,11 +129,6 @@ pub(crate) struct LogDirMetrics {
     pub(crate) reserve: Gauge,
 }
 
-/// 25 µs to 7 minutes, each bucket four times the one before.
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_025, 4.0, 13))
-}
-
 impl Metrics {
     /// Metrics for these APIs; what is observed of others is not counted.
     pub(crate) fn new(served: impl Iterator<Item = ApiKey>) -> Self {
@@ -144,7 +136,7 @@ impl Metrics {
         let requests = Family::<OfApi, Counter>::default();
         registry.register("requests", "Requests, by API", requests.clone());
         let mut times = |name: &str, help: &str| {
-            let times = TimesOfApis::new_with_constructor(seconds);
+            let times = Family::<OfApi, Times>::default();
             registry.register_with_unit(name, help, Unit::Seconds, times.clone());
             times
         };
@@ -184,7 +176,7 @@ impl Metrics {
             connections: Gauge::default(),
             connections_throttled: Gauge::default(),
             connections_delayed: Family::default(),
-            throttle_time: Family::new_with_constructor(seconds),
+            throttle_time: Family::default(),
             connections_accepted: Counter::default(),
             connections_ended: Family::default(),
             connections_refused: Counter::default(),
@@ -192,8 +184,8 @@ impl Metrics {
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             fetches_waiting: Gauge::default(),
-            disk_reads: seconds(),
-            syncs: seconds(),
+            disk_reads: Times::default(),
+            syncs: Times::default(),
             partitions: Gauge::default(),
             partitions_offline: Gauge::default(),
             partitions_waiting: Gauge::default(),
@@ -370,18 +362,18 @@ impl Metrics {
         let Some(metrics) = self.apis.get(index(api)) else { return };
         let RequestTimes { queued, handled, waited } = times;
         metrics.requests.inc();
-        metrics.time.observe((handled + waited.unwrap_or_default()).as_secs_f64());
-        metrics.queue_time.observe(queued.as_secs_f64());
-        metrics.handling_time.observe(handled.as_secs_f64());
+        metrics.time.observe(handled + waited.unwrap_or_default());
+        metrics.queue_time.observe(queued);
+        metrics.handling_time.observe(handled);
         if let Some(waited) = waited {
-            metrics.waiting_time.observe(waited.as_secs_f64());
+            metrics.waiting_time.observe(waited);
         }
     }
 
     /// What one request took of storage. A request that took nothing of it does not count.
     pub(crate) fn in_storage(&self, api: ApiKey, time: Duration) {
         if let (Some(metrics), false) = (self.apis.get(index(api)), time.is_zero()) {
-            metrics.storage_time.observe(time.as_secs_f64());
+            metrics.storage_time.observe(time);
         }
     }
 
@@ -398,7 +390,7 @@ impl Metrics {
 
     /// One answer that tells its client to wait so long; the connection counts as throttled until what is returned is dropped.
     pub(crate) fn throttled(&self, api: ApiKey, time: Duration) -> Held {
-        self.throttle_time.get_or_create(&OfApi { api: api.name() }).observe(time.as_secs_f64());
+        self.throttle_time.get_or_create(&OfApi { api: api.name() }).observe(time);
         Held::new(&self.connections_throttled)
     }
 
@@ -423,16 +415,21 @@ impl Metrics {
 impl ApiMetrics {
     /// Counts nothing that is shown.
     fn unserved() -> Self {
-        let (time, queue_time, handling_time) = (seconds(), seconds(), seconds());
-        let (waiting_time, storage_time) = (seconds(), seconds());
-        Self { requests: Counter::default(), time, queue_time, handling_time, waiting_time, storage_time }
+        Self {
+            requests: Counter::default(),
+            time: Times::default(),
+            queue_time: Times::default(),
+            handling_time: Times::default(),
+            waiting_time: Times::default(),
+            storage_time: Times::default(),
+        }
     }
 }
 
 impl CleanerMetrics {
     fn new() -> Self {
         Self {
-            rounds: seconds(),
+            rounds: Times::default(),
             read: Counter::default(),
             removed: Counter::default(),
             records_removed: Counter::default(),

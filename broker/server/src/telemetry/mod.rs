@@ -6,6 +6,7 @@ mod flight;
 mod http;
 mod metrics;
 mod observed;
+mod times;
 
 pub use http::HttpError;
 pub(crate) use http::{Health, HttpServer};
