@@ -10,6 +10,7 @@ mod mover;
 mod parallel;
 mod partition;
 mod registry;
+mod rounds;
 mod scrubber;
 mod settings;
 mod traffic;

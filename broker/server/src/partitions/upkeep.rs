@@ -5,8 +5,7 @@
 //!
 //! Must not know: requests, who waits for what.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::rounds::{First, Rounds};
 use super::{DirLook, Partition, Partitions};
 use crate::clock::CautiousClock;
 use crate::config::{BrokerConfig, millis};
@@ -31,35 +31,9 @@ const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Flusher {
     runtime: Handle,
     metrics: Arc<Metrics>,
-    /// Each partition at most once.
-    due: Mutex<BinaryHeap<Reverse<Due>>>,
+    /// Each partition at most once. Those that are written to meet in one round: each wakes a thread and a task otherwise.
+    due: Mutex<Rounds<Weak<Partition>>>,
     earlier: Notify,
-}
-
-#[derive(Debug)]
-struct Due {
-    at: Instant,
-    partition: Weak<Partition>,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
-    }
 }
 
 impl Flusher {
@@ -73,16 +47,11 @@ impl Flusher {
         self.runtime.spawn_blocking(move || partition.sync());
     }
 
-    /// Makes the partition durable when so much time has passed. The caller has marked it as scheduled.
+    /// Makes the partition durable when so much time has passed, or somewhat earlier together with others. The caller has marked it as scheduled.
     pub(super) fn schedule(&self, partition: &Arc<Partition>, after_ms: u64) {
         let after = Duration::from_millis(after_ms);
-        // A time that no clock reaches is no time.
-        let Some(at) = Instant::now().checked_add(after) else { return };
-        let mut due = self.due.lock();
-        let is_first = due.peek().is_none_or(|Reverse(first)| at < first.at);
-        due.push(Reverse(Due { at, partition: Arc::downgrade(partition) }));
-        drop(due);
-        if is_first {
+        let first = self.due.lock().push(Instant::now(), after, Arc::downgrade(partition));
+        if first == Some(First::Yes) {
             self.earlier.notify_one();
         }
     }
@@ -94,7 +63,7 @@ impl Flusher {
     /// Syncs what is due, one row after the other, until `stop`.
     async fn run(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            let next = self.due.lock().peek().map(|Reverse(first)| first.at);
+            let next = self.due.lock().next();
             let sleep = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -113,12 +82,8 @@ impl Flusher {
     }
 
     fn take_due(&self, now: Instant) -> Vec<Arc<Partition>> {
-        let mut due = self.due.lock();
-        let mut taken = Vec::new();
-        while due.peek().is_some_and(|Reverse(first)| first.at <= now) {
-            taken.extend(due.pop().and_then(|Reverse(first)| first.partition.upgrade()));
-        }
-        taken
+        let due = self.due.lock().take(now);
+        due.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
