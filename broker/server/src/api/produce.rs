@@ -92,7 +92,7 @@ fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome
         by_id,
         now: clock::now(),
         required: required(acks, transactional_id.as_deref()),
-        wait: AckWait::default(),
+        wait: None,
         waiting: Vec::new(),
         first_error: ErrorCode::None,
         appending: Duration::ZERO,
@@ -114,6 +114,7 @@ fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome
     if waiting.is_empty() {
         return Outcome::Now(response);
     }
+    let wait = wait.unwrap_or_default();
     let answer = async move {
         wait.await;
         for lost in waiting.iter().filter(|waiting| !waiting.is_durable()) {
@@ -150,7 +151,8 @@ struct Produce<'a> {
     now: Timestamp,
     /// What the answer means, or why nothing is taken.
     required: Result<Required, Refusal>,
-    wait: AckWait,
+    /// Made for the first that has to wait; most requests have none.
+    wait: Option<AckWait>,
     waiting: Vec<Waiting>,
     first_error: ErrorCode,
     /// How long the partitions' logs have taken.
@@ -221,9 +223,9 @@ impl Produce<'_> {
             None => batch,
         };
 
-        let wait = &self.wait;
+        let wait = &mut self.wait;
         let begun = Instant::now();
-        let appended = partition.append(&batch, &produced, self.now, required, || wait.ticket())?;
+        let appended = partition.append(&batch, &produced, self.now, required, || wait.get_or_insert_default().ticket())?;
         partition.publish(&appended, batch.as_bytes().len());
         self.appending += begun.elapsed();
         let response = PartitionProduceResponse {
