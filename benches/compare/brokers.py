@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import re
 import shutil
 import socket
 import struct
 import subprocess
 import threading
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KAFKA = ROOT / "tests/peers/kafka"
@@ -114,6 +116,13 @@ class Cairn(Broker):
         for setting in self.settings:
             command += ["--set", setting]
         return command
+
+    def syncs(self):
+        """How many syncs of a partition there were, and the seconds that they took, from its own metrics."""
+        address = re.findall(r"^ready: .*metrics=(\S+)", (self.folder / "broker.log").read_text(), re.MULTILINE)[-1]
+        with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+            text = answer.read().decode()
+        return [float(re.search(rf"^cairn_sync_time_seconds_{what} (\S+)", text, re.MULTILINE)[1]) for what in ("count", "sum")]
 
 
 class ApacheKafka(Broker):
