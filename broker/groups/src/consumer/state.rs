@@ -335,7 +335,10 @@ fn has_same(one: &Current, other: &Current) -> bool {
 }
 
 fn count_up(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) {
-    *counts.entry(Arc::clone(key)).or_default() += 1;
+    match counts.get_mut(key) {
+        Some(count) => *count += 1,
+        None => drop(counts.insert(Arc::clone(key), 1)),
+    }
 }
 
 fn count_down(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) {
