@@ -12,7 +12,7 @@ use cairn_storage::dir::{DirConfig, LastShutdown, OpenDirError, Preparing};
 use cairn_storage::disk::Disk;
 use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Rule};
 use cairn_storage::disk::memory::{Crash, CrashUnit, MemoryDisk};
-use cairn_storage::log::{AppendError, Log, LogConfig};
+use cairn_storage::log::{AppendError, Log, LogConfig, OpenLogError};
 use common::{append, batch, batch_from, dir_config, name, open_dir, read_from, small, sync, topic_id};
 
 /// What was promised to whoever uses the log.
@@ -309,4 +309,92 @@ fn how_it_was_left_is_known() {
     dir.close().unwrap();
     drop(log);
     assert_eq!(open(4).last_shutdown(), LastShutdown::Lossy, "a log was open: no mark");
+}
+
+/// A log of several segments, leader epochs and producers that was killed when it had synced a part of them. Answers its end.
+fn killed(memory: &MemoryDisk) -> Offset {
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    for number in 0..90 {
+        let value = format!("value {number} {}", "x".repeat(200)).into_bytes();
+        append(&mut log, &batch_from(9, 0, number, &[&value], 1000 + i64::from(number)), number / 20, 0).unwrap();
+        if number == 50 {
+            sync(&mut log);
+            dir.write_checkpoint().unwrap();
+        }
+    }
+    assert!(log.reader().segment_count() > 4);
+    let end = log.end_offset();
+    drop((log, dir));
+    memory.crash(Crash::KeepAll);
+    end
+}
+
+/// What may be found beside the segments: all files, none of the small ones, indexes that say nothing right.
+const BESIDE: [fn(&MemoryDisk); 3] = [
+    |_| {},
+    |memory| {
+        for entry in memory.list(Path::new("/data/orders-3")).unwrap() {
+            if !entry.name.ends_with(".log") && entry.name != "partition.metadata" {
+                memory.remove_file(&Path::new("/data/orders-3").join(&entry.name)).unwrap();
+            }
+        }
+    },
+    |memory| {
+        for entry in memory.list(Path::new("/data/orders-3")).unwrap() {
+            if entry.name.ends_with(".index") {
+                let path = Path::new("/data/orders-3").join(&entry.name);
+                memory.write_at(&path, 0, &vec![0x41; usize::try_from(entry.len).unwrap()]).unwrap();
+            }
+        }
+    },
+];
+
+/// A page that was not read in on purpose may be one that cannot be read: touching it would end the process.
+#[test]
+fn recovery_touches_only_pages_that_were_populated() {
+    for (at, spoil) in BESIDE.iter().enumerate() {
+        let memory = MemoryDisk::new();
+        let end = killed(&memory);
+        spoil(&memory);
+        let faulty = FaultyDisk::new(Arc::new(memory));
+        faulty.refuse_unpopulated();
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let dir = open_dir(&disk);
+        let log = dir.open_log(&name(), small()).unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert_eq!(log.end_offset(), end, "{at}");
+        assert_eq!(log.epochs().starts().len(), 5, "{at}");
+        assert_eq!(log.producers().next().map(|state| state.batches.last().unwrap().last_sequence), Some(89), "{at}");
+    }
+}
+
+#[test]
+fn a_bad_sector_met_by_recovery_takes_the_directory_offline_and_nothing_is_lost() {
+    for (at, spoil) in BESIDE.iter().enumerate() {
+        let mut nth = 0;
+        loop {
+            nth += 1;
+            let memory = MemoryDisk::new();
+            let end = killed(&memory);
+            spoil(&memory);
+            let faulty = FaultyDisk::new(Arc::new(memory.clone()));
+            let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+            let dir = open_dir(&disk);
+            faulty.inject(Rule::nth(Call::Populate, nth, Fault::Io));
+            let opened = dir.open_log(&name(), small());
+            if faulty.injected() == 0 {
+                assert!(opened.is_ok() && nth > 10, "{at}: {nth}");
+                break;
+            }
+            let Err(OpenLogError::Offline(offline)) = opened else { panic!("{at}, {nth}: opened on a bad sector") };
+            assert!(offline.to_string().contains("read a segment"), "{at}, {nth}: {offline}");
+            assert!(dir.failure().is_some(), "{at}, {nth}");
+            drop(dir);
+            memory.crash(Crash::KeepAll);
+            let disk: Arc<dyn Disk> = Arc::new(memory);
+            let log = open_dir(&disk).open_log(&name(), small()).unwrap();
+            assert_eq!(log.end_offset(), end, "{at}, {nth}");
+        }
+    }
 }

@@ -16,17 +16,17 @@ pub(super) fn epochs_hold(segments: &[Arc<Segment>], start: Offset, epochs: &Epo
     let epoch_at = |offset: Offset| -> Result<Option<Found>, Fault> {
         let at = segments.partition_point(|segment| segment.base <= offset);
         match at.checked_sub(1) {
-            Some(at) => segments[at].find(offset),
+            Some(at) => segments[at].ahead()?.find(offset),
             None => Ok(None),
         }
     };
-    let first_batch = first.batch_at(0)?.and_then(|found| found.batch.header.leader_epoch);
+    let first_batch = first.ahead()?.batch_at(0)?.and_then(|found| found.batch.header.leader_epoch);
     let covers_start = epochs.starts().first().is_some_and(|known| known.start <= start);
     if first_batch.is_some() && !covers_start {
         return Ok(false);
     }
     let last_batch = match last.end_position().checked_sub(1) {
-        Some(inside) => last.find_position(inside)?,
+        Some(inside) => last.ahead()?.find_position(inside)?,
         None => None,
     };
     if let Some(found) = last_batch
@@ -59,6 +59,7 @@ pub(super) fn epochs_hold(segments: &[Arc<Segment>], start: Offset, epochs: &Epo
 pub(super) fn epochs_of(segments: &[Arc<Segment>]) -> Result<EpochHistory, Fault> {
     let mut epochs = EpochHistory::default();
     for segment in segments {
+        let segment = segment.ahead()?;
         let mut position = 0;
         while let Some(found) = segment.batch_at(position)? {
             if let Some(epoch) = found.batch.header.leader_epoch {

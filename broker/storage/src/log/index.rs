@@ -5,6 +5,8 @@
 //!
 //! Must not know: record batches, where segments begin and end.
 
+mod cold;
+
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -12,9 +14,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use cairn_protocol::ids::{Offset, Timestamp};
 
+pub(crate) use self::cold::{count_entries, count_leading, entry_at};
 use super::tail::Tail;
 use crate::disk::SealedFile;
-use crate::num::{as_u64, as_usize};
+use crate::num::as_u64;
 
 /// What stands in an index, relative to its segment's base offset.
 pub(crate) trait Entry: Copy + std::fmt::Debug + PartialEq {
@@ -106,13 +109,6 @@ impl Entry for TimeEntry {
     }
 }
 
-/// How many entries `file` has before the filler that may end it.
-pub(crate) fn count_entries<E: Entry>(file: &dyn SealedFile) -> io::Result<usize> {
-    let whole = as_usize(file.len()) / E::BYTES;
-    let bytes = file.slice(0..as_u64(whole * E::BYTES))?;
-    Ok(partition_point(whole, |at| !E::decode(&bytes[at * E::BYTES..]).is_filler()))
-}
-
 /// One index: entries that are in its file, then entries that are in memory (of the active segment only).
 ///
 /// One writer adds, any number of readers search. Entries move from memory to the file by [`Index::shed`].
@@ -157,13 +153,6 @@ impl<E: Entry> Index<E> {
         self.parts.load().tail.push(entry.numbers());
     }
 
-    /// The entry at `at`.
-    pub(crate) fn get(&self, at: usize) -> io::Result<Option<E>> {
-        let parts = self.parts.load();
-        let bytes = parts.bytes::<E>()?;
-        Ok(parts.get(&bytes, at))
-    }
-
     pub(crate) fn last(&self) -> io::Result<Option<E>> {
         let parts = self.parts.load();
         if let Some(at) = parts.tail.len().checked_sub(1) {
@@ -173,12 +162,11 @@ impl<E: Entry> Index<E> {
         if let Some(known) = parts.last_in_file.get() {
             return Ok(Some(E::from_numbers(*known)));
         }
-        let bytes = parts.bytes::<E>()?;
-        let last: Option<E> = parts.get(&bytes, at);
-        if let Some(last) = &last {
-            let _by_another_search = parts.last_in_file.set(last.numbers());
-        }
-        Ok(last)
+        let Some(file) = &parts.file else { return Ok(None) };
+        // Only its own page is touched.
+        let last = E::decode(&file.slice(as_u64(at * E::BYTES)..as_u64((at + 1) * E::BYTES))?);
+        let _by_another_search = parts.last_in_file.set(last.numbers());
+        Ok(Some(last))
     }
 
     /// The last entry for which `holds`, which must hold for all entries before it too, and its place.
@@ -206,6 +194,18 @@ impl<E: Entry> Index<E> {
             Some(file) if end > 0 => file.populate(0..end),
             _ => Ok(()),
         }
+    }
+
+    /// The same entries for another segment: of the same file, and copies of those in memory.
+    pub(crate) fn copy(&self) -> Self {
+        let parts = self.parts.load();
+        let copy = Self::with(self.base, parts.file.clone(), parts.in_file);
+        for at in 0..parts.tail.len() {
+            if let Some(entry) = parts.tail.get(at) {
+                copy.parts.load().tail.push(entry);
+            }
+        }
+        copy
     }
 
     /// Entries that are only in memory.

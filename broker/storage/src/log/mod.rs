@@ -15,6 +15,7 @@
 
 mod absent;
 mod active;
+mod ahead;
 mod append;
 mod batch;
 mod close;

@@ -21,6 +21,7 @@ use cairn_protocol::ids::Offset;
 
 pub(super) use self::parts::Parts;
 use super::active::Backing;
+use super::ahead::Ahead;
 use super::create::{is_early, is_half_made, unfounded};
 use super::delete::remove_if_there;
 use super::epochs::{EPOCHS_FILE_MAX_BYTES, EpochHistory};
@@ -203,6 +204,7 @@ impl Recovery<'_> {
                 takes_appends: false,
                 trusted_from: u64::MAX,
             };
+            let copy = Arc::new(Ahead::new(copy, len));
             let copy = Segment::new(base, copy, Index::empty(base), Index::empty(base), &extent);
             let (mut position, mut end) = (0, base);
             while let Some(found) = copy.batch_at(position).map_err(|fault| self.fault(fault))? {

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 
 use super::active::{Indexer, index_time};
+use super::ahead::Ahead;
 use super::batch::{BadBatch, Stored};
 use super::delete::remove_if_there;
 use super::epochs::EpochHistory;
-use super::index::{Entry, Index, OffsetEntry, TimeEntry, count_entries, relative};
+use super::index::{Entry, Index, OffsetEntry, TimeEntry, count_entries, count_leading, entry_at, relative};
 use super::segment::{Extent, Fault, Largest, Segment};
 use super::{Folder, later};
 use crate::dir::checkpoint::OffsetOrder;
@@ -98,7 +99,8 @@ pub(super) fn scan(dir: &DirState, folder: &Folder, task: &Task, epochs: &mut Ep
         trusted_from: u64::MAX,
     };
     let readable = || Arc::clone(&file) as Arc<dyn crate::disk::Readable>;
-    let whole = Segment::new(base, readable(), Index::empty(base), Index::empty(base), &all);
+    let ahead = Arc::new(Ahead::new(readable(), file_len));
+    let whole = Segment::new(base, ahead, Index::empty(base), Index::empty(base), &all);
     let hints = hints(dir, folder, task, &whole)?;
 
     let (offsets_kept, times_kept) = (hints.offsets.1, hints.times.1);
@@ -252,16 +254,16 @@ fn hints(dir: &DirState, folder: &Folder, task: &Task, whole: &Segment) -> Resul
         return Ok(nothing);
     };
     let count = count_entries::<OffsetEntry>(&*offsets_file).map_err(io)?;
-    let offsets = Index::<OffsetEntry>::of_file(base, Arc::clone(&offsets_file), count);
     // Entries behind the limit are of a dead tail.
     let wanted = task.limit.map_or(task.from, |limit| limit.min(task.from));
     let Some(wanted) = relative(base, wanted) else { return Ok(nothing) };
-    let last = offsets.last_where(|entry| entry.relative < wanted).map_err(io)?.map(|(at, _)| at);
+    let leading = count_leading(&*offsets_file, count, |entry: &OffsetEntry| entry.relative < wanted).map_err(io)?;
+    let last = leading.checked_sub(1);
     // A wrong entry says nothing about those before it: go back by growing steps, and give up soon.
     let mut candidate = last;
     let mut step = 1;
     while let Some(at) = candidate {
-        if let Some(hint) = try_hint(dir, folder, &offsets, at, whole)? {
+        if let Some(hint) = try_hint(dir, folder, &*offsets_file, at, whole)? {
             let (position, expected, times, largest) = hint;
             return Ok(Hints { offsets: (Some(offsets_file), at + 1), times, position, expected, largest });
         }
@@ -278,13 +280,13 @@ type Hint = (u64, Offset, (Option<Arc<dyn SealedFile>>, usize), Largest);
 fn try_hint(
     dir: &DirState,
     folder: &Folder,
-    offsets: &Index<OffsetEntry>,
+    offsets: &dyn SealedFile,
     at: usize,
     whole: &Segment,
 ) -> Result<Option<Hint>, Fault> {
     let base = whole.base;
     let io = |source| Fault::Io { base, source };
-    let Some(entry) = offsets.get(at).map_err(io)? else { return Ok(None) };
+    let entry: OffsetEntry = entry_at(offsets, at).map_err(io)?;
     let position = u64::from(entry.position);
     let found = match whole.batch_at(position) {
         Ok(Some(found)) => found,
@@ -304,17 +306,18 @@ fn try_hint(
         return Ok(None);
     };
     let count = count_entries::<TimeEntry>(&*times_file).map_err(io)?;
-    let times = Index::<TimeEntry>::of_file(base, Arc::clone(&times_file), count);
-    let kept = times.last_where(|time| time.relative <= entry.relative).map_err(io)?;
-    let largest = kept.map_or(Largest::none(base), |(_, time)| Largest {
-        timestamp: time.timestamp,
-        offset: base.plus(i64::from(time.relative)),
-    });
+    let kept = count_leading(&*times_file, count, |time: &TimeEntry| time.relative <= entry.relative).map_err(io)?;
+    let largest = match kept.checked_sub(1) {
+        Some(last) => {
+            let time: TimeEntry = entry_at(&*times_file, last).map_err(io)?;
+            Largest { timestamp: time.timestamp, offset: base.plus(i64::from(time.relative)) }
+        }
+        None => Largest::none(base),
+    };
     // The indexed batch is the largest so far, or one before it is.
     if largest.timestamp < found.batch.header.max_timestamp {
         return Ok(None);
     }
-    let kept = kept.map_or(0, |(at, _)| at + 1);
     Ok(Some((position, found.batch.base_offset(), (Some(times_file), kept), largest)))
 }
 

@@ -38,6 +38,7 @@ pub(super) fn replay_producers(
         }
     }
     for segment in segments.iter().filter(|segment| segment.end_offset() > from) {
+        let segment = segment.ahead()?;
         let Some(first) = segment.find(from.max(segment.base))? else { continue };
         let mut position = first.position;
         while let Some(found) = segment.batch_at(position)? {
@@ -57,6 +58,7 @@ fn widen_windows(producers: &mut Producers, segments: &[Arc<Segment>], at: Offse
         return Ok(());
     }
     let Some(segment) = segments.iter().rfind(|segment| segment.base < at) else { return Ok(()) };
+    let segment = segment.ahead()?;
     let end = segment.find(at)?.map_or(segment.end_position(), |found| found.position);
     let from = end.saturating_sub(LOOK_BACK_BYTES);
     let mut position = segment.find_position(from)?.map_or(0, |found| found.position);

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use bytes::Bytes;
 use cairn_protocol::ids::{Offset, Timestamp};
 
+use super::ahead::Ahead;
 use super::batch::{BadBatch, HEADER_BYTES, Stored};
 use super::index::{Index, OffsetEntry, TimeEntry};
 use crate::disk::Readable;
@@ -60,7 +61,7 @@ pub(crate) struct Segment {
     end_offset: AtomicI64,
     largest: LargestCell,
     /// An index entry did not hold: the indexes are to be made anew.
-    suspect_index: AtomicBool,
+    suspect_index: Arc<AtomicBool>,
     /// What was appended from here on came from this process; `None` once the segment takes no appends.
     appended_from: Option<u64>,
     /// From here on this process has written the bytes, or computed their checksums when it opened the log.
@@ -102,7 +103,7 @@ impl Segment {
             end_position: AtomicU64::new(extent.end_position),
             end_offset: AtomicI64::new(extent.end_offset.0),
             largest: LargestCell::new(extent.largest),
-            suspect_index: AtomicBool::new(false),
+            suspect_index: Arc::default(),
         }
     }
 
@@ -152,6 +153,22 @@ impl Segment {
 
     pub(crate) fn is_index_suspect(&self) -> bool {
         self.suspect_index.load(Ordering::Relaxed)
+    }
+
+    /// The segment as it is now, for a search and a walk through what may not be in memory: everything is read in before
+    /// it is touched, so that a disk that cannot be read is an error.
+    pub(crate) fn ahead(&self) -> Result<Self, Fault> {
+        self.offsets.populate().map_err(|error| self.io(error))?;
+        let extent = Extent {
+            end_position: self.end_position(),
+            end_offset: self.end_offset(),
+            largest: self.largest(),
+            takes_appends: false,
+            trusted_from: self.trusted_from,
+        };
+        let bytes = Arc::new(Ahead::new(Arc::clone(&self.bytes), extent.end_position));
+        let ahead = Self::new(self.base, bytes, self.offsets.copy(), Index::empty(self.base), &extent);
+        Ok(Self { suspect_index: Arc::clone(&self.suspect_index), ..ahead })
     }
 
     /// The batch that begins at `position`, or `None` at the end.
