@@ -8,7 +8,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Entry, EntryKind, Lock, REPLACEMENT_SUFFIX, Space};
+use super::{Entry, EntryKind, Lock, PrepareChunk, REPLACEMENT_SUFFIX, Space};
+
+/// Zeros to write, as many as the largest chunk.
+pub(super) static ZEROS: [u8; PrepareChunk::MAX_BYTES as usize] = [0; PrepareChunk::MAX_BYTES as usize];
 
 /// Tells a file from another one that took its name. File systems give numbers again, so the time of birth belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,14 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::files::{self, Patience, on_real_files};
+use super::files::{self, Patience, ZEROS, on_real_files};
 use super::map::as_usize;
 use super::sealed::{Sealed, SealedMaps};
 use super::{AppendFile, Disk, Growth, Readable, SealedFile, SharedFile, check_range};
 use crate::map_budget::{Gauges, MapBudget, MapUsage};
-
-/// Zeros to write, as many as the largest chunk.
-static ZEROS: [u8; super::PrepareChunk::MAX_BYTES as usize] = [0; super::PrepareChunk::MAX_BYTES as usize];
 
 /// Files on a real file system, by calls that every Unix has. Each file that takes appends keeps a descriptor.
 #[derive(Debug)]

@@ -23,17 +23,15 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::descriptors::{Descriptors, FileKey};
-use crate::disk::files::{Identity, Patience};
+use crate::disk::files::{Identity, Patience, ZEROS};
 use crate::disk::map::{Map, as_usize, as_usizes};
-use crate::disk::{AppendFile, Growth, PrepareChunk, Readable, SharedFile, check_range};
+use crate::disk::{AppendFile, Growth, Readable, SharedFile, check_range};
 use crate::map_budget::Gauges;
 
 /// The first step of the allocation. Later ones double the file.
 const FIRST_ALLOCATION_BYTES: u64 = 64 * 1024;
 /// The largest step of the allocation.
 const MAX_ALLOCATION_BYTES: u64 = 64 * 1024 * 1024;
-/// Zeros to write, as many as the largest chunk.
-static ZEROS: [u8; PrepareChunk::MAX_BYTES as usize] = [0; PrepareChunk::MAX_BYTES as usize];
 
 /// The writing side.
 #[derive(Debug)]
