@@ -6,13 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_protocol::ids::{LeaderEpoch, Offset};
+use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use cairn_protocol::records::{BatchView, Compression, TimestampPolicy, stamped_header};
+use cairn_storage::DataDir;
 use cairn_storage::disk::Disk;
 use cairn_storage::disk::memory::{Crash, MemoryDisk};
-use cairn_storage::log::Log;
+use cairn_storage::disk::portable::PortableDisk;
+use cairn_storage::log::{Log, LogConfig};
+use cairn_storage::map_budget::MapBudget;
 use common::keyed::{KeyValue, compact, compacted, keyed_batch, keyed_batch_from, read_keyed, table};
-use common::{append, batch, name, open_dir, read_all, small, sync, topic_id};
+use common::{append, batch, dir_config, name, open_dir, read_all, read_from, small, sync, topic_id};
 
 const FOLDER: &str = "/data/orders-3";
 
@@ -191,4 +194,31 @@ fn a_tombstone_stays_as_long_as_the_record_of_a_transaction_that_it_hides() {
     }
     let seen = read_keyed(&log.reader(), Offset(0), 700).unwrap();
     assert!(seen.iter().all(|record| record.key.as_deref() != Some(b"early")), "this one hides nothing");
+}
+
+/// While it appends, Kafka keeps its index files as long as they may become. Whoever kills it leaves them so.
+#[test]
+fn an_index_that_was_longer_than_its_content_is_read_again_when_its_map_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = MapBudget { max_maps: 1, ..MapBudget::default() };
+    let disk: Arc<dyn Disk> = Arc::new(PortableDisk::new(one));
+    let dir = DataDir::open(Arc::clone(&disk), folder.path(), &dir_config()).unwrap();
+    let roomy = LogConfig { segment_bytes: 1 << 20, ..small() };
+    let mut log = dir.create_log(&name(), topic_id(), roomy.clone()).unwrap();
+    for number in 0..60 {
+        append(&mut log, &batch(&[&[7; 200]], 1000 + number), 0, 0).unwrap();
+    }
+    log.close().unwrap();
+    for (ending, entry) in [("index", 8), ("timeindex", 12)] {
+        let path = folder.path().join(format!("orders-3/{:020}.{ending}", 0));
+        let content = disk.read(&path, 1 << 20).unwrap();
+        assert!(content.len() >= 10 * entry, "several entries");
+        disk.write_at(&path, content.len() as u64, &vec![0; 100 * entry]).unwrap();
+    }
+    let log = dir.open_log(&name(), roomy).unwrap();
+    for offset in 0..60 {
+        assert_eq!(read_from(&log.reader(), Offset(offset), 300).unwrap()[0].offset, offset);
+        let found = log.reader().offset_for_time(Timestamp(1000 + offset), log.end_offset()).unwrap();
+        assert_eq!(found.map(|found| found.offset), Some(Offset(offset)));
+    }
 }

@@ -198,14 +198,29 @@ impl<E: Entry> Index<E> {
 
     /// The same entries for another segment: of the same file, and copies of those in memory.
     pub(crate) fn copy(&self) -> Self {
+        self.with_file(self.parts.load().file.clone())
+    }
+
+    /// The same entries, with those in the file read from `file`, which has them at the same places.
+    pub(crate) fn over(&self, file: Arc<dyn SealedFile>) -> Self {
+        self.with_file(Some(file))
+    }
+
+    fn with_file(&self, file: Option<Arc<dyn SealedFile>>) -> Self {
         let parts = self.parts.load();
-        let copy = Self::with(self.base, parts.file.clone(), parts.in_file);
+        let copy = Self::with(self.base, file, parts.in_file);
         for at in 0..parts.tail.len() {
             if let Some(entry) = parts.tail.get(at) {
                 copy.parts.load().tail.push(entry);
             }
         }
         copy
+    }
+
+    /// Whether the file goes on behind the entries.
+    pub(crate) fn has_a_longer_file(&self) -> bool {
+        let parts = self.parts.load();
+        parts.file.as_ref().is_some_and(|file| file.len() > as_u64(parts.in_file * E::BYTES))
     }
 
     /// Entries that are only in memory.

@@ -4,6 +4,7 @@
 //! Must not know: which segments hold, what is done about those that do not.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use cairn_protocol::ids::Offset;
@@ -18,12 +19,14 @@ use crate::log::epoch_check::{epochs_hold, epochs_of};
 use crate::log::epochs::EpochHistory;
 use crate::log::error::OpenLogError;
 use crate::log::foundation::Foundation;
+use crate::log::index::{Entry, Index};
 use crate::log::producers::Producers;
 use crate::log::recovery_scan::Scanned;
 use crate::log::replay::replay_producers;
 use crate::log::roll::{StartError, growth, jitter_seed, start_segment};
 use crate::log::segment::{Extent, Segment};
 use crate::log::sync::{Sealed, Unsynced};
+use crate::num::as_u64;
 
 /// What a log is put together from.
 pub(in crate::log) struct Parts {
@@ -140,13 +143,6 @@ impl Recovery<'_> {
         let Foundation { dir, folder, config, .. } = self.foundation;
         let Scanned { segment: found, offsets_kept, times_kept, indexer, first_timestamp, .. } = last;
         let base = found.base;
-        // Known from now on without a file.
-        found.times.last()?;
-        cut_index(dir, &folder.offset_index(base), offsets_kept * 8)?;
-        cut_index(dir, &folder.time_index(base), times_kept * 12)?;
-        let growth = growth(config);
-        let file = dir.disk.open_append(&folder.segment(base), found.end_position(), growth)?;
-        let ahead = dir.allocator.as_ref().map(|allocator| allocator.attach(file.shared(), growth.chunk));
         let extent = Extent {
             end_position: found.end_position(),
             end_offset: found.end_offset(),
@@ -154,7 +150,14 @@ impl Recovery<'_> {
             takes_appends: true,
             trusted_from: found.trusted_from(),
         };
-        let segment = Segment::new(base, file.shared(), found.offsets, found.times, &extent);
+        let offsets = cut_index(dir, &folder.offset_index(base), found.offsets, offsets_kept)?;
+        let times = cut_index(dir, &folder.time_index(base), found.times, times_kept)?;
+        // Known from now on without a file.
+        times.last()?;
+        let growth = growth(config);
+        let file = dir.disk.open_append(&folder.segment(base), extent.end_position, growth)?;
+        let ahead = dir.allocator.as_ref().map(|allocator| allocator.attach(file.shared(), growth.chunk));
+        let segment = Segment::new(base, file.shared(), offsets, times, &extent);
         Ok(Active {
             file,
             segment: Arc::new(segment),
@@ -194,10 +197,15 @@ fn order_of(scanned: &[Scanned], assumed: OffsetOrder) -> OffsetOrder {
     }
 }
 
-/// Cuts an index file behind the entries that hold, so that later entries follow on.
-fn cut_index(dir: &DirState, path: &std::path::Path, len: usize) -> io::Result<()> {
-    match dir.disk.truncate(path, crate::num::as_u64(len)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// Cuts an index file behind the `kept` entries that hold, so that later entries follow on. Answers the index of what is left.
+fn cut_index<E: Entry>(dir: &DirState, path: &Path, index: Index<E>, kept: usize) -> io::Result<Index<E>> {
+    match dir.disk.truncate(path, as_u64(kept * E::BYTES)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(index),
+        other => other?,
     }
+    if !index.has_a_longer_file() {
+        return Ok(index);
+    }
+    // Whoever comes when its map is gone opens a file of that length, or none.
+    Ok(index.over(dir.disk.open_sealed(path)?))
 }
