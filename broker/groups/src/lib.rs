@@ -76,7 +76,7 @@ pub use consumer::heartbeat::{ConsumerHeartbeat, HeartbeatReply};
 pub use consumer::regex::{Found, Search};
 pub use consumer::settings::{ConsumerSettings, INLINE_WORK_MAX, MigrationPolicy};
 pub use consumer::state::ConsumerGroupState;
-pub use consumer::target::{Assigned, Assigning};
+pub use consumer::target::{Assigned, Assigning, NotAssigned};
 pub use consumer::topics::Topics;
 pub use effects::{Effects, Split, Then, Write};
 pub use events::{Cause, Event, Happened};

@@ -24,7 +24,7 @@ use super::heartbeat::{ConsumerHeartbeat, HeartbeatReply, Refusal};
 use super::member::{AWAY_EPOCH, Current, Member, MemberState, Subscription};
 use super::reconcile::{Goal, Subscribing, reconcile};
 use super::scene::Scene;
-use super::settings::{ASSIGNING_HEARTBEAT_MS, ConsumerSettings};
+use super::settings::{ASSIGN_AGAIN_MS, ASSIGNING_HEARTBEAT_MS, ConsumerSettings};
 use super::staged::Staged;
 use super::state::Core;
 use super::target;
@@ -83,8 +83,12 @@ pub(crate) fn heartbeat(
 /// When a member is to come again.
 fn interval_ms(begins_assignment: bool, group: &ConsumerGroup, scene: &Scene<'_>) -> i32 {
     let usual = scene.settings.heartbeat_interval_ms;
-    let is_worked_out = begins_assignment || matches!(group.assigning, Begun::At(..));
-    if is_worked_out { usual.min(ASSIGNING_HEARTBEAT_MS) } else { usual }
+    match group.assigning {
+        _ if begins_assignment => usual.min(ASSIGNING_HEARTBEAT_MS),
+        Begun::At(..) => usual.min(ASSIGNING_HEARTBEAT_MS),
+        Begun::Refused(_) if group.assigning.is_busy(scene.now.ticks) => usual.min(ASSIGN_AGAIN_MS),
+        Begun::Refused(_) | Begun::Nothing => usual,
+    }
 }
 
 /// A group that is full takes nobody in; who is in it is heard.

@@ -39,7 +39,7 @@ pub(crate) enum Begun {
     Nothing,
     /// This one, since then.
     At(AssignmentNumber, Ticks),
-    /// The last one could not be written then.
+    /// The last one could not be worked out, or not be written, then.
     Refused(Ticks),
 }
 

@@ -72,14 +72,14 @@ pub struct ConsumerSettings {
 /// What takes about a millisecond. The groups of a partition of `__consumer_offsets` wait for each other that long.
 pub const INLINE_WORK_MAX: usize = 4_096;
 
-/// When members come again while somebody works out what they are to have. Their own interval is seconds; Kafka 4.3, which works
-/// it out with the heartbeat however long that takes, would have told them at once.
+/// When members come again to whom nobody could say what they are to have, because it is being worked out still. Their own
+/// interval is seconds.
 pub(crate) const ASSIGNING_HEARTBEAT_MS: i32 = 250;
 
 /// An assignment that is not there after this is asked for once more: who has worked it out must have failed.
 pub(crate) const ASSIGNING_MAX_MS: i32 = 60_000;
 
-/// After an assignment that could not be written, another one is not asked for before this.
+/// After an assignment that could not be worked out or written, another one is not asked for before this.
 pub(crate) const ASSIGN_AGAIN_MS: i32 = 1_000;
 
 /// Regular expressions of a group are not looked at again more often than this, however often topics change. Kafka has the

@@ -34,6 +34,21 @@ pub struct Assigning {
     pub(crate) topics: Arc<dyn Topics>,
 }
 
+/// An assignment that could not be worked out.
+#[derive(Debug)]
+pub struct NotAssigned {
+    pub(crate) number: AssignmentNumber,
+    pub(crate) group: Arc<str>,
+}
+
+impl NotAssigned {
+    /// Whose it would have been.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+}
+
 /// An assignment that was worked out.
 #[derive(Debug)]
 pub struct Assigned {
@@ -53,6 +68,12 @@ struct Given {
 }
 
 impl Assigning {
+    /// What [`crate::Shard::on_not_assigned`] has to be given should [`Self::run`] fail.
+    #[must_use]
+    pub fn failed(&self) -> NotAssigned {
+        NotAssigned { number: self.number, group: Arc::clone(&self.group) }
+    }
+
     /// Works it out. This may take a while.
     #[must_use]
     pub fn run(self) -> Assigned {

@@ -22,6 +22,7 @@ use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::topics::ImageTopics;
@@ -39,6 +40,8 @@ pub(crate) struct Groups {
     state: Mutex<State>,
     /// Something is due earlier than the task of the timers knows.
     earlier: Arc<Notify>,
+    /// An assignment that somebody has worked out is taken, or given up.
+    assigned: Notify,
 }
 
 /// What the lock guards.
@@ -109,7 +112,7 @@ impl Groups {
             appending: Duration::ZERO,
             configured: BTreeSet::new(),
         };
-        let groups = Arc::new(Self { partition, shared, state: Mutex::new(state), earlier });
+        let groups = Arc::new(Self { partition, shared, state: Mutex::new(state), earlier, assigned: Notify::new() });
         groups.carry_out(&mut groups.state.lock(), effects);
         groups
     }
@@ -119,6 +122,7 @@ impl Groups {
         let mut state = self.state.lock();
         state.is_stopped = true;
         state.waiters.clear();
+        self.assigned.notify_waiters();
     }
 
     /// What is known, to be looked at for a moment.
@@ -191,6 +195,36 @@ impl Groups {
         self.ask(self.lock(), ApiKey::ConsumerGroupHeartbeat, |groups, waiter| {
             groups.consumer_heartbeat(heartbeat, found, waiter, clock::for_groups())
         })
+    }
+
+    /// Where somebody works out what the members of a group are to have: a wait until that is there, or given up. None when who
+    /// waits since `begun` has waited for as long as a member may.
+    pub(crate) fn assigned(self: &Arc<Self>, group: &str, begun: Instant) -> Option<impl Future<Output = ()> + use<>> {
+        let until = begun + Duration::from_millis(self.waits_for_assignment(group)?);
+        if until <= Instant::now() {
+            return None;
+        }
+        let (groups, group) = (Arc::clone(self), Box::<str>::from(group));
+        let wait = async move {
+            loop {
+                // Before it is asked: what is told from now on is heard.
+                let told = groups.assigned.notified();
+                if groups.waits_for_assignment(&group).is_none() {
+                    return;
+                }
+                told.await;
+            }
+        };
+        Some(async move {
+            // Who has waited for too long is told what there is.
+            let _ = timeout_at(until, wait).await;
+        })
+    }
+
+    fn waits_for_assignment(&self, group: &str) -> Option<u64> {
+        let state = self.state.lock();
+        let wait = state.groups.waits_for_assignment(group).filter(|_| !state.is_stopped)?;
+        Some(u64::try_from(wait).unwrap_or(0))
     }
 
     /// A member asks for its assignment. The reply comes when the leader has assigned; never, when the broker stops.

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::consumer::state::Core;
-use crate::consumer::target::{Assigned, Assigning, AssignmentNumber};
+use crate::consumer::target::{Assigned, Assigning, AssignmentNumber, NotAssigned};
 use crate::effects::Split;
 
 impl Shard {
@@ -33,5 +33,20 @@ impl Shard {
         let decided = Decided { split: Split::BetweenRecords, ..Decided::only(changes, None) };
         self.carry_on(&name, Vec::new(), decided, (Cause::MetadataChanged, ""), now, &mut effects);
         effects
+    }
+
+    /// An assignment could not be worked out: the next heartbeat after a while begins another one.
+    pub fn on_not_assigned(&mut self, failed: &NotAssigned, now: Now) {
+        if let Some(group) = self.consumers.get_mut(&failed.group).filter(|group| group.assigning.is(failed.number)) {
+            group.assigning = Begun::Refused(now.ticks);
+        }
+    }
+
+    /// Where somebody works out what everybody in a group is to have: how long, in milliseconds, a member may wait for it
+    /// before it is answered. It is as long as it would be silent anyway.
+    #[must_use]
+    pub fn waits_for_assignment(&self, group: &str) -> Option<i32> {
+        let is_begun = self.consumers.get(group).is_some_and(|group| matches!(group.assigning, Begun::At(..)));
+        is_begun.then(|| self.settings_of(group).heartbeat_interval_ms)
     }
 }

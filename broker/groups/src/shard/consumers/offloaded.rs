@@ -165,11 +165,32 @@ fn an_assignment_that_the_log_refuses_is_begun_again_after_a_while() {
         let _ = world.shard.on_written(write.then, Err(ErrorCode::UnknownServerError), world.now);
     }
     let reply = world.beat("m1", 1, &[]);
-    assert_eq!((reply.error, reply.interval_ms, world.assigning.len()), (ErrorCode::None, 5_000, 0));
+    assert_eq!((reply.error, reply.interval_ms, world.assigning.len()), (ErrorCode::None, ASSIGN_AGAIN_MS, 0));
     world.pass(u64::try_from(ASSIGN_AGAIN_MS).expect("positive"));
     world.beat("m1", 1, &[]);
     finish(&mut world);
     assert_eq!(world.beat("m1", 1, &[]).assignment, Some(of_a(&[0, 1, 2, 3])));
+}
+
+#[test]
+fn an_assignment_that_fails_is_begun_again_after_a_while() {
+    let mut world = slow_world();
+    world.join("m1", &["a"]);
+    let broken = world.assigning.remove(0);
+    let failed = broken.failed();
+    assert_eq!((failed.group(), world.shard.waits_for_assignment("g")), ("g", Some(5_000)));
+    world.shard.on_not_assigned(&failed, world.now);
+    assert_eq!(world.shard.waits_for_assignment("g"), None);
+    let reply = world.beat("m1", 1, &[]);
+    assert_eq!((reply.error, reply.interval_ms, world.assigning.len()), (ErrorCode::None, ASSIGN_AGAIN_MS, 0));
+    assert!(world.shard.on_assigned(broken.run(), world.now).writes.is_empty(), "it was given up");
+    world.pass(u64::try_from(ASSIGN_AGAIN_MS).expect("positive"));
+    world.beat("m1", 1, &[]);
+    // That the first one has failed says nothing about the second.
+    world.shard.on_not_assigned(&failed, world.now);
+    finish(&mut world);
+    let reply = world.beat("m1", 1, &[]);
+    assert_eq!((reply.interval_ms, reply.assignment), (5_000, Some(of_a(&[0, 1, 2, 3]))));
 }
 
 /// An assignment may be too large for one batch: what there is after each of its records is a group that goes on.

@@ -166,11 +166,13 @@ impl World {
         self.writing.push_back((self.log.len(), then));
     }
 
-    /// An assignment is there; or it is lost, because the thread that was at it has failed.
+    /// An assignment is there; or it is lost, because the thread that was at it has failed, which may not even be known.
     fn finish_assignment(&mut self, at: usize) {
         let assigning = self.assigning.swap_remove(at);
-        if self.dice.roll(10) == 0 {
-            return;
+        match self.dice.roll(20) {
+            0 => return,
+            1 => return self.shard.on_not_assigned(&assigning.failed(), self.now),
+            _ => {}
         }
         let (name, epoch) = (Arc::clone(&assigning.group), assigning.core.group.epoch);
         let is_overtaken = self.shard.consumers.get(&name).is_some_and(|group| group.core.group.epoch > epoch);

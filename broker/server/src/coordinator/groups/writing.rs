@@ -13,7 +13,7 @@ use cairn_protocol::records::{BatchBuilder, BatchView, FinishError, NewRecord, P
 use cairn_storage::log::AppendError;
 
 use super::{Groups, State};
-use crate::blocking::on_blocking_thread;
+use crate::blocking::{Panicked, try_on_blocking_thread};
 use crate::clock;
 use crate::partitions::{AckWait, AppendRefused, Appended, Required};
 
@@ -87,10 +87,21 @@ impl Groups {
         let groups = Arc::clone(self);
         tokio::spawn(async move {
             let _permit = groups.shared.assignments.acquire().await.expect("it is never closed");
-            let assigned = on_blocking_thread(move || assigning.run()).await;
+            let failed = assigning.failed();
+            let assigned = try_on_blocking_thread(move || assigning.run()).await;
             let mut state = groups.lock();
-            let effects = state.groups.on_assigned(assigned, clock::for_groups());
-            groups.carry_out(&mut state, effects);
+            let now = clock::for_groups();
+            match assigned {
+                Ok(assigned) => {
+                    let effects = state.groups.on_assigned(assigned, now);
+                    groups.carry_out(&mut state, effects);
+                }
+                Err(Panicked(panic)) => {
+                    tracing::error!(group = failed.group(), %panic, "an assignment could not be worked out");
+                    state.groups.on_not_assigned(&failed, now);
+                }
+            }
+            groups.assigned.notify_waiters();
         });
     }
 
