@@ -102,10 +102,12 @@ pub fn describe(key: &'static TopicConfigKey, topic: &ConfigMap, broker: &Broker
     let of_topic = topic.get(key.name);
     let own = of_topic.map(|value| Synonymous { name: key.name, value: value.clone(), source: Source::Topic });
     let names: Vec<&'static str> = key.synonyms.iter().map(|synonym| synonym.name).collect();
-    let mut synonyms: Vec<Synonymous> = own.into_iter().chain(broker.set_under(&names)).collect();
+    let of_broker: Vec<Synonymous> = broker.set_under(&names).collect();
+    // Of several, Kafka gives the weakest alone a default, and tells it only below one that was set on the broker.
+    let tells_default = key.synonyms.len() == 1 || !of_broker.is_empty();
+    let mut synonyms: Vec<Synonymous> = own.into_iter().chain(of_broker).collect();
     let first = synonyms.first().map(|first| (first.name, first.value.clone(), first.source));
-    // Of several, Kafka gives the weakest alone a default, and tells it only below one that was set.
-    if synonyms.is_empty() && key.synonyms.len() == 1 || !synonyms.is_empty() {
+    if tells_default {
         synonyms.extend(key.synonyms.last().map(|weakest| Synonymous {
             name: weakest.name,
             value: weakest.default_of(key),

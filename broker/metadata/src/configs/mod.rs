@@ -100,6 +100,18 @@ pub enum ConfigError {
         /// What is accepted.
         accepted: &'static str,
     },
+    /// Two configs do not go together.
+    #[error("topic config '{name}' is {value}, which is more than '{other}', {bound}")]
+    Conflict {
+        /// The name.
+        name: &'static str,
+        /// The value in force.
+        value: u64,
+        /// What bounds it.
+        other: &'static str,
+        /// The value in force of that.
+        bound: u64,
+    },
 }
 
 /// The config with this name.
@@ -118,6 +130,17 @@ pub fn find_by_synonym(name: &str) -> Option<(&'static TopicConfigKey, &'static 
 pub fn check(name: &str, value: &str) -> Result<Box<str>, ConfigError> {
     let key = find(name).ok_or_else(|| ConfigError::Unknown { name: name.into() })?;
     key.check(value)
+}
+
+/// Checks what holds between the configs of a topic that is to have these, on a broker with these.
+pub fn check_together(topic: &ConfigMap, broker: &ConfigMap) -> Result<(), ConfigError> {
+    let settings = TopicSettings::resolve(topic, broker);
+    match (settings.min_compaction_lag_ms, settings.max_compaction_lag_ms) {
+        (value, Some(bound)) if value > bound => {
+            Err(ConfigError::Conflict { name: "min.compaction.lag.ms", value, other: "max.compaction.lag.ms", bound })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The value in force of one config for one topic.

@@ -81,6 +81,24 @@ fn what_is_not_in_force_accepts_its_default_only() {
 }
 
 #[test]
+fn a_record_cannot_have_to_wait_for_longer_than_it_may() {
+    for (topic, broker, refused) in [
+        (map(&[]), map(&[]), false),
+        (map(&[("min.compaction.lag.ms", "10"), ("max.compaction.lag.ms", "10")]), map(&[]), false),
+        (map(&[("min.compaction.lag.ms", "10"), ("max.compaction.lag.ms", "9")]), map(&[]), true),
+        (map(&[("min.compaction.lag.ms", "10")]), map(&[("log.cleaner.max.compaction.lag.ms", "9")]), true),
+        (map(&[("max.compaction.lag.ms", "10")]), map(&[("log.cleaner.max.compaction.lag.ms", "9")]), false),
+        (map(&[("max.compaction.lag.ms", "9")]), map(&[("log.cleaner.min.compaction.lag.ms", "10")]), true),
+    ] {
+        let checked = check_together(&topic, &broker);
+        assert_eq!(checked.is_err(), refused, "{topic:?} {broker:?}");
+        if let Err(error) = checked {
+            assert!(error.to_string().starts_with("topic config 'min.compaction.lag.ms' is 10, which is more than"));
+        }
+    }
+}
+
+#[test]
 fn an_unknown_name_is_refused_with_a_suggestion() {
     let text = |name| check(name, "1").expect_err("unknown").to_string();
     assert_eq!(text("retention.msec"), "unknown topic config 'retention.msec': did you mean 'retention.ms'?");
@@ -139,6 +157,11 @@ fn a_default_is_told_as_kafka_tells_it() {
     assert_eq!(synonyms("segment.bytes"), [synonym("log.segment.bytes", "1073741824", Source::Default)]);
     assert_eq!(synonyms("retention.ms"), []);
     assert_eq!(synonyms("leader.replication.throttled.replicas"), []);
+    let set =
+        |name: &'static str, value: &str| describe(find(name).expect("known"), &map(&[(name, value)]), &none).synonyms;
+    assert_eq!(set("retention.ms", "5"), [synonym("retention.ms", "5", Source::Topic)]);
+    let default = synonym("log.segment.bytes", "1073741824", Source::Default);
+    assert_eq!(set("segment.bytes", "2097152"), [synonym("segment.bytes", "2097152", Source::Topic), default]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! - What is set and not named is deleted, but for what the cluster's own topics cannot be without. All of one resource is
 //!   changed, or nothing of it.
-//! - A resource that stands in the request twice, or a config twice in a resource, is refused with INVALID_REQUEST; so are
+//! - Each resource that stands in the request twice, or a config twice in a resource, is refused with INVALID_REQUEST; so are
 //!   loggers, a config without a value, and broker configs that cannot be set while a broker runs.
 //! - Validate-only does all checks and changes nothing.
 

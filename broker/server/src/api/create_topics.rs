@@ -60,6 +60,7 @@ async fn create(
     let image = node.image();
     let assignments = assignments(node, &image, wanted)?;
     let configs = checked_configs(wanted)?;
+    configs::check_together(&configs, &node.config.load().topic_defaults)?;
     let (partitions, replicas) = (assignments.len(), assignments.first().map_or(0, Vec::len));
     let command = topics::create(&wanted.name, assignments, configs.clone().into_iter().collect());
     let Command::CreateTopic(new) = &command else { unreachable!("that is what `create` makes") };

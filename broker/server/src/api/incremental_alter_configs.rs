@@ -2,7 +2,7 @@
 //! groups, of this broker, of all brokers (the empty name) and of this broker's loggers (KIP-339).
 //!
 //! - All changes of one resource are made, or none of them; they are in force when the answer comes.
-//! - A resource that stands in the request twice, or a config twice in a resource, is refused with INVALID_REQUEST.
+//! - Each resource that stands in the request twice, or a config twice in a resource, is refused with INVALID_REQUEST.
 //! - Append and subtract are for lists; they begin from the value in force, those of brokers from what is set.
 //! - Broker configs that cannot be set while a broker runs are refused with INVALID_REQUEST; those that Kafka has and that mean
 //!   nothing here are kept and told.

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use cairn_metadata::configs::{self, BrokerConfigs, ConfigMap, Source, Synonymous};
 use cairn_metadata::{ConfigResource, Image};
 use cairn_protocol::ids::BrokerId;
+use tokio::sync::watch;
 
 use super::keys::{KEYS, Key, Update, Values};
 use super::rules::{CordonedDirs, Rule};
@@ -21,6 +22,7 @@ use super::{BrokerConfig, ConfigKind, nearest_key};
 pub(crate) struct LiveConfig {
     start: BrokerConfig,
     now: ArcSwap<InForce>,
+    changed: watch::Sender<()>,
 }
 
 /// All of it at one moment. Reads like [`BrokerConfig`].
@@ -45,7 +47,7 @@ impl LiveConfig {
     /// What this broker was started with, and what the image has for it.
     pub(crate) fn new(start: BrokerConfig, image: &Image) -> Self {
         let now = ArcSwap::from_pointee(in_force(&start, image));
-        Self { start, now }
+        Self { start, now, changed: watch::Sender::new(()) }
     }
 
     /// What the broker was started with: for keys that cannot be set later.
@@ -69,6 +71,12 @@ impl LiveConfig {
     /// Puts in force what the image has.
     pub(crate) fn update(&self, image: &Image) {
         self.now.store(Arc::new(in_force(&self.start, image)));
+        self.changed.send_replace(());
+    }
+
+    /// Tells when something may have changed, from here on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 
@@ -199,7 +207,7 @@ fn describe(key: &'static Key, configs: &BrokerConfigs) -> DescribedKey {
     let mut synonyms: Vec<Synonymous> = configs.set_under(&family).collect();
     // As Kafka tells them: all defaults below what was set, else the config's own.
     let defaults = KEYS.iter().filter(|other| {
-        !other.default.is_empty()
+        other.told_default().is_some()
             && match synonyms.is_empty() {
                 true => other.name == key.name,
                 false => family.contains(&other.name),
@@ -209,7 +217,7 @@ fn describe(key: &'static Key, configs: &BrokerConfigs) -> DescribedKey {
         .map(|other| Synonymous { name: other.name, value: other.default.into(), source: Source::Default })
         .collect();
     synonyms.extend(defaults);
-    let default = Some(key.default).filter(|default| !default.is_empty());
+    let default = key.told_default();
     DescribedKey {
         name: key.name,
         source: own.as_ref().map_or(Source::Default, |own| own.source),

@@ -35,6 +35,15 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+impl Key {
+    /// The value that is told where nobody set one; none where Kafka has none either.
+    #[must_use]
+    pub fn told_default(&self) -> Option<&'static str> {
+        const EMPTY: [&str; 2] = ["cordoned.log.dirs", "max.connections.per.ip.overrides"];
+        Some(self.default).filter(|default| !default.is_empty() || EMPTY.contains(&self.name))
+    }
+}
+
 /// Whether a key can be set while the broker runs, by Kafka's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update {
@@ -255,7 +264,7 @@ keys! {
     /// How old records go away: delete, compact, or compact,delete.
     log_cleanup_policy: String = "log.cleanup.policy", "delete", "", List, ClusterWide, Policy;
     /// How many partitions are compacted at a time.
-    log_cleaner_threads: u32 = "log.cleaner.threads", "1", "", Int, ReadOnly, Number(1..=256);
+    log_cleaner_threads: u32 = "log.cleaner.threads", "1", "", Int, ClusterWide, Number(1..=256);
     /// Bytes that compaction reads and writes in a second, all of it together. The default is no limit.
     log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", "1.7976931348623157E308", "", Double, ClusterWide, Rate;
     /// Bytes that are copied in a second when partitions move to other log dirs, all of them together. The default is no limit.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Partition, Partitions};
 use crate::clock;
 use crate::config::{LiveConfig, millis};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Held, Metrics};
 
 /// While it waits for its turn a round looks so often whether it is to stop.
 const STOP_LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -58,6 +58,7 @@ struct Turn<'a> {
     cleaner: &'a Cleaner,
     partition: Arc<Partition>,
     cleanable: Cleanable,
+    _counted: Held,
 }
 
 impl Drop for Turn<'_> {
@@ -85,12 +86,35 @@ impl Cleaner {
     pub(crate) async fn run(self: Arc<Self>) {
         // Also when the runtime ends without a word: a round must not go on for ever then.
         let _stop = self.stop.clone().drop_guard();
-        let one = |_| Arc::clone(&self).run_one();
-        futures::future::join_all((0..self.config.start().log_cleaner_threads).map(one)).await;
+        let mut changes = self.config.changes();
+        let mut running = Vec::new();
+        while !self.stop.is_cancelled() {
+            for place in running.len()..self.threads() {
+                running.push(tokio::spawn(Arc::clone(&self).run_one(place)));
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        futures::future::join_all(running).await;
     }
 
-    async fn run_one(self: Arc<Self>) {
+    fn threads(&self) -> usize {
+        self.config.load().log_cleaner_threads as usize
+    }
+
+    /// One after the other, for as long as there is a place for it.
+    async fn run_one(self: Arc<Self>, place: usize) {
+        let mut changes = self.config.changes();
         while !self.stop.is_cancelled() {
+            if place >= self.threads() {
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = self.stop.cancelled() => {}
+                }
+                continue;
+            }
             let cleaner = Arc::clone(&self);
             let outcome = tokio::task::spawn_blocking(move || cleaner.round()).await;
             if let Err(error) = &outcome {
@@ -102,6 +126,7 @@ impl Cleaner {
             let rest = millis(self.config.load().log_cleaner_backoff_ms).max(REST_MIN);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
+                _ = changes.changed() => {}
                 () = self.stop.cancelled() => {}
             }
         }
@@ -164,7 +189,8 @@ impl Cleaner {
         let (partition, cleanable) = chosen?;
         // Another thread may have chosen it meanwhile.
         let first = self.state.lock().busy.insert(id(&partition));
-        first.then(|| Turn { cleaner: self, partition, cleanable })
+        let counted = || Held::new(&self.metrics.cleaner.compacting);
+        first.then(|| Turn { cleaner: self, partition, cleanable, _counted: counted() })
     }
 
     fn is_free(&self, partition: &Partition) -> bool {
@@ -204,7 +230,7 @@ impl Cleaner {
     /// One thread's part of the memory for keys.
     fn memory(&self) -> MapMemory {
         let config = self.config.load();
-        let threads = u64::from(self.config.start().log_cleaner_threads);
+        let threads = u64::from(config.log_cleaner_threads);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the key allows 0.01 to 1 only")]
         let load_percent = (config.log_cleaner_io_buffer_load_factor * 100.0).round() as u8;
         MapMemory { bytes: config.log_cleaner_dedupe_buffer_size / threads, load_percent }

@@ -2,7 +2,7 @@
 //!
 //! Must not know: any single API's messages.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use cairn_protocol::error_code::ErrorCode;
 
@@ -34,12 +34,15 @@ pub(crate) struct Altered {
     pub(crate) message: Option<Box<str>>,
 }
 
-/// Alters each resource that stands in the request for the first time.
+/// Alters each resource that stands in the request once.
 pub(crate) async fn alter_each(node: &Node, wanted: Vec<Wanted<'_>>, mode: Mode) -> Vec<Altered> {
-    let mut seen = HashSet::new();
+    let mut times: HashMap<(i8, &str), usize> = HashMap::new();
+    for Wanted { kind, name, .. } in &wanted {
+        *times.entry((*kind, *name)).or_default() += 1;
+    }
     let mut all = Vec::with_capacity(wanted.len());
     for Wanted { kind, name, wish } in wanted {
-        let altered = if seen.insert((kind, name)) {
+        let altered = if times[&(kind, name)] == 1 {
             alter(node, kind, name, wish, mode).await
         } else {
             Err(invalid("the resource stands in the request more than once"))

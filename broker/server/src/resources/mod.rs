@@ -11,7 +11,6 @@ mod topics;
 
 use cairn_metadata::ConfigResource;
 use cairn_metadata::configs::{ConfigKind, Source, Synonymous};
-use cairn_metadata::names;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::BrokerId;
 
@@ -87,11 +86,7 @@ impl Resource {
     /// All its configs, sorted by name.
     pub(crate) fn describe(&self, node: &Node) -> Result<Vec<Told>, Refusal> {
         match self {
-            Self::Topic(name) => {
-                names::check_topic_name(name)
-                    .map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
-                topics::describe(node, name)
-            }
+            Self::Topic(name) => topics::describe(node, name),
             Self::Brokers => Ok(brokers::describe_all_brokers(node)),
             Self::Broker(_) => Ok(brokers::describe(node)),
             Self::Loggers => Ok(loggers(node)),

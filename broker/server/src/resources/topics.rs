@@ -12,7 +12,12 @@ use crate::node::Node;
 
 const CLEANUP_POLICY: &str = "cleanup.policy";
 
+fn check_name(name: &str) -> Result<(), Refusal> {
+    names::check_topic_name(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))
+}
+
 pub(super) fn describe(node: &Node, name: &str) -> Result<Vec<Told>, Refusal> {
+    check_name(name)?;
     let image = node.image();
     let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
     Ok(describe_all(&topic.configs, &node.config.load().configs).into_iter().map(told).collect())
@@ -31,14 +36,21 @@ fn told(described: Described) -> Told {
 }
 
 pub(super) async fn alter(node: &Node, name: &str, changes: &[Change<'_>], mode: Mode) -> Result<(), Refusal> {
+    check_name(name)?;
     let image = node.image();
     let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
+    let mut after = (*topic.configs).clone();
     let mut checked = Vec::with_capacity(changes.len());
     for change in changes {
         let value = value(node, topic, change)?;
         check_protected(topic, change.name, value.as_deref())?;
+        match value.clone() {
+            Some(value) => after.insert(change.name.into(), value),
+            None => after.remove(change.name),
+        };
         checked.push(ConfigChange { name: change.name.into(), value });
     }
+    configs::check_together(&after, &node.config.load().topic_defaults)?;
     if mode == Mode::Apply && !checked.is_empty() {
         node.cluster.propose(Command::SetTopicConfigs { id: topic.id, changes: checked }).await?;
     }

@@ -71,6 +71,7 @@ pub(crate) struct CleanerMetrics {
     pub(crate) records_removed: Counter,
     pub(crate) failures: Counter,
     pub(crate) uncleanable: Gauge,
+    pub(crate) compacting: Gauge,
     pub(crate) max_dirty_ratio: Gauge<f64, AtomicU64>,
 }
 
@@ -435,6 +436,7 @@ impl CleanerMetrics {
             records_removed: Counter::default(),
             failures: Counter::default(),
             uncleanable: Gauge::default(),
+            compacting: Gauge::default(),
             max_dirty_ratio: Gauge::default(),
         }
     }
@@ -451,6 +453,8 @@ impl CleanerMetrics {
         registry.register("cleaner_failures", "Rounds of compaction that failed", self.failures.clone());
         let uncleanable = "Partitions that are not compacted any more because a round has failed for good";
         registry.register("cleaner_uncleanable_partitions", uncleanable, self.uncleanable.clone());
+        let compacting = "Partitions that are being compacted now";
+        registry.register("cleaner_compacting_partitions", compacting, self.compacting.clone());
         let ratio = "The largest part of any compacted partition that is not compacted yet, when last looked at";
         registry.register_with_unit("cleaner_max_dirty", ratio, Unit::Ratios, self.max_dirty_ratio.clone());
     }

@@ -2,6 +2,8 @@
 
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::Timestamp;
+use cairn_protocol::messages::IncrementalAlterConfigsRequest;
+use cairn_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use cairn_protocol::records::{BatchBuilder, BatchIter, Compression, NewRecord};
 
 use crate::harness::{Client, TestBroker};
@@ -52,6 +54,42 @@ async fn superseded_records_go_by_themselves_and_stay_gone() {
     assert!(after.iter().all(|record| seen.contains(record)), "nothing came back");
     assert_eq!(after.last(), seen.last());
     assert_eq!(append(&mut client, "t", keyed(&[("a", "next")])).await, 100);
+}
+
+/// As many partitions are compacted at a time as the config says now. The pace is such that none ever ends.
+#[tokio::test]
+async fn the_number_of_threads_is_set_while_the_broker_runs() {
+    let more = [("log.cleaner.io.max.bytes.per.second", "1")];
+    let broker = TestBroker::with(&[&QUICK[..], &more].concat()).await;
+    let mut client = broker.connect().await;
+    let filler = "x".repeat(60_000);
+    for topic in ["t", "u", "v"] {
+        make_topic(&mut client, topic).await;
+        for _ in 0..40 {
+            append(&mut client, topic, keyed(&[("a", &filler)])).await;
+        }
+    }
+    let set = async |client: &mut Client, name: &str, value: &str| {
+        let config = AlterableConfig { name: name.into(), config_operation: 0, value: Some(value.into()) };
+        let resource = AlterConfigsResource { resource_type: 4, resource_name: "".into(), configs: vec![config] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        assert_eq!(client.call(1, &request).await.responses[0].error_code, 0, "{name}={value}");
+    };
+    for threads in [1, 2, 3] {
+        set(&mut client, "log.cleaner.threads", &threads.to_string()).await;
+        loop {
+            let compacting = broker.metric("cairn_cleaner_compacting_partitions").await;
+            assert!(compacting <= threads, "{compacting} at a time");
+            if compacting == threads {
+                break;
+            }
+        }
+    }
+    // Who is at it ends its round; then one goes on.
+    set(&mut client, "log.cleaner.threads", "1").await;
+    set(&mut client, "log.cleaner.io.max.bytes.per.second", "1e300").await;
+    while broker.metric("cairn_cleaner_records_removed_total").await < 60 {}
+    while broker.metric("cairn_cleaner_compacting_partitions").await > 0 {}
 }
 
 #[tokio::test]

@@ -179,7 +179,13 @@ async fn operations_are_checked() {
     let twice = alter(TOPIC, "t", &[]);
     let request = IncrementalAlterConfigsRequest { resources: vec![twice.clone(), twice], validate_only: false };
     let errors: Vec<i16> = client.call(1, &request).await.responses.iter().map(|answer| answer.error_code).collect();
-    assert_eq!(errors, [0, invalid_request]);
+    assert_eq!(errors, [invalid_request; 2]);
+    let invalid_name = alter(TOPIC, "a b", &[("retention.ms", SET, Some("1"))]);
+    assert_eq!(altered(&mut client, invalid_name, false).await, ErrorCode::InvalidTopicException.code());
+    let apart = [("min.compaction.lag.ms", SET, Some("10")), ("max.compaction.lag.ms", SET, Some("9"))];
+    assert_eq!(altered(&mut client, alter(TOPIC, "t", &apart), false).await, invalid_config);
+    assert_eq!(altered(&mut client, alter(TOPIC, "t", &apart[..1]), false).await, 0);
+    assert_eq!(altered(&mut client, alter(TOPIC, "t", &apart[1..]), false).await, invalid_config);
 }
 
 async fn of_broker(client: &mut Client, name: &str, key: &str) -> Option<(Option<String>, i8, Vec<(String, i8)>)> {
@@ -236,12 +242,34 @@ async fn every_key_of_a_broker_is_told() {
             ["log.durability", "log.message.timestamp.type", "compression.type", "unclean.leader.election.enable"]
                 .contains(&key.name);
         let of_another_kind = of_another_kind
-            || ["log.cleanup.policy", "log.cleaner.io.buffer.load.factor", "log.cleaner.min.cleanable.ratio"]
-                .contains(&key.name)
+            || [
+                "log.cleaner.threads",
+                "log.cleanup.policy",
+                "log.cleaner.io.buffer.load.factor",
+                "log.cleaner.min.cleanable.ratio",
+            ]
+            .contains(&key.name)
             || key.name == "cordoned.log.dirs";
         if !of_another_kind && !key.name.starts_with("max.connections") && !key.name.ends_with(".level") {
             assert_eq!(refused, config.read_only, "{}", key.name);
         }
+    }
+}
+
+/// An empty text is a value, and not the same as none.
+#[tokio::test]
+async fn what_is_empty_by_default_is_told_as_kafka_tells_it() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for (key, value) in [
+        ("cordoned.log.dirs", Some("")),
+        ("max.connections.per.ip.overrides", Some("")),
+        ("advertised.listeners", None),
+        ("log.retention.ms", None),
+    ] {
+        let synonyms = value.map(|value| (value.to_owned(), 5)).into_iter().collect();
+        let expected = Some((value.map(Into::into), 5, synonyms));
+        assert_eq!(of_broker(&mut client, "1", key).await, expected, "{key}");
     }
 }
 
@@ -305,7 +333,9 @@ async fn alter_configs_replaces_all() {
         ];
         let errors: Vec<i16> = client.call(version, &request).await.responses.iter().map(|r| r.error_code).collect();
         let (invalid, unknown) = (ErrorCode::InvalidRequest.code(), ErrorCode::UnknownTopicOrPartition.code());
-        assert_eq!(errors, [invalid, unknown, invalid, 0, invalid]);
+        assert_eq!(errors, [invalid, unknown, invalid, invalid, invalid]);
+        request.resources = vec![resource(BROKER, "1", &[("log.roll.ms", Some("77"))])];
+        assert_eq!(client.call(version, &request).await.responses[0].error_code, 0);
     }
     assert_eq!(value(&mut client, "segment.ms").await, ("77".into(), 2));
     let request = AlterConfigsRequest { resources: vec![resource(BROKER, "1", &[])], validate_only: false };
