@@ -15,6 +15,7 @@ mod delete_records;
 mod describe_log_dirs;
 mod describe_producers;
 mod durability;
+mod dynamic_configs;
 mod faults;
 mod fetch;
 mod fetch_sessions;

@@ -12,7 +12,7 @@ use cairn_protocol::messages::{CreateTopicsRequest, IncrementalAlterConfigsReque
 use crate::harness::{Client, TestBroker};
 use crate::records::{append, batch, batch_at, fetch, fetched, now, produce, produced, values};
 
-const EARLIEST: i64 = -2;
+pub(crate) const EARLIEST: i64 = -2;
 
 /// Makes a topic with these configs.
 async fn make(client: &mut Client, name: &str, partitions: i32, configs: &[(&str, &str)]) {
@@ -38,7 +38,7 @@ async fn set(client: &mut Client, topic: &str, name: &str, value: &str) {
     assert_eq!(client.call(1, &request).await.responses[0].error_code, 0, "{name}={value}");
 }
 
-async fn offset(client: &mut Client, topic: &str, timestamp: i64) -> i64 {
+pub(crate) async fn offset(client: &mut Client, topic: &str, timestamp: i64) -> i64 {
     let partition = ListOffsetsPartition { partition_index: 0, timestamp, ..ListOffsetsPartition::default() };
     let request = ListOffsetsRequest {
         replica_id: -1,
@@ -49,7 +49,7 @@ async fn offset(client: &mut Client, topic: &str, timestamp: i64) -> i64 {
 }
 
 /// How many segments a partition has.
-fn segments(data: &Path, partition: &str) -> usize {
+pub(crate) fn segments(data: &Path, partition: &str) -> usize {
     let files = std::fs::read_dir(data.join(partition)).unwrap();
     files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "log")).count()
 }
