@@ -115,6 +115,15 @@ pub(crate) struct BrokerArgs {
     /// Where Kafka clients connect; port 0 takes any free one [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
+    /// Where other brokers connect [default: any free port on the host of --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) peer_listen: Option<String>,
+    /// Be a member of the cluster that this broker is of, by its client address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) join: Option<String>,
+    /// The cluster's join secret, which is needed from another machine
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) join_secret_file: Option<PathBuf>,
     /// Where /metrics, /healthz and /readyz are [default: any free loopback port]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) metrics: Option<String>,
@@ -124,7 +133,7 @@ pub(crate) struct BrokerArgs {
     /// One configuration key, by Kafka's name where it is Kafka's thing; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<KeyValue>,
-    /// This broker's node id [default: 1]
+    /// This broker's node id [default: 1, or what the cluster gives it]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) node_id: Option<i32>,
 }

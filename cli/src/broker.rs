@@ -67,6 +67,15 @@ fn sources(args: &BrokerArgs) -> Sources {
     if let Some(listen) = &args.listen {
         sources = sources.set("listeners", &format!("PLAINTEXT://{listen}"));
     }
+    if let Some(listen) = &args.peer_listen {
+        sources = sources.set("peer.listener", listen);
+    }
+    if let Some(join) = &args.join {
+        sources = sources.set("cluster.join", join);
+    }
+    if let Some(file) = &args.join_secret_file {
+        sources = sources.set("cluster.join.secret.file", &file.to_string_lossy());
+    }
     if let Some(metrics) = &args.metrics {
         sources = sources.set("metrics.listener", metrics);
     }

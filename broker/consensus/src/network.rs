@@ -99,10 +99,10 @@ pub(crate) enum NotCalled {
 }
 
 impl NotCalled {
-    /// Whether the request cannot have reached the node.
-    pub(crate) fn was_not_sent(&self) -> bool {
+    /// Whether nothing can have come of the request: it did not reach the node, or the node says that it did nothing.
+    pub(crate) fn was_not_done(&self) -> bool {
         match self {
-            Self::NoPeers | Self::NoAddress(_) | Self::TooLong(_) => true,
+            Self::NoPeers | Self::NoAddress(_) | Self::TooLong(_) | Self::Call(CallError::Failed { .. }) => true,
             Self::Malformed(_) => false,
             Self::Call(error) => error.was_not_sent(),
         }

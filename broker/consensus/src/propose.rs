@@ -89,7 +89,7 @@ impl MetadataNode {
         let called = self.network.call(to, Lane::Quorum, wire::propose(command), DECIDE_TIMEOUT).await;
         let answer = match called.and_then(|answer| Ok(wire::take_propose_answer(&answer)?)) {
             Ok(answer) => answer,
-            Err(error) if error.was_not_sent() => {
+            Err(error) if error.was_not_done() => {
                 tracing::debug!(%error, "the leader of the metadata quorum was not asked");
                 return Err(ProposeError::NotLeader { leader: None });
             }

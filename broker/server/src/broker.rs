@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_consensus::{MetadataNode, NodeConfig};
-use cairn_metadata::{Answer, Command, Image, NewBroker};
+use cairn_metadata::{Answer, BrokerEpoch, Command, Endpoint, Image, NewBroker, SecurityProtocol};
+use cairn_peers::Peers;
 use cairn_protocol::ids::BrokerId;
 use cairn_storage::dir::OpenDirError;
 use cairn_storage::disk::Disk;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 use crate::api;
 use crate::blocking::on_blocking_thread;
 use crate::clock::{self, CautiousClock};
-use crate::cluster::{Cluster, ProposeError};
+use crate::cluster::Cluster;
 use crate::config::{BrokerConfig, LiveConfig, millis};
 use crate::coordinator::Coordinator;
 use crate::descriptors::DescriptorShares;
@@ -32,6 +33,7 @@ use crate::dispatch::Dispatcher;
 use crate::fetch_sessions::FetchSessions;
 use crate::host_names::look_up_unknown;
 use crate::loggers::Loggers;
+use crate::membership::{self, MembershipError, Peering, Sessions};
 use crate::net::{
     Accepting, Admit, BindError, Bound, Connection, ConnectionInfo, ConnectionPermits, Limits, ListenerInfo,
     MostConnections, RequestBudget, SocketOptions, accept_loop, bind,
@@ -45,6 +47,8 @@ use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
 
 /// How long connections may take to finish what they have begun when the broker stops.
 const CONNECTIONS_STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a registration rests that nobody decided, unless another broker becomes the controller.
+const REGISTER_PAUSE: Duration = Duration::from_millis(200);
 
 /// A running broker. It stops when it is told to, not when it is dropped.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Broker {
     addresses: Addresses,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// The connections to other brokers, where there can be any.
+    peers: Option<Peers>,
     /// Carries out the metadata here.
     following: JoinHandle<()>,
 }
@@ -84,6 +90,9 @@ pub enum StartError {
     /// The cluster's metadata cannot be had.
     #[error(transparent)]
     Metadata(#[from] cairn_consensus::StartError),
+    /// It cannot be a member of a cluster.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
     /// The cluster's metadata does not take this broker.
     #[error("cannot register with the cluster: {0}")]
     Register(String),
@@ -97,7 +106,11 @@ impl StartError {
             Self::LogDirs(OpenLogDirsError::MetadataElsewhere { .. }) => 2,
             Self::LogDirs(OpenLogDirsError::Metadata(OpenDirError::AlreadyInUse { .. })) => 3,
             Self::LogDirs(_) | Self::Maps(_) | Self::Metadata(cairn_consensus::StartError::Storage(_)) => 4,
-            Self::Bind(_) | Self::Http(_) | Self::Metadata(_) | Self::Register(_) => 1,
+            Self::Membership(
+                MembershipError::NoAddress { .. } | MembershipError::Secret { .. } | MembershipError::OtherNode { .. },
+            ) => 2,
+            Self::Membership(MembershipError::Record(_)) => 4,
+            Self::Membership(_) | Self::Bind(_) | Self::Http(_) | Self::Metadata(_) | Self::Register(_) => 1,
         }
     }
 }
@@ -134,8 +147,36 @@ impl Broker {
         tasks.spawn(http.serve(Arc::clone(&metrics), Arc::clone(&health), stop.clone()));
         let dirs = open_log_dirs(&disk, &config).await?;
         let storage_ids = dirs.storage_ids();
-        let quorum = NodeConfig::new(BrokerId(config.node_id), Uuid::new_v4(), clock::now);
-        let metadata = MetadataNode::start(quorum, Arc::clone(dirs.metadata()), Arc::clone(&disk)).await?;
+        let mut peering = Peering::open(&config, (&disk, &dirs), addresses.kafka[0].1, &stop).await?;
+        if let Some(peering) = &peering {
+            config.set_node_id(peering.node.0);
+        }
+        let sessions = Arc::new(Sessions::default());
+        let mut quorum = NodeConfig::new(BrokerId(config.node_id), Uuid::new_v4(), clock::now);
+        let mut serving = None;
+        if let Some(peering) = &mut peering {
+            quorum.formation = peering.formation;
+            quorum.link = Some(peering.link());
+            serving = Some(peering.serve(Arc::clone(&sessions), &stop, &tasks));
+        }
+        let metadata = Arc::new(MetadataNode::start(quorum, Arc::clone(dirs.metadata()), Arc::clone(&disk)).await?);
+        if let Some(serving) = &serving {
+            serving.set_quorum(Arc::clone(&metadata));
+        }
+        let cluster_id = membership::cluster_id(&metadata, &stop).await?;
+        if let Some(peering) = &mut peering {
+            peering.found(cluster_id)?;
+        }
+        let new = NewBroker {
+            id: BrokerId(config.node_id),
+            incarnation: Uuid::new_v4(),
+            endpoints: if peering.is_some() { endpoints(&listeners) } else { Vec::new() },
+            rack: config.broker_rack.as_deref().map(Into::into),
+            storage_ids,
+            boot_id: None,
+            clean_shutdown: None,
+        };
+        let epoch = register(&metadata, new, &stop).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
         let image = metadata.image();
         let config = Arc::new(LiveConfig::new(config, &image));
@@ -162,7 +203,15 @@ impl Broker {
         });
         let (updates, quotas) = (cluster.updates(), Arc::clone(&node.quotas));
         let following = tokio::spawn(Arc::clone(&cluster).follow(updates, Arc::clone(&partitions), quotas));
-        register(&node, storage_ids).await.map_err(|error| StartError::Register(error.to_string()))?;
+        if let Some(serving) = &serving {
+            serving.set_cluster(Arc::clone(&cluster));
+        }
+        let unfence = Command::UnfenceBroker { broker: node.id, epoch };
+        propose_for_sure(node.cluster.quorum(), &unfence, &stop).await?;
+        node.cluster.is_carried_out().await;
+        if let Some(peering) = &peering {
+            peering.live(&cluster, sessions, &stop, &tasks);
+        }
         node.coordinator.load_all(&node.cluster);
         node.metrics.observatory.open(Arc::new(Observer::new(&node, disk)));
         serve(&node, listeners, &stop, &tasks);
@@ -180,7 +229,8 @@ impl Broker {
         tasks.spawn(expire_offsets(Arc::clone(&node), stop.clone()));
         tasks.spawn(look_up_unknown(Arc::clone(&node.quotas), stop.clone()));
         stop_on_error.disarm();
-        Ok(Self { node, addresses, stop, tasks, following })
+        let peers = peering.map(|peering| peering.peers);
+        Ok(Self { node, addresses, stop, tasks, peers, following })
     }
 
     /// Where it really listens.
@@ -205,6 +255,9 @@ impl Broker {
             tracing::warn!(left = self.tasks.len(), "connections did not end in time");
         }
         self.node.cluster.shutdown().await;
+        if let Some(peers) = &self.peers {
+            peers.close().await;
+        }
         if let Err(error) = self.following.await {
             tracing::error!(%error, "metadata was not carried out to its end");
         }
@@ -257,22 +310,52 @@ fn quotas(config: &BrokerConfig, image: &Image) -> Quotas {
     quotas
 }
 
-/// Makes this broker known to the cluster, and able to lead.
-async fn register(node: &Node, storage_ids: Vec<Uuid>) -> Result<(), ProposeError> {
-    let new = NewBroker {
-        id: node.id,
-        incarnation: Uuid::new_v4(),
-        endpoints: Vec::new(),
-        rack: node.config.start().broker_rack.as_deref().map(Into::into),
-        storage_ids,
-        boot_id: None,
-        clean_shutdown: None,
+/// Where clients reach the listeners, as other brokers tell them.
+fn endpoints(listeners: &[Bound]) -> Vec<Endpoint> {
+    let endpoint = |bound: &Bound| {
+        let advertised = bound.info.advertised(bound.info.bound);
+        Endpoint {
+            listener: bound.info.name.as_str().into(),
+            host: advertised.host.into(),
+            port: advertised.port,
+            security: SecurityProtocol::Plaintext,
+        }
     };
-    let answer = node.cluster.propose(Command::RegisterBroker(new)).await?;
-    if let Answer::BrokerRegistered(epoch) = answer {
-        node.cluster.propose(Command::UnfenceBroker { broker: node.id, epoch }).await?;
+    listeners.iter().map(endpoint).collect()
+}
+
+/// Makes this broker known to the cluster. When this returns, the broker's image holds all that was decided before: what lies in
+/// its log dirs can be judged by it.
+async fn register(
+    metadata: &MetadataNode,
+    new: NewBroker,
+    stop: &CancellationToken,
+) -> Result<BrokerEpoch, StartError> {
+    match propose_for_sure(metadata, &Command::RegisterBroker(new), stop).await? {
+        Answer::BrokerRegistered(epoch) => Ok(epoch),
+        other => unreachable!("a registration is not answered by {other:?}"),
     }
-    Ok(())
+}
+
+/// Proposes until it is decided: a command that changes nothing when it is decided twice. The other brokers of a cluster may be
+/// starting as well.
+async fn propose_for_sure(
+    metadata: &MetadataNode,
+    command: &Command,
+    stop: &CancellationToken,
+) -> Result<Answer, StartError> {
+    loop {
+        let error = match metadata.propose(command.clone()).await {
+            Ok(proposed) => return Ok(proposed.answer),
+            Err(error) => error,
+        };
+        let is_final = matches!(error, cairn_consensus::ProposeError::Rejected(_)) || metadata.failure().is_some();
+        if is_final || metadata.members().len() <= 1 || stop.is_cancelled() {
+            return Err(StartError::Register(error.to_string()));
+        }
+        tracing::warn!(%error, "not registered with the cluster yet; asking on");
+        metadata.another_leader(REGISTER_PAUSE).await;
+    }
 }
 
 /// Forgets committed offsets that are too old, again and again until `stop`.

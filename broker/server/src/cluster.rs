@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use cairn_consensus::{MetadataNode, Updates};
 use cairn_metadata::{Answer, Change, Command, Image, Rejected};
+use cairn_protocol::ids::BrokerId;
 use tokio::sync::watch;
 
 use crate::partitions::Partitions;
@@ -19,7 +20,7 @@ use crate::quotas::Quotas;
 /// Reads and changes the cluster's metadata.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    metadata: MetadataNode,
+    metadata: Arc<MetadataNode>,
     image: ArcSwap<Image>,
     /// The version of `image`.
     version: watch::Sender<u64>,
@@ -47,7 +48,7 @@ impl From<cairn_consensus::ProposeError> for ProposeError {
 
 impl Cluster {
     /// Shows `image`, whose partitions are open here; [`Self::follow`] goes on from there.
-    pub(crate) fn new(metadata: MetadataNode, image: Arc<Image>) -> Self {
+    pub(crate) fn new(metadata: Arc<MetadataNode>, image: Arc<Image>) -> Self {
         let version = watch::Sender::new(image.version());
         Self { metadata, image: ArcSwap::new(image), version }
     }
@@ -55,6 +56,16 @@ impl Cluster {
     /// The newest image whose partitions are open here.
     pub(crate) fn image(&self) -> Arc<Image> {
         self.image.load_full()
+    }
+
+    /// This broker's part of the quorum.
+    pub(crate) fn quorum(&self) -> &Arc<MetadataNode> {
+        &self.metadata
+    }
+
+    /// The broker that decides about the metadata, where that is known.
+    pub(crate) fn controller(&self) -> Option<BrokerId> {
+        self.metadata.leader()
     }
 
     /// What has changed since [`Self::image`], for [`Self::follow`].
@@ -72,6 +83,12 @@ impl Cluster {
             return Err(ProposeError::Unavailable("the broker is stopping".into()));
         }
         Ok(proposed.answer)
+    }
+
+    /// Waits until what this broker knows by now is carried out here, or the broker stops.
+    pub(crate) async fn is_carried_out(&self) {
+        let version = self.metadata.image().version();
+        let _ = self.version.subscribe().wait_for(|carried_out| *carried_out >= version).await;
     }
 
     /// Carries out every change of the metadata here, one after the other, until the quorum's node has stopped.

@@ -13,6 +13,7 @@ use cairn_protocol::header::RequestHeader;
 use cairn_protocol::{ApiKey, Message, Reader, Request as RequestBody, Response};
 
 use crate::api;
+use crate::membership::{PEERS_KEY, peers_answer};
 use crate::net::{Answer, ConnectionInfo, Mute, Order, Replied, Reply, Request, Service};
 use crate::node::Node;
 use crate::quotas::{Enforcement, Kind, Meter, Metered, Mutations, Throttle};
@@ -96,6 +97,12 @@ impl Service for Dispatcher {
         let begun = Instant::now();
         let size = request.frame.len();
         self.node.metrics.bytes_received.inc_by(size as u64);
+        if request.frame.starts_with(&PEERS_KEY) {
+            return match peers_answer(&self.node.cluster, &request.frame) {
+                Some(answer) => Answer::Now(vec![answer].into()),
+                None => Answer::Close("a request for peers is cut".into()),
+            };
+        }
         let mut reader = Reader::new(request.frame);
         let header = match RequestHeader::decode(&mut reader) {
             Ok(header) => header,

@@ -23,6 +23,7 @@ mod topics;
 
 mod cluster;
 mod fetch_sessions;
+mod membership;
 mod partitions;
 mod quotas;
 
@@ -36,6 +37,7 @@ mod telemetry;
 pub use broker::{Addresses, Broker, StartError};
 pub use descriptors::raise_descriptor_limit;
 pub use loggers::{LevelError, Loggers, ROOT};
+pub use membership::MembershipError;
 pub use net::BindError;
 pub use partitions::OpenLogDirsError;
 pub use telemetry::HttpError;

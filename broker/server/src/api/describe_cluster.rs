@@ -39,7 +39,7 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: DescribeClusterRequ
         error_message: None,
         endpoint_type,
         cluster_id: image.cluster_id().map(|id| id.to_string().into()).unwrap_or_default(),
-        controller_id: node.id.0,
+        controller_id: node.cluster.controller().map_or(-1, |id| id.0),
         brokers: brokers(node, call, &image, include_fenced_brokers),
         cluster_authorized_operations: operations,
         ..DescribeClusterResponse::default()

@@ -138,7 +138,7 @@ fn answer(
     MetadataResponse {
         brokers: brokers(node, call, &image),
         cluster_id: image.cluster_id().map(|id| id.to_string().into()),
-        controller_id: node.id.0,
+        controller_id: node.cluster.controller().map_or(-1, |id| id.0),
         topics,
         cluster_authorized_operations: operations.cluster,
         ..MetadataResponse::default()

@@ -168,6 +168,14 @@ keys! {
     /// By which listener the brokers of a cluster reach each other: a name that listeners has. A single broker has no other to
     /// reach. Empty: any.
     inter_broker_listener_name: Option<String> = "inter.broker.listener.name", "", "", Text, ReadOnly, Optional(Text);
+    /// Where the other brokers of the cluster connect; never clients. Empty: any free port beside the first of listeners, once
+    /// the broker is of a cluster.
+    peer_listener: Option<HostPort> = "peer.listener", "", "", Text, ReadOnly, Optional(Address);
+    /// The client address of any broker of the cluster that this broker is to be a member of. It is asked once: a broker that is a
+    /// member stays one. Empty: a cluster of its own.
+    cluster_join: Option<HostPort> = "cluster.join", "", "", Text, ReadOnly, Optional(Address);
+    /// The file of the cluster's join secret, which a broker needs that joins from another machine.
+    cluster_join_secret_file: Option<PathBuf> = "cluster.join.secret.file", "", "", Text, ReadOnly, Optional(Folder);
     /// Where metrics and health are served over HTTP. Port 0: any free one.
     metrics_listener: HostPort = "metrics.listener", "127.0.0.1:0", "", Text, ReadOnly, Address;
     /// Connections that wait to be accepted.

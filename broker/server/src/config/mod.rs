@@ -127,6 +127,12 @@ impl BrokerConfig {
         self.values.given.insert("metrics.listener", address.to_string());
     }
 
+    /// The broker has this node id, which the cluster gave it.
+    pub(crate) fn set_node_id(&mut self, id: i32) {
+        self.values.node_id = id;
+        self.values.given.insert("node.id", id.to_string());
+    }
+
     /// The folders that hold partitions, one at least.
     #[must_use]
     pub fn data_dirs(&self) -> &[PathBuf] {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use cairn_metadata::{Change, ConfigResource, Delta, Image, Topic};
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
+use cairn_protocol::ids::{BrokerId, Offset, PartitionIndex, TopicId};
 use cairn_storage::DataDir;
 use cairn_storage::dir::{DirOffline, ReplaceError};
 use cairn_storage::log::LogName;
@@ -56,6 +56,8 @@ enum Place {
     Offline(Arc<str>),
     /// It found no room on the disk when it was to be opened or made, and is tried again.
     Waiting,
+    /// Other brokers keep it.
+    Elsewhere,
 }
 
 /// Why a partition cannot be used here.
@@ -67,6 +69,8 @@ pub(crate) enum NotHere {
     UnknownTopicId,
     #[error("the topic has no such partition")]
     UnknownPartition,
+    #[error("another broker keeps the partition")]
+    Elsewhere,
     #[error("{0}")]
     Offline(Arc<str>),
     #[error("there is no space left on disk to open the partition; it is tried again")]
@@ -79,6 +83,7 @@ impl NotHere {
         match self {
             Self::UnknownTopic | Self::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownTopicId => ErrorCode::UnknownTopicId,
+            Self::Elsewhere => ErrorCode::NotLeaderOrFollower,
             Self::Offline(_) | Self::NoSpace => ErrorCode::KafkaStorageError,
         }
     }
@@ -108,6 +113,11 @@ impl Partitions {
         })
     }
 
+    /// Whether this broker is one of those that keep the partition.
+    fn is_kept_here(&self, partition: &cairn_metadata::Partition) -> bool {
+        partition.replicas.contains(&BrokerId(self.config.start().node_id))
+    }
+
     /// The partition of the topic with this name.
     pub(crate) fn by_name(&self, name: &str, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
         self.by_name.pin().get(name).ok_or(NotHere::UnknownTopic)?.get(index)
@@ -134,6 +144,7 @@ impl Partitions {
                 match place {
                     Place::Open(_) => counts.open += 1,
                     Place::Offline(_) => counts.offline += 1,
+                    Place::Elsewhere => {}
                     Place::Waiting => {
                         counts.offline += 1;
                         counts.waiting += 1;
@@ -247,6 +258,9 @@ impl Partitions {
         // None of it waits for the disk but the note, which does for all of them: one thread, so that none waits for another's
         // hold of the directory.
         places.extend(new.into_iter().map(|(index, partition)| {
+            if !self.is_kept_here(partition) {
+                return Place::Elsewhere;
+            }
             let log = open::create(dirs, topic, index, &settings);
             let place = self.place(dirs, topic, index, partition.leader_epoch, &settings, log);
             place.open().into_iter().for_each(Partition::settle);
@@ -265,6 +279,7 @@ impl Partitions {
         let indexed: Vec<_> = (0..).map(PartitionIndex).zip(places.iter()).collect();
         parallel::each(&indexed, |(index, place)| {
             let deleted = match place {
+                Place::Elsewhere => return,
                 Place::Open(partition) => {
                     self.give_up(dirs, partition, None);
                     let Some(log) = partition.close() else { return };
@@ -409,6 +424,7 @@ impl TopicPlaces {
             Some(Place::Open(partition)) => Ok(Arc::clone(partition)),
             Some(Place::Offline(why)) => Err(NotHere::Offline(Arc::clone(why))),
             Some(Place::Waiting) => Err(NotHere::NoSpace),
+            Some(Place::Elsewhere) => Err(NotHere::Elsewhere),
             None => Err(NotHere::UnknownPartition),
         }
     }
@@ -418,7 +434,7 @@ impl Place {
     fn open(&self) -> Option<&Arc<Partition>> {
         match self {
             Self::Open(partition) => Some(partition),
-            Self::Offline(_) | Self::Waiting => None,
+            Self::Offline(_) | Self::Waiting | Self::Elsewhere => None,
         }
     }
 }

@@ -76,6 +76,12 @@ impl LogDirs {
         Ok(Self { dirs, metadata, noted: Mutex::new(noted), filling })
     }
 
+    /// Whether there is a metadata log: the broker has a past.
+    pub(crate) fn has_metadata(&self) -> bool {
+        let name = LogName::new(CLUSTER_METADATA_TOPIC, PartitionIndex(0)).expect("a legal name");
+        self.metadata.has_folder(&name).unwrap_or(true)
+    }
+
     /// The dir of the metadata's log.
     pub(crate) fn metadata(&self) -> &Arc<DataDir> {
         &self.metadata

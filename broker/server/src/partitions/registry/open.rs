@@ -74,6 +74,9 @@ impl Partitions {
         let settings: HashMap<_, _> = image.topics().map(|topic| (topic.id, self.settings(topic))).collect();
         let all: Vec<_> = image.topics().flat_map(|topic| topic.partitions().map(move |held| (topic, held))).collect();
         let placed = parallel::each(&all, |(topic, (index, partition))| {
+            if !self.is_kept_here(partition) {
+                return Place::Elsewhere;
+            }
             let settings = &settings[&topic.id];
             let log = open_or_create(dirs, topic, *index, settings);
             self.place(dirs, topic, *index, partition.leader_epoch, settings, log)
