@@ -13,7 +13,8 @@ use arc_swap::ArcSwap;
 use cairn_protocol::ids::{Timestamp, TopicId};
 use cairn_storage::map_budget::MapUsage;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
@@ -286,7 +287,7 @@ fn encode_maps(maps: MapUsage, out: &mut Family<'_, '_>) -> fmt::Result {
     }
     let help = "Reads of files that no longer change that went to a buffer because all maps were taken";
     let value = ConstCounter::new(maps.sealed_reads_unmapped);
-    value.encode(out.encoder.encode_descriptor("storage_reads_unmapped", help, None, value.metric_type())?)
+    value.encode(out.describe("storage_reads_unmapped", help, None, value.metric_type())?)
 }
 
 /// Records behind, and the age of the oldest one, by group and topic.
@@ -308,9 +309,20 @@ struct Family<'a, 'b> {
 }
 
 impl Family<'_, '_> {
+    /// A sentence, as the registry makes one of what is registered.
+    fn describe<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.encoder.encode_descriptor(name, &format!("{help}."), unit, kind)
+    }
+
     fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
         let gauge = ConstGauge::new(value);
-        gauge.encode(self.encoder.encode_descriptor(name, help, unit, gauge.metric_type())?)
+        gauge.encode(self.describe(name, help, unit, gauge.metric_type())?)
     }
 
     fn gauges<L: EncodeLabelSet, N>(
@@ -345,7 +357,7 @@ impl Family<'_, '_> {
     ) -> fmt::Result {
         let mut metrics = metrics.peekable();
         let Some((_, first)) = metrics.peek() else { return Ok(()) };
-        let mut family = self.encoder.encode_descriptor(name, help, unit, first.metric_type())?;
+        let mut family = self.describe(name, help, unit, first.metric_type())?;
         for (labels, metric) in metrics {
             metric.encode(family.encode_family(&labels)?)?;
         }

@@ -36,7 +36,7 @@ fn alter(entries: &[(&str, &[(&str, f64)])]) -> AlterClientQuotasRequest {
     AlterClientQuotasRequest { entries: entries.iter().map(entry).collect(), validate_only: false }
 }
 
-async fn set(client: &mut Client, entries: &[(&str, &[(&str, f64)])]) -> Vec<i16> {
+pub(crate) async fn set(client: &mut Client, entries: &[(&str, &[(&str, f64)])]) -> Vec<i16> {
     let response = client.call(1, &alter(entries)).await;
     let shown: Vec<_> = response.entries.iter().map(|entry| entry.entity.len()).collect();
     let expected: Vec<_> = entries.iter().map(|(text, _)| entity(text).len()).collect();

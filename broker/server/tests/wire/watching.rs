@@ -1,5 +1,8 @@
 //! What a broker tells of its groups and topics to whoever watches it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use cairn_protocol::messages::{
     ConsumerGroupDescribeRequest, DescribeConfigsRequest, FetchRequest, HeartbeatRequest, LeaveGroupRequest,
@@ -9,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::groups::{commit, find_coordinator, heartbeat, join_alone, sync};
 use crate::harness::{Client, TestBroker};
+use crate::quotas::set;
 use crate::records::{append, batch_at, fetch, fetched, now};
 
 const AT_ONCE: &[(&str, &str)] = &[("group.initial.rebalance.delay.ms", "0")];
@@ -177,4 +181,66 @@ async fn the_time_of_requests_is_told_by_where_it_went() {
     let sum = value_of(&broker, "cairn_request_waiting_time_seconds_sum{api=\"Fetch\"}").await;
     assert!(sum >= 0.05, "{sum}");
     assert!(value_of(&broker, "cairn_storage_append_maps ").await > 0.0);
+}
+
+/// What a metric is, as the page on metrics tells it: name, type, labels and meaning.
+fn rows_of(metrics: &str) -> BTreeSet<String> {
+    let mut rows = BTreeSet::new();
+    let (mut help, mut name, mut kind) = ("", "", "");
+    let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in metrics.lines() {
+        if let Some(told) = line.strip_prefix("# HELP ") {
+            (name, help) = told.split_once(' ').unwrap();
+        } else if let Some(told) = line.strip_prefix("# TYPE ") {
+            kind = told.split_once(' ').unwrap().1;
+        } else if let Some(unit) = line.strip_prefix("# UNIT ") {
+            let (of, unit) = unit.split_once(' ').unwrap();
+            assert!(of.ends_with(&format!("_{unit}")), "{line}");
+        } else if line.starts_with("cairn_") {
+            assert!(line.starts_with(name), "{line} under {name}");
+            let known = labels.entry(name).or_default();
+            let inside =
+                line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(inside, _)| inside);
+            known.extend(inside.split(',').filter_map(|label| label.split_once("=\"")).map(|(label, _)| label));
+            known.remove("le");
+            let shown = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            let labels: Vec<&str> = known.iter().copied().collect();
+            rows.insert(format!("| `{shown}` | {kind} | {} | {help} |", labels.join(", ")));
+        }
+    }
+    rows
+}
+
+/// Dashboards and alerts live by them. Every metric is provoked here, and each is on the page as it is.
+#[tokio::test]
+async fn every_metric_is_on_the_page_with_its_type_labels_and_meaning() {
+    let quotas = ("quota.window.num", "1");
+    let broker = TestBroker::with(&[AT_ONCE, &[quotas, ("max.connection.creation.rate", "1")]].concat()).await;
+    let mut client = broker.connect().await;
+    let me = behind(&mut client).await;
+    fetched(client.call(12, &fetch("t", 0, 1)).await);
+    let leave = LeaveGroupRequest { group_id: "g".into(), member_id: me.into(), ..LeaveGroupRequest::default() };
+    assert_eq!(client.call(2, &leave).await.error_code, 0);
+    let stranger = HeartbeatRequest { group_id: "g".into(), member_id: "stranger".into(), ..Default::default() };
+    assert_ne!(client.call(3, &stranger).await.error_code, 0);
+    drop(broker.connect().await);
+    assert_eq!(set(&mut client, &[("client-id=*", &[("producer_byte_rate", 1.0)])]).await, [0]);
+    append(&mut client, "t", batch_at(now(), &["beyond the quota"])).await;
+    let wanted =
+        ["cairn_connections_ended_total", "cairn_connections_delayed_total", "cairn_throttle_time_seconds_count"];
+    let seen = loop {
+        let seen = broker.metrics().await;
+        if wanted.iter().all(|name| seen.contains(name)) {
+            break seen;
+        }
+        drop(broker.connect().await);
+    };
+    let rows = rows_of(seen.split_once("\r\n\r\n").unwrap().1);
+
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let told: BTreeSet<String> = page.lines().filter(|line| line.starts_with("| `cairn_")).map(Into::into).collect();
+    let missing: Vec<&String> = rows.difference(&told).collect();
+    let wrong: Vec<&String> = told.difference(&rows).collect();
+    assert!(missing.is_empty() && wrong.is_empty(), "not on the page: {missing:#?}\nonly there: {wrong:#?}");
 }
