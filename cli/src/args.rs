@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Create, list, describe, alter or delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
-    /// Show and change the configuration of topics, brokers and loggers
+    /// Show and change the configuration of topics, groups, brokers and loggers
     #[command(subcommand)]
     Config(ConfigCommand),
     /// List, describe, reset or delete consumer groups, or explain their rebalances

@@ -61,11 +61,12 @@ async fn set(args: ConfigSetArgs) -> Outcome {
 
 /// The command line has exactly one of them.
 fn resource(target: &ConfigTarget) -> ConfigResource {
-    match (&target.topic, target.broker, target.loggers) {
+    match (&target.topic, &target.group, target.broker, target.loggers) {
         (Some(topic), ..) => ConfigResource::Topic((**topic).into()),
-        (None, Some(id), _) => ConfigResource::Broker(BrokerId(id)),
-        (None, None, Some(id)) => ConfigResource::Loggers(BrokerId(id)),
-        (None, None, None) => ConfigResource::Brokers,
+        (None, Some(group), ..) => ConfigResource::Group((**group).into()),
+        (None, None, Some(id), _) => ConfigResource::Broker(BrokerId(id)),
+        (None, None, None, Some(id)) => ConfigResource::Loggers(BrokerId(id)),
+        (None, None, None, None) => ConfigResource::Brokers,
     }
 }
 
@@ -77,6 +78,7 @@ fn source(source: ConfigSource) -> &'static str {
         ConfigSource::StaticBroker => "start of the broker",
         ConfigSource::Default => "default",
         ConfigSource::Logger => "logger",
+        ConfigSource::Group => "group",
         ConfigSource::Other(_) => "other",
     }
 }

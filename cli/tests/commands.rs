@@ -117,11 +117,15 @@ fn configuration_is_shown_and_set() {
     assert_eq!(told, json!({"name": "retention.ms", "value": "7", "source": "topic", "read_only": false}));
     assert!(get(&["--broker", "1", "--all"]).contains("node.id=1"));
     assert!(get(&["--loggers", "1", "root"]).contains("root=ERROR  (logger)"));
+    assert_eq!(set(&["--group", "g", "consumer.heartbeat.interval.ms=6000"]), "altered group g\n");
+    assert_eq!(get(&["--group", "g"]), "consumer.heartbeat.interval.ms=6000  (group)\n");
+    assert!(get(&["--group", "other", "--all"]).contains("consumer.session.timeout.ms=45000  (default)"));
     for wrong in [
         &["get", "--topic", "missing"][..],
         &["get", "--topic", "orders", "retention.m"],
         &["set", "--broker", "1", "num.partitions=2"],
         &["set", "--loggers", "1", "cairn_nobody=DEBUG"],
+        &["set", "--group", "g", "consumer.heartbeat.interval.ms=1"],
         &["set", "--topic", "orders", "--append", "retention.ms=1"],
     ] {
         broker.cairn(&[&["config"], wrong].concat()).assert().code(1);

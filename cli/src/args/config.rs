@@ -17,6 +17,7 @@ Examples:
   cairn config get --topic orders retention.ms
   cairn config get --broker 1 --all
   cairn config get --brokers --json
+  cairn config get --group billing --all
   cairn config get --loggers 1")]
     Get(ConfigGetArgs),
     /// Set, delete, append or subtract: all of it or nothing
@@ -25,6 +26,7 @@ Examples:
   cairn config set --topic orders retention.ms=86400000
   cairn config set --topic orders --delete retention.ms
   cairn config set --brokers message.max.bytes=2097152
+  cairn config set --group billing consumer.session.timeout.ms=60000
   cairn config set --loggers 1 cairn_broker::net=DEBUG")]
     Set(ConfigSetArgs),
 }
@@ -42,6 +44,9 @@ pub(crate) struct ConfigTarget {
     /// All brokers, where they have nothing of their own
     #[arg(long)]
     pub(crate) brokers: bool,
+    /// A group of the consumer protocol, which need not be there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
     /// The log levels of one broker
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) loggers: Option<i32>,

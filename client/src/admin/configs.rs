@@ -1,4 +1,4 @@
-//! Reading and changing the configuration of topics, brokers and loggers.
+//! Reading and changing the configuration of topics, groups, brokers and loggers.
 //!
 //! Must not know: which keys there are.
 
@@ -18,6 +18,7 @@ use crate::client::Ask;
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const BROKER_LOGGER: i8 = 8;
+const GROUP: i8 = 32;
 const DESCRIBE_VERSIONS: std::ops::RangeInclusive<i16> = 1..=4;
 const ALTER_VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
 
@@ -32,6 +33,8 @@ pub enum ConfigResource {
     Brokers,
     /// The log levels of one broker.
     Loggers(BrokerId),
+    /// A consumer group, which need not be there.
+    Group(Box<str>),
 }
 
 impl ConfigResource {
@@ -41,13 +44,14 @@ impl ConfigResource {
             Self::Broker(id) => (BROKER, id.to_string().into()),
             Self::Brokers => (BROKER, "".into()),
             Self::Loggers(id) => (BROKER_LOGGER, id.to_string().into()),
+            Self::Group(name) => (GROUP, name.clone()),
         }
     }
 
     /// The one broker that can tell and change it.
     fn broker(&self) -> Option<BrokerId> {
         match self {
-            Self::Topic(_) | Self::Brokers => None,
+            Self::Topic(_) | Self::Group(_) | Self::Brokers => None,
             Self::Broker(id) | Self::Loggers(id) => Some(*id),
         }
     }
@@ -60,6 +64,7 @@ impl fmt::Display for ConfigResource {
             Self::Broker(id) => write!(f, "broker {id}"),
             Self::Brokers => f.write_str("all brokers"),
             Self::Loggers(id) => write!(f, "loggers of broker {id}"),
+            Self::Group(name) => write!(f, "group {name}"),
         }
     }
 }
@@ -79,6 +84,8 @@ pub enum ConfigSource {
     Default,
     /// A logger's level.
     Logger,
+    /// The group's own.
+    Group,
     /// Something newer than this client, by Kafka's number.
     Other(i8),
 }
@@ -92,6 +99,7 @@ impl ConfigSource {
             4 => Self::StaticBroker,
             5 => Self::Default,
             6 => Self::Logger,
+            8 => Self::Group,
             other => Self::Other(other),
         }
     }
