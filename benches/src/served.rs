@@ -79,7 +79,11 @@ impl Broker {
     /// # Panics
     /// When the command fails.
     pub fn cairn(&self, arguments: &[&str]) {
-        let status = Command::new(binary()).args(arguments).args(["--bootstrap", &self.bootstrap]).status();
+        let status = Command::new(binary())
+            .args(arguments)
+            .args(["--bootstrap", &self.bootstrap])
+            .stdout(Stdio::null())
+            .status();
         assert!(status.expect("run cairn").success(), "{arguments:?}");
     }
 
@@ -109,7 +113,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    const PRODUCE_VERSION: i16 = 9;
+    /// The version of produces.
+    pub const PRODUCE_VERSION: i16 = 9;
 
     /// Connects.
     ///
@@ -154,7 +159,12 @@ impl Connection {
     }
 }
 
-fn batch(first: usize, records: usize) -> Bytes {
+/// A batch of records; the first of them has this number, which gives its key.
+///
+/// # Panics
+/// Never: so many fit.
+#[must_use]
+pub fn batch(first: usize, records: usize) -> Bytes {
     let mut builder = BatchBuilder::new();
     let value = vec![7; VALUE_BYTES];
     for number in first..first + records {
