@@ -53,7 +53,6 @@ fn main() {
     measure("quotas of others", &mut connection);
     limit(&mut connection, std::iter::once("bench".to_owned()));
     measure("a quota of its own", &mut connection);
-    drop(measure);
     group.finish();
     criterion.final_summary();
 }
