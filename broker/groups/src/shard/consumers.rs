@@ -267,9 +267,10 @@ impl Shard {
             effects.replies.extend(held);
             return;
         }
-        if let Some(epoch) = changes.iter().find_map(epoch_of) {
+        if changes.iter().any(|change| matches!(change, Change::Epoch(Some(_)))) {
             let what = Happened::RebalanceBegun { cause, detail: detail.into() };
-            effects.events.push(Event { group: Arc::clone(name), generation: epoch, what });
+            let generation = self.groups.get(name).map_or(group.core.group.epoch, |classic| classic.generation);
+            effects.events.push(Event { group: Arc::clone(name), generation, what });
         }
         let mut after = group.core.clone();
         changes.iter().for_each(|change| after.apply(change));
@@ -367,10 +368,6 @@ impl Shard {
         let group = self.consumers.get(name).ok_or(ErrorCode::GroupIdNotFound)?;
         Ok(describe::describe(&group.core, self.settings.consumer.assignors))
     }
-}
-
-fn epoch_of(change: &Change) -> Option<i32> {
-    if let Change::Epoch(Some(epoch)) = change { Some(epoch.epoch) } else { None }
 }
 
 mod assigning;

@@ -95,6 +95,23 @@ fn classic_group(world: &mut World) -> String {
     id
 }
 
+/// Somebody who reads of a rebalance sees what there was before it, whichever protocol that was of.
+#[test]
+fn a_rebalance_is_told_from_the_generation_that_there_was() {
+    let mut world = World::new();
+    let first = world.join("m1", &["a"]);
+    let second = world.join("m2", &["a"]);
+    assert_eq!(world.begun, [1, first.epoch]);
+    assert_eq!(second.epoch, first.epoch + 1);
+
+    let mut world = World::new();
+    let old = classic_group(&mut world);
+    assert_eq!(classic_join(&mut world, &old, None, &[]).generation, 2, "the leader wants to assign anew");
+    assert_eq!(classic_sync(&mut world, &old, 2, &[0, 1, 2, 3]), Ok(of_a(&[0, 1, 2, 3])));
+    world.begun.clear();
+    assert_eq!((world.join("m1", &["a"]).epoch, &*world.begun), (3, &[2][..]));
+}
+
 #[test]
 fn a_classic_group_is_a_consumer_group_with_the_first_member_that_speaks_it() {
     let mut world = World::new();

@@ -23,6 +23,8 @@ pub(super) struct World {
     pub(super) held: Option<Vec<Then>>,
     /// What is being worked out.
     pub(super) assigning: Vec<Assigning>,
+    /// From which generation each rebalance began.
+    pub(super) begun: Vec<i32>,
 }
 
 /// The first topic of tests, `a`, and the second, `b`.
@@ -45,6 +47,7 @@ impl World {
             replies: BTreeMap::new(),
             held: None,
             assigning: Vec::new(),
+            begun: Vec::new(),
         };
         world.tell_topics();
         world
@@ -68,6 +71,8 @@ impl World {
             assert!(self.replies.insert(waiter.0, reply).is_none(), "answered once");
         }
         self.assigning.extend(effects.assignments);
+        let begun = effects.events.iter().filter(|event| matches!(event.what, Happened::RebalanceBegun { .. }));
+        self.begun.extend(begun.map(|event| event.generation));
         for write in effects.writes {
             self.append(write.records);
             match &mut self.held {
