@@ -49,7 +49,8 @@ async fn what_a_produce_may_be_is_judged_anew() {
     assert_eq!(put(&mut client, 5, short).await.log_append_time_ms, -1);
     set(&mut client, "log.message.timestamp.type", Some("LogAppendTime")).await;
     let before = now();
-    assert!((before..=now()).contains(&put(&mut client, 5, short).await.log_append_time_ms));
+    let appended = put(&mut client, 5, short).await.log_append_time_ms;
+    assert!((before..=now()).contains(&appended), "{appended}");
 }
 
 #[tokio::test]
