@@ -7,9 +7,9 @@ use std::io;
 use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use cairn_protocol::records::{BatchHeader, BatchView, TimestampPolicy, stamped_header};
 
-use super::Log;
 use super::error::{AppendError, epoch_of, is_full};
 use super::producers::Checked;
+use super::{EpochOrderError, Log};
 use crate::num::as_u64;
 
 /// In which role a batch is appended.
@@ -93,6 +93,9 @@ impl Log {
             return Err(AppendError::DiskReserve { free_bytes, reserve_bytes });
         }
         let end = self.end_offset();
+        if let Some(last) = self.shared.epochs.load().latest().filter(|last| epoch < last.epoch) {
+            return Err(EpochOrderError { epoch, start: end, last }.into());
+        }
         let front = stamped_header(batch, end, epoch, timestamps);
         self.write(&front, batch.record_bytes(), epoch, now)
     }
@@ -118,17 +121,14 @@ impl Log {
     ) -> Result<Appended, AppendError> {
         let header = BatchHeader::decode(front).expect("a stamped header is a header");
         let size = as_u64(front.len() + records.len());
-        let latest = self.shared.epochs.load().latest();
-        if let Some(last) = latest.filter(|last| epoch < last.epoch) {
-            return Err(super::EpochOrderError { epoch, start: header.base_offset, last }.into());
-        }
+        let epochs = self.shared.epochs.load().followed_by(epoch, header.base_offset)?;
         if self.active.roll_reason(&self.config, &header, size, now).is_some() {
             self.roll(now)?;
         }
         self.found()?;
         self.make_room(size)?;
-        if latest.is_none_or(|last| last.epoch < epoch) {
-            self.note_epoch(epoch, header.base_offset)?;
+        if let Some(epochs) = epochs {
+            self.set_epochs(epochs);
         }
         let position = self.active.file.written();
         let written = self.active.file.append(&[front, records]);

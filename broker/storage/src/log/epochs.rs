@@ -95,6 +95,26 @@ impl EpochHistory {
         Ok(Assigned::New)
     }
 
+    /// The history once a record of `epoch` lies at `start`, where the log ends; `None` when it says that already. An epoch
+    /// that begins there has no record, and gives way, also to an older one: its leader wrote nothing, and the present one
+    /// has a record of another epoch there.
+    ///
+    /// # Errors
+    /// When there is a record of a newer epoch.
+    pub(crate) fn followed_by(&self, epoch: LeaderEpoch, start: Offset) -> Result<Option<Self>, EpochOrderError> {
+        if self.latest().is_some_and(|last| last.epoch == epoch) {
+            return Ok(None);
+        }
+        let with_records = self.starts.partition_point(|known| known.start < start);
+        let mut starts = self.starts[..with_records].to_vec();
+        match starts.last() {
+            Some(last) if epoch < last.epoch => return Err(EpochOrderError { epoch, start, last: *last }),
+            Some(last) if epoch == last.epoch => {}
+            _ => starts.push(EpochStart { epoch, start }),
+        }
+        Ok(Some(Self { starts }))
+    }
+
     /// Forgets what begins at or behind `end`. Answers whether anything did.
     pub(crate) fn truncate_to(&mut self, end: Offset) -> Trimmed {
         let kept = self.starts.partition_point(|known| known.start < end);
@@ -208,6 +228,21 @@ mod tests {
         // Epoch 5 wrote nothing, so it leaves no trace.
         assert_eq!(some.assign(LeaderEpoch(6), Offset(30)), Ok(Assigned::New));
         assert_eq!(some, history(&[(2, 10), (6, 30)]));
+    }
+
+    #[test]
+    fn an_epoch_without_records_gives_way_to_that_of_the_record_in_its_place() {
+        let follow = |starts: &[(i32, i64)], epoch| history(starts).followed_by(LeaderEpoch(epoch), Offset(30));
+        let changed = |starts: &[(i32, i64)]| Ok(Some(history(starts)));
+        assert_eq!(follow(&[(2, 10), (5, 30)], 5), Ok(None));
+        assert_eq!(follow(&[(2, 10)], 2), Ok(None));
+        assert_eq!(follow(&[(2, 10), (5, 30)], 6), changed(&[(2, 10), (6, 30)]));
+        assert_eq!(follow(&[(2, 10), (5, 30)], 4), changed(&[(2, 10), (4, 30)]));
+        assert_eq!(follow(&[(2, 10), (5, 30)], 2), changed(&[(2, 10)]));
+        assert_eq!(follow(&[(5, 30)], 0), changed(&[(0, 30)]));
+        assert_eq!(follow(&[], 3), changed(&[(3, 30)]));
+        assert!(follow(&[(2, 10), (5, 30)], 1).is_err(), "epoch 2 has records");
+        assert!(follow(&[(2, 10), (5, 29)], 4).is_err());
     }
 
     #[test]

@@ -66,6 +66,14 @@ pub fn follow(log: &mut Log, batch: &[u8]) -> Result<Appended, AppendError> {
     log.append(&view, AppendAs::Follower { now: Timestamp(0) })
 }
 
+/// The batch as a leader has placed it.
+pub fn placed(batch: &Bytes, base: i64, epoch: i32) -> Vec<u8> {
+    let view = BatchView::parse(batch).expect("test batches are whole");
+    let mut header = *view.header();
+    header.stamp(Offset(base), LeaderEpoch(epoch));
+    [&header.encode()[..], view.record_bytes()].concat()
+}
+
 pub fn sync(log: &mut Log) {
     if let Some(job) = log.begin_sync() {
         let synced = job.run().expect("the disk is well");
