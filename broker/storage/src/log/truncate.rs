@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use cairn_protocol::ids::Offset;
 
 use super::active::{Active, Backing};
-use super::delete::remove_segment;
+use super::delete::{remove_if_there, remove_segment};
 use super::epochs::{EpochHistory, Trimmed};
 use super::error::TruncateError;
 use super::replay::replay_producers;
@@ -82,8 +82,9 @@ impl Log {
         Ok(cut)
     }
 
-    /// Makes the log an empty one that starts at `offset`, for a replica that begins behind a snapshot. Durable when this
-    /// returns; a crash before may leave the old log or a part of it.
+    /// Makes the log an empty one that starts at `offset`, before or behind where it was, for a replica that begins anew. It
+    /// knows no epoch and no producer. Durable when this returns; a crash before may leave the old log or a part of it,
+    /// with records that were deleted from a segment that was kept.
     ///
     /// # Errors
     /// When the disk fails.
@@ -95,16 +96,20 @@ impl Log {
         self.move_marks(offset, offset)?;
         self.remove_from_end(&segments)?;
         self.set_epochs(EpochHistory::default());
+        let removed = remove_if_there(&self.dir, &self.folder.epochs());
+        self.dir.heed("remove the leader epochs", removed)?;
         // No producer of before is known any more, also not one that was when the log ended here.
         let forgotten = std::mem::take(&mut self.unsynced.snapshots);
         self.remove_snapshots(&forgotten)?;
+        // Beside the new segment they would be taken for its own.
+        self.dir.heed("sync a folder", self.dir.disk.sync_dir(self.folder.path()))?;
         let new = self.start_at(offset).map_err(|error| self.no_way_back(error))?;
         self.continue_with(new, Vec::new())
     }
 
     fn remove_snapshots(&self, offsets: &[Offset]) -> Result<(), DirOffline> {
         for at in offsets {
-            let removed = super::delete::remove_if_there(&self.dir, &self.folder.snapshot(*at));
+            let removed = remove_if_there(&self.dir, &self.folder.snapshot(*at));
             self.dir.heed("remove a producer snapshot", removed)?;
         }
         Ok(())
