@@ -9,23 +9,26 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_protocol::ids::{Offset, Timestamp};
+use cairn_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use cairn_storage::DataDir;
 use cairn_storage::disk::Disk;
 use cairn_storage::disk::memory::{Crash, CrashUnit, MemoryDisk};
-use cairn_storage::log::{FirstBatch, HotRead, Limits, Log, Outcome, SyncJob};
-use common::{Seen, append, batch, batch_from, name, open_dir, read_from, small, topic_id};
+use cairn_storage::log::{FirstBatch, Hole, HotRead, Limits, Log, Outcome, SyncJob};
+use common::{Seen, append, batch, batch_from, follow, name, open_dir, placed, read_from, small, topic_id};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Op {
     Append { records: u8, size: u16, timestamp: i64, producer: Option<u8>, next_epoch: bool },
     Retry { producer: u8 },
+    NoteEpoch,
+    Follow { records: u8, back: u8 },
+    Hole { offsets: u8, back: u8 },
     BeginSync,
     RunSync,
     Checkpoint,
     Truncate { back: u16 },
-    Reset { ahead: u8 },
+    Reset { ahead: i16 },
     DeleteRecords { ahead: u16 },
     Maintain { retention_bytes: u32 },
     Read { at: u16, max_bytes: u32 },
@@ -55,11 +58,14 @@ fn op() -> impl Strategy<Value = Op> {
             Op::Append { records, size, timestamp, producer, next_epoch }
         }),
         4 => (0..3u8).prop_map(|producer| Op::Retry { producer }),
+        1 => Just(Op::NoteEpoch),
+        3 => (1..4u8, 0..4u8).prop_map(|(records, back)| Op::Follow { records, back }),
+        3 => (1..30u8, 0..4u8).prop_map(|(offsets, back)| Op::Hole { offsets, back }),
         4 => Just(Op::BeginSync),
         4 => Just(Op::RunSync),
         2 => Just(Op::Checkpoint),
         2 => (0..30u16).prop_map(|back| Op::Truncate { back }),
-        1 => (0..200u8).prop_map(|ahead| Op::Reset { ahead }),
+        1 => (-150..150i16).prop_map(|ahead| Op::Reset { ahead }),
         2 => (0..20u16).prop_map(|ahead| Op::DeleteRecords { ahead }),
         2 => (2_000..40_000u32).prop_map(|retention_bytes| Op::Maintain { retention_bytes }),
         4 => (any::<u16>(), 1..20_000u32).prop_map(|(at, max_bytes)| Op::Read { at, max_bytes }),
@@ -69,21 +75,16 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A batch that the log has, or had at its start.
+/// A batch that the log has, or had at its start; or a hole, which has no values.
 #[derive(Clone, Debug)]
 struct Written {
     base: i64,
+    end: i64,
     values: Vec<Vec<u8>>,
     timestamp: i64,
     epoch: i32,
     producer: Option<(i64, i32)>,
     bytes: Bytes,
-}
-
-impl Written {
-    fn end(&self) -> i64 {
-        self.base + i64::try_from(self.values.len()).unwrap()
-    }
 }
 
 struct Model {
@@ -138,7 +139,7 @@ impl Model {
     }
 
     fn end(&self) -> i64 {
-        self.batches.last().map_or(self.origin, Written::end)
+        self.batches.last().map_or(self.origin, |batch| batch.end)
     }
 
     fn last_of(&self, producer: i64) -> Option<&Written> {
@@ -164,6 +165,13 @@ impl Model {
                 self.append(records, size, timestamp, producer.map(i64::from));
             }
             Op::Retry { producer } => self.retry(i64::from(producer)),
+            Op::NoteEpoch => {
+                self.epoch += 1;
+                let epoch = LeaderEpoch(self.epoch);
+                self.log().assign_epoch(epoch).unwrap();
+            }
+            Op::Follow { records, back } => self.follow(records, i32::from(back)),
+            Op::Hole { offsets, back } => self.skip(i64::from(offsets), i32::from(back)),
             Op::BeginSync => {
                 let job = self.log().begin_sync();
                 self.jobs.extend(job);
@@ -177,7 +185,7 @@ impl Model {
             Op::Checkpoint => self.dir.as_ref().unwrap().write_checkpoint().unwrap(),
             Op::Truncate { back } => self.truncate(self.end() - i64::from(back)),
             Op::Reset { ahead } => {
-                let to = self.end() + i64::from(ahead);
+                let to = (self.end() + i64::from(ahead)).max(0);
                 self.log().reset_to(Offset(to)).unwrap();
                 self.batches.clear();
                 (self.start, self.origin) = (to, to);
@@ -198,17 +206,59 @@ impl Model {
         let log = self.log();
         assert_eq!((log.start_offset().0, log.end_offset().0), (start, end), "after {op:?}");
         assert!(log.durable_end().0 <= end, "after {op:?}");
+        self.check_epochs(op);
+    }
+
+    /// The history of epochs is that of the batches, but for one that begins at the log's end.
+    fn check_epochs(&mut self, op: &Op) {
+        let mut expected: Vec<(i32, i64)> = Vec::new();
+        for batch in self.batches.iter().filter(|batch| batch.end > self.start) {
+            if expected.last().is_none_or(|last| last.0 != batch.epoch) {
+                expected.push((batch.epoch, batch.base.max(self.start)));
+            }
+        }
+        let end = self.end();
+        let epochs = self.log().epochs();
+        let known = epochs.starts().iter().filter(|known| known.start.0 < end);
+        assert_eq!(known.map(|known| (known.epoch.0, known.start.0)).collect::<Vec<_>>(), expected, "after {op:?}");
+    }
+
+    fn values(&mut self, records: u8, size: u16) -> Vec<Vec<u8>> {
+        let mut value = || {
+            self.counter += 1;
+            let mut value = self.counter.to_be_bytes().to_vec();
+            value.resize(8 + usize::from(size), b'.');
+            value
+        };
+        (0..records).map(|_| value()).collect()
+    }
+
+    /// An epoch of before that may still follow on, as a leader's is that was elected without what this log noted last.
+    fn epoch_back(&self, back: i32) -> i32 {
+        (self.epoch - back).max(self.batches.last().map_or(0, |batch| batch.epoch))
+    }
+
+    fn follow(&mut self, records: u8, back: i32) {
+        let values = self.values(records, 100);
+        let slices: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let (base, epoch) = (self.end(), self.epoch_back(back));
+        let bytes = Bytes::from(placed(&batch(&slices, 5), base, epoch));
+        follow(self.log(), &bytes).unwrap();
+        let end = base + i64::from(records);
+        self.batches.push(Written { base, end, values, timestamp: 5, epoch, producer: None, bytes });
+    }
+
+    fn skip(&mut self, offsets: i64, back: i32) {
+        let (base, epoch) = (self.end(), self.epoch_back(back));
+        let end = base + offsets;
+        let hole = Hole { base: Offset(base), end: Offset(end), epoch: LeaderEpoch(epoch) };
+        self.log().append_hole(hole, Timestamp(0)).unwrap();
+        let bytes = Bytes::from_static(&[0; 61]);
+        self.batches.push(Written { base, end, values: Vec::new(), timestamp: -1, epoch, producer: None, bytes });
     }
 
     fn append(&mut self, records: u8, size: u16, timestamp: i64, producer: Option<i64>) {
-        let values: Vec<Vec<u8>> = (0..records)
-            .map(|_| {
-                self.counter += 1;
-                let mut value = self.counter.to_be_bytes().to_vec();
-                value.resize(8 + usize::from(size), b'.');
-                value
-            })
-            .collect();
+        let values = self.values(records, size);
         let slices: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let producer = producer.map(|id| {
             let next = |last: &Written| last.producer.unwrap().1 + i32::try_from(last.values.len()).unwrap();
@@ -221,7 +271,8 @@ impl Model {
         let (base, epoch) = (self.end(), self.epoch);
         let appended = append(self.log(), &bytes, epoch, 0).unwrap();
         assert_eq!((appended.base_offset.0, appended.outcome), (base, Outcome::Written));
-        self.batches.push(Written { base, values, timestamp, epoch, producer, bytes });
+        let end = base + i64::from(records);
+        self.batches.push(Written { base, end, values, timestamp, epoch, producer, bytes });
     }
 
     fn retry(&mut self, producer: i64) {
@@ -241,8 +292,11 @@ impl Model {
             return;
         }
         let end = self.log().truncate_to(Offset(to)).unwrap().0;
-        while self.batches.last().is_some_and(|batch| batch.end() > to) {
-            self.batches.pop();
+        while self.batches.last().is_some_and(|batch| batch.end > to) {
+            let last = self.batches.pop().unwrap();
+            if last.values.is_empty() && last.base < to {
+                self.batches.push(Written { end: to, ..last });
+            }
         }
         assert_eq!(end, self.end());
         // A batch that begins before the log's start may be cut whole.
@@ -270,7 +324,7 @@ impl Model {
         let cold = reader.read(Offset(at), limits).unwrap();
         let HotRead::Ready(hot) = reader.read_hot(Offset(at), limits).unwrap() else { panic!("memory is hot") };
         assert_eq!(hot, cold);
-        let first = self.batches.iter().find(|batch| batch.end() > at).map_or(0, |batch| batch.bytes.len());
+        let first = self.batches.iter().find(|batch| batch.end > at).map_or(0, |batch| batch.bytes.len());
         assert!(cold.bytes.len() <= first.max(usize::try_from(max_bytes).unwrap()));
         assert_eq!(read_from(&reader, Offset(at), max_bytes).unwrap(), self.records(at, end));
     }
@@ -326,7 +380,7 @@ impl Model {
         assert_eq!(log.topic_id(), topic_id());
         let (start, end) = (log.start_offset().0, log.end_offset().0);
         assert!(end >= durable && end <= self.end(), "{durable} <= {end} <= {}", self.end());
-        while self.batches.last().is_some_and(|batch| batch.end() > end) {
+        while self.batches.last().is_some_and(|batch| batch.end > end) {
             self.batches.pop();
         }
         if end > self.end() {
@@ -340,9 +394,6 @@ impl Model {
         assert!(start <= self.start && start >= self.origin, "{} <= {start} <= {}", self.origin, self.start);
         self.start = start;
         assert_eq!(read_from(&log.reader(), Offset(start), 5_000).unwrap(), self.records(start, end));
-        for batch in self.batches.iter().filter(|batch| batch.base >= start) {
-            assert_eq!(log.epochs().epoch_at(Offset(batch.base)).map(|epoch| epoch.0), Some(batch.epoch));
-        }
         self.log = Some(log);
         self.dir = Some(dir);
     }

@@ -388,7 +388,9 @@ impl From<AppendRefused> for Refusal {
                 }
                 AppendError::Producer(ProducerError::InvalidEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
                 AppendError::Epoch(_) => ErrorCode::NotLeaderOrFollower,
-                AppendError::OffsetGap { .. } | AppendError::NoEpoch => ErrorCode::UnknownServerError,
+                AppendError::OffsetGap { .. } | AppendError::HoleTooLong { .. } | AppendError::NoEpoch => {
+                    ErrorCode::UnknownServerError
+                }
             },
         };
         Self::new(error, &refused)

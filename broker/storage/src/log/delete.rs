@@ -181,7 +181,7 @@ impl Log {
         Ok(self.take_out(gone))
     }
 
-    fn set_start_offset(&mut self, start: Offset) {
+    pub(super) fn set_start_offset(&mut self, start: Offset) {
         self.shared.start_offset.store(start.0, Ordering::Release);
         self.marks.start_offset.store(start.0, Ordering::Release);
         let mut epochs = EpochHistory::clone(&self.shared.epochs.load());

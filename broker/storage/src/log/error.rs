@@ -43,6 +43,14 @@ pub enum AppendError {
         /// The log's end.
         end: Offset,
     },
+    /// A hole is longer than any that compaction leaves.
+    #[error("a hole of {offsets} offsets is longer than {limit}")]
+    HoleTooLong {
+        /// How many offsets it has.
+        offsets: i64,
+        /// What is allowed.
+        limit: i64,
+    },
     /// The batch's leader epoch is older than the log's.
     #[error(transparent)]
     Epoch(#[from] EpochOrderError),

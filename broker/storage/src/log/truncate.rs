@@ -24,11 +24,12 @@ use super::error::TruncateError;
 use super::replay::replay_producers;
 use super::roll::{StartError, start_segment};
 use super::segment::{Extent, Fault, Largest, Segment};
-use super::{Log, later};
+use super::{Hole, Log, later};
 use crate::dir::state::{DirOffline, ReplaceError};
 
 impl Log {
-    /// Cuts the log so that it ends at `offset`, or before it where `offset` lies within a batch. Answers the new end.
+    /// Cuts the log so that it ends at `offset`, or before it where `offset` lies within a batch. Answers the new end. In a hole
+    /// that compaction has left the log ends at `offset` (see [`super::Hole`]).
     /// The cut is durable when this returns (Redpanda 75f02908a8: otherwise old batches can come back).
     ///
     /// # Errors
@@ -44,42 +45,41 @@ impl Log {
         }
         // Waits for an exchange of files that compaction has begun, and has it begin no other.
         self.unsynced.next_generation();
-        let reader = self.reader();
+        let epochs = self.epochs();
         let segments = self.shared.segments.load_full();
         let at = segments.partition_point(|segment| segment.base <= offset).saturating_sub(1);
-        let segment = &segments[at];
-        let (cut, position) = match reader.heed(segment.find(offset))? {
-            // Where compaction has left a gap, the log ends with the batch before it.
-            Some(found) => match found.position.checked_sub(1) {
-                Some(before) => {
-                    let last = reader.heed(segment.find_position(before))?;
-                    (last.map_or(segment.base, |last| last.batch.end_offset()), found.position)
-                }
-                None => (segment.base, 0),
-            },
-            None => (segment.end_offset(), segment.end_position()),
-        };
-        let cut = cut.max(segment.base);
+        let cut = self.reader().heed(place_of_cut(&segments[at], offset))?;
+        self.cut(&segments, at, &cut)?;
+        self.fill_up(cut.wanted, &epochs)?;
+        let (end, moved) = (self.end_offset(), self.start_offset());
+        if moved < start.min(end) {
+            self.set_start_offset(start.min(end));
+        }
+        Ok(end)
+    }
+
+    /// Cuts the log in the segment at `at`.
+    fn cut(&mut self, segments: &[Arc<Segment>], at: usize, cut: &Cut) -> Result<(), TruncateError> {
+        let (start, end) = (self.start_offset(), cut.end);
         // Before anything is cut: an end below the recovery point would be taken for corruption. A batch of which the
         // first records were deleted goes whole.
-        let (start_after, durable_after) = (start.min(cut), self.durable_end().min(cut));
+        let (start_after, durable_after) = (start.min(end), self.durable_end().min(end));
         if start_after < start || durable_after < self.durable_end() {
             self.move_marks(start_after, durable_after)?;
         }
-        let kept_in_place = position > 0 && cut > segment.base;
+        let segment = &segments[at];
+        let kept_in_place = cut.position > 0 && end > segment.base;
         let mut kept: Vec<Arc<Segment>> = segments[..at].to_vec();
         if kept_in_place {
             // With the new file the cut is done, whatever becomes of the segments behind it.
-            let new = self.start_at(cut)?;
-            kept.push(Arc::new(reader.heed(shorten(segment, cut, position))?));
+            let new = self.start_at(end)?;
+            kept.push(Arc::new(self.reader().heed(shorten(segment, end, cut.position))?));
             self.remove_from_end(&segments[at + 1..])?;
-            self.continue_with(new, kept)?;
-        } else {
-            self.remove_from_end(&segments[at..])?;
-            let new = self.start_at(cut).map_err(|error| self.no_way_back(error))?;
-            self.continue_with(new, kept)?;
+            return self.continue_with(new, kept);
         }
-        Ok(cut)
+        self.remove_from_end(&segments[at..])?;
+        let new = self.start_at(end).map_err(|error| self.no_way_back(error))?;
+        self.continue_with(new, kept)
     }
 
     /// Makes the log an empty one that starts at `offset`, before or behind where it was, for a replica that begins anew. It
@@ -203,6 +203,37 @@ impl Log {
         let sealed = segments.iter().take(segments.len() - 1).filter(|segment| segment.end_offset() > durable);
         self.unsynced.sealed = sealed.map(|segment| super::sync::Sealed::file(&self.folder, segment)).collect();
     }
+}
+
+/// Where a log is cut.
+struct Cut {
+    /// The end of the last batch that stays, or the segment's base offset.
+    end: Offset,
+    /// Where that is in the segment.
+    position: u64,
+    /// Where the log is to end: behind a hole, if that is not the same.
+    wanted: Offset,
+}
+
+/// Where a log that is to end at `offset` is cut in the segment that has that offset.
+fn place_of_cut(segment: &Segment, offset: Offset) -> Result<Cut, Fault> {
+    let Some(found) = segment.find(offset)? else {
+        return Ok(Cut {
+            end: segment.end_offset().max(segment.base),
+            position: segment.end_position(),
+            wanted: offset,
+        });
+    };
+    let last = match found.position.checked_sub(1) {
+        Some(before) => segment.find_position(before)?,
+        None => None,
+    };
+    let wanted = match Hole::of(&found.batch.header) {
+        Some(_) => offset,
+        None => offset.min(found.batch.base_offset()),
+    };
+    let end = last.map_or(segment.base, |last| last.batch.end_offset()).max(segment.base);
+    Ok(Cut { end, position: found.position, wanted })
 }
 
 /// The part of a segment before `position`, with maps of its own.
