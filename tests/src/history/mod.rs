@@ -8,7 +8,13 @@ mod rules;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use anyhow::{Context, ensure};
 pub use rules::{Anomaly, Rule, judge};
+
+use crate::report::say;
+
+/// How many anomalies are said one by one.
+const PRINTED_MAX: usize = 20;
 
 /// A value that is written at most once: who wrote it, and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,15 +117,32 @@ impl History {
         self
     }
 
+    /// Fails when a rule is broken; says where, under the name of the suite.
+    pub fn must_hold(&self, suite: &str) -> anyhow::Result<()> {
+        let anomalies = judge(self);
+        for anomaly in anomalies.iter().take(PRINTED_MAX) {
+            say(&format!("{suite}: {anomaly}"));
+        }
+        ensure!(anomalies.is_empty(), "{} anomalies", anomalies.len());
+        Ok(())
+    }
+
+    /// How much was seen, for a report.
+    pub fn totals(&self) -> String {
+        let acked = self.count(|seen| matches!(seen, Seen::Acked(..)));
+        let read = self.count(|seen| matches!(seen, Seen::Read(..)));
+        let commits = self.count(|seen| matches!(seen, Seen::Committed(_)));
+        format!("acked={acked} read={read} commits={commits}")
+    }
+
     /// How many events of a kind there are.
-    pub fn count(&self, kind: impl Fn(&Seen) -> bool) -> usize {
+    fn count(&self, kind: impl Fn(&Seen) -> bool) -> usize {
         self.events.iter().filter(|event| kind(&event.seen)).count()
     }
 }
 
 /// Reads one line of `tests/foreign/streaming.py`.
 pub fn parse(process: u32, line: &str) -> anyhow::Result<Option<Event>> {
-    use anyhow::Context;
     let mut words = line.splitn(5, ' ');
     let kind = words.next().unwrap_or_default();
     let mut number = || -> anyhow::Result<i64> {
