@@ -319,7 +319,7 @@ impl Drop for Broker {
 }
 
 /// A port at which nobody listens, with the next one free too (Kafka's controller takes it).
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     /// Brokers that are started at the same time draw different ports.
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let nanos = u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos());

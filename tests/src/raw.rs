@@ -32,9 +32,14 @@ pub struct RawClient {
 impl RawClient {
     /// Connects.
     pub fn connect(bootstrap: &str) -> anyhow::Result<RawClient> {
+        RawClient::connect_within(bootstrap, ANSWER_TIME_MAX)
+    }
+
+    /// Connects to somebody who may be silent: an answer that has not come within this time never will.
+    pub fn connect_within(bootstrap: &str, answer_time: Duration) -> anyhow::Result<RawClient> {
         let stream = TcpStream::connect(bootstrap).with_context(|| format!("connect to {bootstrap}"))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        stream.set_read_timeout(Some(answer_time))?;
         Ok(RawClient { stream, next_correlation_id: 1 })
     }
 

@@ -1,0 +1,131 @@
+//! Compares what the replicas of partitions have on disk, byte by byte.
+//!
+//! Replicas may begin a new segment at other offsets than each other, so what is compared is their segments one behind the other. It must
+//! not know which broker wrote them: the names and the batches are Kafka's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+
+/// Compares all replicas of a topic's partitions, one in each folder, none of them in use; gives how many bytes one replica has.
+pub fn same_bytes(folders: &[PathBuf], topic: &str, partitions: i32) -> anyhow::Result<usize> {
+    let (first, others) = folders.split_first().context("no folder")?;
+    let mut total = 0;
+    for partition in 0..partitions {
+        let name = format!("{topic}-{partition}");
+        let bytes = log(&first.join(&name))?;
+        ensure!(!bytes.is_empty(), "{name} is empty in {}", first.display());
+        for folder in others {
+            let other = log(&folder.join(&name))?;
+            if let Some(at) = first_difference(&bytes, &other) {
+                bail!(
+                    "{name} has {} bytes in {} and {} in {}, and they differ at position {at}, in the batches at {:?} and {:?}",
+                    bytes.len(),
+                    first.display(),
+                    other.len(),
+                    folder.display(),
+                    batch_at(&bytes, at),
+                    batch_at(&other, at)
+                );
+            }
+        }
+        total += bytes.len();
+    }
+    Ok(total)
+}
+
+/// A partition's segments, one behind the other.
+fn log(folder: &Path) -> anyhow::Result<Vec<u8>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut segments = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            segments.push(path);
+        }
+    }
+    segments.sort();
+    let mut bytes = Vec::new();
+    for segment in segments {
+        bytes.append(&mut fs::read(segment)?);
+    }
+    Ok(bytes)
+}
+
+/// The first position at which two logs are not the same; the end of one is a difference.
+fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    if one == other {
+        return None;
+    }
+    let differs = one.iter().zip(other).position(|(one, other)| one != other);
+    differs.or(Some(one.len().min(other.len())))
+}
+
+/// The base offset of the batch that holds a position.
+fn batch_at(mut bytes: &[u8], mut position: usize) -> Option<i64> {
+    /// Base offset and length, which counts what is behind it.
+    const FRONT: usize = 12;
+    loop {
+        let offset = i64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+        let length = u32::from_be_bytes(bytes.get(8..FRONT)?.try_into().ok()?);
+        let whole = usize::try_from(length).ok()? + FRONT;
+        if position < whole {
+            return Some(offset);
+        }
+        position -= whole;
+        bytes = bytes.get(whole..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// As much of a batch as is looked at.
+    fn batch(offset: i64, content: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(content.len()).unwrap_or(0);
+        [&offset.to_be_bytes()[..], &length.to_be_bytes(), content].concat()
+    }
+
+    /// Compares replicas of `t-0`, each given as its segments.
+    fn compare(replicas: &[Vec<Vec<u8>>]) -> anyhow::Result<usize> {
+        let folder = TempDir::new()?;
+        let mut folders = Vec::new();
+        for (number, segments) in replicas.iter().enumerate() {
+            let replica = folder.path().join(number.to_string());
+            fs::create_dir_all(replica.join("t-0"))?;
+            for (segment, bytes) in segments.iter().enumerate() {
+                fs::write(replica.join(format!("t-0/{segment:020}.log")), bytes)?;
+                fs::write(replica.join(format!("t-0/{segment:020}.index")), number.to_string())?;
+            }
+            folders.push(replica);
+        }
+        same_bytes(&folders, "t", 1)
+    }
+
+    #[test]
+    fn segments_may_begin_elsewhere() {
+        let (a, b, c) = (batch(0, b"abc"), batch(1, b"d"), batch(2, b"ef"));
+        let one = vec![[&a[..], &b].concat(), c.clone()];
+        let other = vec![a.clone(), [&b[..], &c].concat()];
+        assert_eq!(compare(&[one, other]).ok(), Some(a.len() + b.len() + c.len()));
+    }
+
+    #[test]
+    fn a_difference_is_told_with_its_batch() {
+        let (a, b, other) = (batch(0, b"abc"), batch(5, b"de"), batch(5, b"dx"));
+        let first = vec![[&a[..], &b].concat()];
+        let told = compare(&[first.clone(), first.clone(), vec![a.clone(), other]]).unwrap_err().to_string();
+        assert!(told.contains("differ at position 28, in the batches at Some(5) and Some(5)"), "{told}");
+        let told = compare(&[first, vec![a]]).unwrap_err().to_string();
+        assert!(told.contains("differ at position 15, in the batches at Some(5) and None"), "{told}");
+    }
+
+    #[test]
+    fn nothing_is_not_the_same_as_nothing() {
+        assert!(compare(&[vec![], vec![]]).is_err());
+    }
+}
