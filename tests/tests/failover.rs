@@ -13,6 +13,7 @@ use cairn_tests::broker::Kind;
 use cairn_tests::clients::{Client, Console, Place, tool};
 use cairn_tests::cluster::{Cluster, Deck, same_bytes};
 use cairn_tests::dice::Dice;
+use cairn_tests::history::Leaders;
 use cairn_tests::parameters::parameter;
 use cairn_tests::process::run;
 use cairn_tests::report::{Suite, Verdict, say};
@@ -50,7 +51,8 @@ fn three_brokers() -> anyhow::Result<String> {
     let mut cluster = Cluster::start(Kind::from_environment()?, BROKERS, &SETTINGS)?;
     let judged = judge(&mut cluster, seconds, rate, &mut dice);
     if judged.is_err() {
-        say(&format!("failover: what the brokers have written is kept in {}", cluster.keep().display()));
+        cluster.keep();
+        say(&format!("failover: what the brokers have written is kept in {}", cluster.folder().display()));
     }
     judged
 }
@@ -64,7 +66,10 @@ fn judge(cluster: &mut Cluster, seconds: Duration, rate: u32, dice: &mut Dice) -
     // A last life in peace: every producer has to get through again.
     thread::sleep(Duration::from_millis(LIFE_MS.end));
 
-    let Observed { history, pauses } = traffic.end(healed_ns)?;
+    let Observed { mut history, pauses } = traffic.end(healed_ns)?;
+    history.led_by(Leaders::Several);
+    // Beside what the brokers write, which is kept when something is wrong.
+    history.write(&cluster.folder().join("history"))?;
     let same = close(cluster);
     history.must_hold("failover").with_context(|| format!("after {} faults", whole.len()))?;
 

@@ -216,10 +216,14 @@ impl Cluster {
         })
     }
 
-    /// Keeps what the brokers have written, for a person to look at; says where.
-    pub fn keep(mut self) -> PathBuf {
+    /// The folder of all that the brokers write.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Keeps that folder, for a person to look at.
+    pub fn keep(&mut self) {
         self.folder.disable_cleanup(true);
-        self.folder.path().to_owned()
     }
 
     /// Looks again and again until nothing is lacking; a broker that ends meanwhile is an error.

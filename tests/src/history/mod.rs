@@ -7,6 +7,9 @@ mod rules;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 pub use rules::{Anomaly, Rule, judge};
@@ -93,17 +96,35 @@ pub enum Delivery {
     ExactlyOnce,
 }
 
+/// Whether a partition is led by the same broker all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leaders {
+    /// One, which may die and come back.
+    #[default]
+    One,
+    /// One after the other. A new one may tell readers a lower high watermark than the one before, as Apache Kafka's do, until the others
+    /// have fetched from it; only the end that is asked for waits for that (KIP-207). So what was read is not compared with the high
+    /// watermarks that come later.
+    Several,
+}
+
 /// All that was seen.
 #[derive(Debug, Default)]
 pub struct History {
     events: Vec<Event>,
     deliveries: BTreeMap<u32, Delivery>,
+    leaders: Leaders,
 }
 
 impl History {
     /// Says what a producer promises; without a word it is idempotent.
     pub fn promise(&mut self, producer: u32, delivery: Delivery) {
         self.deliveries.insert(producer, delivery);
+    }
+
+    /// Says who leads the partitions; without a word it is one broker.
+    pub fn led_by(&mut self, leaders: Leaders) {
+        self.leaders = leaders;
     }
 
     /// Adds one process's events, in their own order.
@@ -125,6 +146,15 @@ impl History {
         }
         ensure!(anomalies.is_empty(), "{} anomalies", anomalies.len());
         Ok(())
+    }
+
+    /// Writes it to a file, an event a line, for a person to look at.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        for Event { at, process, partition, seen } in &self.events {
+            writeln!(file, "{at} process {process} partition {partition} {seen:?}")?;
+        }
+        Ok(file.flush()?)
     }
 
     /// How much was seen, for a report.

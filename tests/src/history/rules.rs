@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::{Delivery, Event, History, Seen, Value};
+use super::{Delivery, Event, History, Leaders, Seen, Value};
 
 /// A rule that a history can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +34,7 @@ pub enum Rule {
     CommitWentBack,
     /// A partition's end was lower than the same client had seen it, or than an offset that it had read.
     EndWentBack,
-    /// A record was read that lies at or behind the high watermark that its reader was told.
+    /// A record was read that lies at or behind the high watermark that its reader was told, by the one leader that there was.
     ReadBehindHighWatermark,
     /// A client that had an acknowledgement, and then asked for the partition's end, found it before that record.
     AckNotReadable,
@@ -95,7 +95,9 @@ pub fn judge(history: &History) -> Vec<Anomaly> {
         known_offsets(&events, &mut report);
         commits(&events, &mut report);
         ends(&events, &mut report);
-        high_watermarks(&events, &mut report);
+        if history.leaders == Leaders::One {
+            high_watermarks(&events, &mut report);
+        }
         own_acks(&events, &mut report);
     }
     anomalies
@@ -461,6 +463,19 @@ mod tests {
         let mut history = history(seen);
         history.promise(PRODUCER, Delivery::AtLeastOnce);
         assert_eq!(judge(&history), []);
+    }
+
+    #[test]
+    fn a_new_leader_may_know_a_lower_high_watermark_and_no_lower_end() {
+        let with = |last| {
+            let mut seen = sound();
+            seen.push((READER, last));
+            let mut history = history(seen);
+            history.led_by(Leaders::Several);
+            judge(&history).into_iter().map(|anomaly| anomaly.rule).collect::<Vec<Rule>>()
+        };
+        assert_eq!(with(Seen::HighWatermark(2)), []);
+        assert_eq!(with(Seen::End(2)), [Rule::EndWentBack]);
     }
 
     #[test]
