@@ -29,7 +29,7 @@ pub fn now_ns() -> u64 {
 #[derive(Debug)]
 pub struct Stream {
     name: String,
-    child: Child,
+    child: Guarded,
     work: Work,
     errors: JoinHandle<String>,
 }
@@ -40,6 +40,18 @@ enum Work {
     Script { stdin: ChildStdin, lines: mpsc::Receiver<Vec<String>>, process: u32 },
     /// kcat: its input is written here, its answers come in the order of its input.
     Kcat { stop: Arc<AtomicBool>, feeder: JoinHandle<anyhow::Result<Vec<Event>>> },
+}
+
+/// A process that does not outlive its judge: one that waits for an answer without end would.
+#[derive(Debug)]
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It has usually ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 impl Stream {
@@ -69,7 +81,12 @@ impl Stream {
             drop(send.send(lines));
         });
         let errors = collect_errors(&mut child)?;
-        Ok(Stream { name: format!("{command:?}"), child, work: Work::Script { stdin, lines, process }, errors })
+        Ok(Stream {
+            name: format!("{command:?}"),
+            child: Guarded(child),
+            work: Work::Script { stdin, lines, process },
+            errors,
+        })
     }
 
     /// Starts kcat as an idempotent producer to one partition, fed with numbered values at `rate` a second.
@@ -114,7 +131,7 @@ impl Stream {
             }
         });
         let errors = thread::spawn(String::new);
-        Ok(Stream { name: format!("{command:?}"), child, work: Work::Kcat { stop, feeder }, errors })
+        Ok(Stream { name: format!("{command:?}"), child: Guarded(child), work: Work::Kcat { stop, feeder }, errors })
     }
 
     /// Asks it to end, waits for its last answers, and returns what it saw.
@@ -123,8 +140,8 @@ impl Stream {
             Work::Script { stdin, lines, process } => {
                 drop(stdin);
                 let Ok(lines) = lines.recv_timeout(END_TIME_MAX) else {
-                    self.child.kill()?;
-                    self.child.wait()?;
+                    self.child.0.kill()?;
+                    self.child.0.wait()?;
                     let errors = self.errors.join().unwrap_or_default();
                     bail!("{} did not end within {END_TIME_MAX:?}; it said: {}", self.name, last_lines(&errors));
                 };
@@ -135,7 +152,7 @@ impl Stream {
                 let deadline = Instant::now() + END_TIME_MAX;
                 while !feeder.is_finished() {
                     if Instant::now() > deadline {
-                        self.child.kill()?;
+                        self.child.0.kill()?;
                         bail!("{} did not end within {END_TIME_MAX:?}", self.name);
                     }
                     thread::sleep(Duration::from_millis(50));
@@ -143,7 +160,7 @@ impl Stream {
                 feeder.join().map_err(|_| anyhow!("feeding kcat"))?
             }
         };
-        let status = self.child.wait()?;
+        let status = self.child.0.wait()?;
         let errors = self.errors.join().unwrap_or_default();
         if !status.success() {
             bail!("{}: {status}; it said: {}", self.name, last_lines(&errors));
