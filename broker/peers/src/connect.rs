@@ -5,7 +5,7 @@
 //!
 //! Must not know: what requests say, which brokers there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
@@ -112,6 +112,9 @@ pub struct Peers(Arc<Shared>);
 struct Shared {
     local: Local,
     slots: Mutex<HashMap<(Target, Lane), Arc<Slot>>>,
+    /// Nodes at whose address nobody listened, since somebody asked for them.
+    refused: Mutex<BTreeSet<BrokerId>>,
+    is_refused: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -131,7 +134,8 @@ impl Peers {
     #[must_use]
     pub fn new(local: Local) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Shared { local, slots: Mutex::default(), stop, tasks }))
+        let (refused, is_refused) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { local, slots: Mutex::default(), refused, is_refused, stop, tasks }))
     }
 
     /// Who this broker is to the others.
@@ -171,6 +175,23 @@ impl Peers {
         answered.map_err(|failed| CallError::Failed { target: target.clone(), failed })
     }
 
+    /// Waits until a connection to a node was refused: a process that is gone leaves nobody who listens. By the time that this is
+    /// heard another one may.
+    pub async fn refused(&self) -> BrokerId {
+        loop {
+            if let Some(node) = self.0.refused.lock().pop_first() {
+                return node;
+            }
+            self.0.is_refused.notified().await;
+        }
+    }
+
+    /// Whether nobody listens at a peer's address at this moment.
+    pub async fn is_refused(&self, target: &Target) -> bool {
+        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((&*target.host, target.port))).await;
+        matches!(connecting, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Closes all connections; what waits for an answer hears that it is lost.
     pub async fn close(&self) {
         self.0.stop.cancel();
@@ -203,7 +224,10 @@ impl Peers {
             return Err(unreachable(io::Error::other("this broker is stopping")));
         }
         let connecting = async {
-            let stream = TcpStream::connect((&*target.host, target.port)).await.map_err(unreachable)?;
+            let stream = TcpStream::connect((&*target.host, target.port)).await.map_err(|error| {
+                self.note_refused(target, &error);
+                unreachable(error)
+            })?;
             let mut halves = halves(stream).map_err(unreachable)?;
             let local = self.0.local.get();
             handshake::connect(&mut halves, &local, (target.node, lane)).await.map_err(refused)?;
@@ -222,6 +246,15 @@ impl Peers {
         let stop = self.0.stop.clone();
         self.0.tasks.spawn(run(Arc::clone(&connection), halves, queued, stop));
         Ok(connection)
+    }
+}
+
+impl Peers {
+    fn note_refused(&self, target: &Target, error: &io::Error) {
+        if let (Some(node), io::ErrorKind::ConnectionRefused) = (target.node, error.kind()) {
+            self.0.refused.lock().insert(node);
+            self.0.is_refused.notify_one();
+        }
     }
 }
 

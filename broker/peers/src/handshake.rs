@@ -45,11 +45,13 @@ pub enum Lane {
     Bulk = 1,
     /// A broker that is no member yet asks to be one.
     Join = 2,
+    /// Records for followers.
+    Replication = 3,
 }
 
 impl Lane {
     fn of(code: u8) -> Option<Self> {
-        [Self::Quorum, Self::Bulk, Self::Join].into_iter().find(|lane| *lane as u8 == code)
+        [Self::Quorum, Self::Bulk, Self::Join, Self::Replication].into_iter().find(|lane| *lane as u8 == code)
     }
 }
 
