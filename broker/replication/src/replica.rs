@@ -118,6 +118,12 @@ impl Replica {
         self.leader().is_some_and(|leader| leader.office == Office::Held && self.high_watermark >= leader.office_start)
     }
 
+    /// How many replicas are in sync, as the quorum decided it last; 0 while this one does not lead.
+    #[must_use]
+    pub fn in_sync(&self) -> usize {
+        self.leader().map_or(0, Leader::isr_len)
+    }
+
     /// Everyone who counts for the high watermark, this replica first; nobody while it does not lead.
     pub fn maximal_isr(&self) -> impl Iterator<Item = BrokerId> {
         self.leader().into_iter().flat_map(Leader::maximal_isr)

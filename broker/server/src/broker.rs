@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_consensus::{MetadataNode, NodeConfig};
-use cairn_metadata::{Answer, BrokerEpoch, Command, Endpoint, Image, NewBroker, SecurityProtocol};
+use cairn_metadata::{Answer, BrokerEpoch, Command, Endpoint, Image, NewBroker, SecurityProtocol, features};
 use cairn_peers::Peers;
 use cairn_protocol::ids::BrokerId;
 use cairn_storage::dir::OpenDirError;
@@ -40,13 +40,16 @@ use crate::net::{
 };
 use crate::node::Node;
 use crate::observer::Observer;
-use crate::partitions::{Cleaner, Flusher, LogDirs, Mover, OpenLogDirsError, Partitions, Scrubber, Upkeep};
+use crate::partitions::{Cleaner, Flusher, Links, LogDirs, Me, Mover, OpenLogDirsError, Partitions, Scrubber, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::quotas::{Admission, Quotas, Windows};
+use crate::replication::{Receiver, Replication};
 use crate::telemetry::{Health, HttpError, HttpServer, Metrics};
 
 /// How long connections may take to finish what they have begun when the broker stops.
 const CONNECTIONS_STOP_MAX: Duration = Duration::from_secs(5);
+/// How long the cluster may take to have others lead what a broker leads that stops.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// How long a registration rests that nobody decided, unless another broker becomes the controller.
 const REGISTER_PAUSE: Duration = Duration::from_millis(200);
 
@@ -59,8 +62,18 @@ pub struct Broker {
     tasks: TaskTracker,
     /// The connections to other brokers, where there can be any.
     peers: Option<Peers>,
+    replicating: Replicating,
+    /// By the metadata.
+    incarnation: BrokerEpoch,
     /// Carries out the metadata here.
     following: JoinHandle<()>,
+}
+
+/// What sends records to followers: it ends after clients were answered.
+#[derive(Debug)]
+struct Replicating {
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// Where a broker really listens.
@@ -133,6 +146,7 @@ impl Broker {
 
     async fn start_whole(disk: Arc<dyn Disk>, mut config: BrokerConfig, loggers: Loggers) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (senders_stop, senders) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::new(api::SERVED.iter().copied()));
         let health = Health::starting();
         let http = HttpServer::bind(&config.metrics_listener).await?;
@@ -173,14 +187,17 @@ impl Broker {
             endpoints: if peering.is_some() { endpoints(&listeners) } else { Vec::new() },
             rack: config.broker_rack.as_deref().map(Into::into),
             storage_ids,
-            boot_id: None,
+            boot_id: boot_id(),
             clean_shutdown: None,
         };
         let epoch = register(&metadata, new, &stop).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
         let image = metadata.image();
         let config = Arc::new(LiveConfig::new(config, &image));
-        let partitions = Partitions::new(dirs, Arc::clone(&flusher), Arc::clone(&config));
+        let me = Me { broker: BrokerId(config.start().node_id), incarnation: epoch };
+        let links = Links::new(me.broker);
+        let tools = (Arc::clone(&flusher), Arc::clone(&links));
+        let partitions = Partitions::new(dirs, tools, me, Arc::clone(&config));
         let (opening, there) = (Arc::clone(&partitions), Arc::clone(&image));
         on_blocking_thread(move || opening.open_all(&there)).await;
         let cluster = Arc::new(Cluster::new(metadata, Arc::clone(&image)));
@@ -205,12 +222,15 @@ impl Broker {
         let following = tokio::spawn(Arc::clone(&cluster).follow(updates, Arc::clone(&partitions), quotas));
         if let Some(serving) = &serving {
             serving.set_cluster(Arc::clone(&cluster));
+            serving.set_receiver(Receiver::new(Arc::clone(&partitions), me));
         }
         let unfence = Command::UnfenceBroker { broker: node.id, epoch };
         propose_for_sure(node.cluster.quorum(), &unfence, &stop).await?;
         node.cluster.is_carried_out().await;
         if let Some(peering) = &peering {
             peering.live(&cluster, sessions, &stop, &tasks);
+            let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links);
+            replication.start(&senders_stop, &senders);
         }
         node.coordinator.load_all(&node.cluster);
         node.metrics.observatory.open(Arc::new(Observer::new(&node, disk)));
@@ -230,7 +250,8 @@ impl Broker {
         tasks.spawn(look_up_unknown(Arc::clone(&node.quotas), stop.clone()));
         stop_on_error.disarm();
         let peers = peering.map(|peering| peering.peers);
-        Ok(Self { node, addresses, stop, tasks, peers, following })
+        let replicating = Replicating { stop: senders_stop, tasks: senders };
+        Ok(Self { node, addresses, stop, tasks, peers, replicating, incarnation: epoch, following })
     }
 
     /// Where it really listens.
@@ -247,6 +268,7 @@ impl Broker {
 
     /// Stops: no further request begins, what has begun is answered, everything is made durable.
     pub async fn shutdown(self) {
+        self.hand_over().await;
         self.stop.cancel();
         self.tasks.close();
         self.node.partitions.wake_fetches();
@@ -254,6 +276,9 @@ impl Broker {
         if tokio::time::timeout(CONNECTIONS_STOP_MAX, self.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "connections did not end in time");
         }
+        self.replicating.stop.cancel();
+        self.replicating.tasks.close();
+        self.replicating.tasks.wait().await;
         self.node.cluster.shutdown().await;
         if let Some(peers) = &self.peers {
             peers.close().await;
@@ -264,6 +289,28 @@ impl Broker {
         let partitions = Arc::clone(&self.node.partitions);
         on_blocking_thread(move || partitions.close()).await;
     }
+
+    /// Has others lead what this broker leads, where any can, before it stops: clients go on with them at once (KIP-841).
+    async fn hand_over(&self) {
+        let image = self.node.image();
+        if image.feature(features::ELIGIBLE_LEADER_REPLICAS) == 0
+            || image.brokers().all(|broker| broker.id == self.node.id)
+        {
+            return;
+        }
+        let leave = Command::ShutDownBroker { broker: self.node.id, epoch: self.incarnation };
+        match tokio::time::timeout(HAND_OVER_MAX, self.node.cluster.propose(leave)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "nobody was told that this broker stops"),
+            Err(_) => tracing::warn!(within = ?HAND_OVER_MAX, "nobody was told that this broker stops"),
+        }
+    }
+}
+
+/// Which boot of the machine this is: whatever was in the page cache is there as long as it is the same.
+fn boot_id() -> Option<Uuid> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    text.trim().parse().ok()
 }
 
 /// Takes the log dirs, on a thread that may wait for the disk.

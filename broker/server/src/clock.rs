@@ -23,6 +23,13 @@ pub(crate) fn for_groups() -> Now {
     Now { wall: now(), ticks: Ticks(u64::try_from(since).unwrap_or(u64::MAX)) }
 }
 
+/// The clock that replication runs by: it never jumps, and counts while the machine sleeps.
+pub(crate) fn ticks() -> cairn_replication::Ticks {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    cairn_replication::Ticks(seconds * 1000 + nanos / 1_000_000)
+}
+
 /// When it will be so late.
 pub(crate) fn instant_of(ticks: Ticks) -> Instant {
     *BEGUN + Duration::from_millis(ticks.0)

@@ -26,6 +26,7 @@ mod fetch_sessions;
 mod membership;
 mod partitions;
 mod quotas;
+mod replication;
 
 mod blocking;
 mod clock;

@@ -18,8 +18,6 @@ pub(crate) enum NoBrokers {
     TooFew { wanted: usize, brokers: usize },
     #[error("all log dirs of the brokers that serve are cordoned")]
     Cordoned,
-    #[error("partitions are not replicated by this release: the replication factor can only be 1")]
-    NoReplication,
 }
 
 /// The brokers of `count` partitions, begun at `start`: each partition one broker further, so that leaderships and
@@ -51,14 +49,7 @@ pub(crate) fn place(
     if node.partitions.are_dirs_cordoned() {
         return Err(NoBrokers::Cordoned);
     }
-    let assigned = assign(image, count, replication_factor, start)?;
-    check_replicas(&assigned)?;
-    Ok(assigned)
-}
-
-/// Several brokers that hold a partition and do not replicate it would each have records of their own.
-pub(crate) fn check_replicas(assignments: &[Vec<BrokerId>]) -> Result<(), NoBrokers> {
-    if assignments.iter().any(|replicas| replicas.len() > 1) { Err(NoBrokers::NoReplication) } else { Ok(()) }
+    assign(image, count, replication_factor, start)
 }
 
 /// A command that makes a topic with an id of its own.

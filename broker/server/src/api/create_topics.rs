@@ -67,8 +67,6 @@ async fn create(
     let id = new.id;
     // The same fold that will decide tells now what it would say.
     image.apply(image.version() + 1, &command).map_err(|rejected| Refusal::from(crate::cluster::ProposeError::from(rejected)))?;
-    topics::check_replicas(&new.assignments)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidReplicationFactor, error.to_string()))?;
     mutations.take(partitions, Instant::now())?;
     if !validate_only {
         node.cluster.propose(command).await?;

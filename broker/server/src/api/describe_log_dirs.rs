@@ -70,7 +70,7 @@ fn describe(
 
 fn named(node: &Node, wanted: &[DescribableLogDirTopic]) -> Vec<Arc<Partition>> {
     let of_topic = |topic: &DescribableLogDirTopic| -> Vec<Arc<Partition>> {
-        let here = |index: &i32| node.partitions.by_name(&topic.topic, PartitionIndex(*index)).ok();
+        let here = |index: &i32| node.partitions.kept_by_name(&topic.topic, PartitionIndex(*index)).ok();
         topic.partitions.iter().filter_map(here).collect()
     };
     wanted.iter().flat_map(of_topic).collect()

@@ -268,6 +268,9 @@ fn read(
     if partition.is_closed() {
         return Ok((failed(wanted.partition, ErrorCode::UnknownTopicOrPartition), 0));
     }
+    if !partition.leads() {
+        return Ok((failed(wanted.partition, ErrorCode::NotLeaderOrFollower), 0));
+    }
     let end = partition.high_watermark();
     let reader = partition.reader();
     let max_bytes = u64::try_from(wanted.max_bytes).unwrap_or(0).min(left);

@@ -3,6 +3,8 @@
 //! - Times: -1 the end that may be read, -2 and -4 the start, -3 the first record with the largest timestamp, -5 nothing, as
 //!   nothing is tiered; any other: the first record that is at least as young, or offset -1.
 //! - The leader epoch of what was found goes along from 4 on; the client's own is checked from 4 on.
+//! - A leader that does not know yet what was committed before it answers OFFSET_NOT_AVAILABLE (KIP-207), to old clients
+//!   LEADER_NOT_AVAILABLE; the start it tells all the same.
 //! - Times are looked up on a thread that may wait for the disk; the special ones are answered at once.
 
 use std::sync::Arc;
@@ -23,6 +25,9 @@ use crate::partitions::Partition;
 
 /// The first version that tells leader epochs.
 const EPOCH_FROM: i16 = 4;
+
+/// The first version whose clients know OFFSET_NOT_AVAILABLE.
+const OFFSET_NOT_AVAILABLE_FROM: i16 = 5;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -60,6 +65,11 @@ fn partition(node: &Node, version: i16, topic: &str, asked: &ListOffsetsPartitio
         .map_err(|not_here| not_here.error_code())
         .and_then(|partition| {
             partition.check_epoch(asked.current_leader_epoch)?;
+            // The start is committed whoever knows it; of the end a new leader may know less than it told before (KIP-207).
+            if ![EARLIEST, EARLIEST_LOCAL].contains(&asked.timestamp) && !partition.knows_the_end() {
+                let told = version >= OFFSET_NOT_AVAILABLE_FROM;
+                return Err(if told { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable });
+            }
             find(&partition, asked.timestamp)
         });
     let (error, found) = match found {

@@ -17,6 +17,7 @@ use cairn_protocol::ids::{Offset, PartitionIndex, TopicId};
 use cairn_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use cairn_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use cairn_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use cairn_replication::AppendRefused as Refused;
 use cairn_storage::log::AppendError;
 
 use crate::coordinator::CommitFailed;
@@ -124,7 +125,9 @@ pub(super) fn failure(failed: &CommitFailed) -> ErrorCode {
         CommitFailed::TooLarge | CommitFailed::Append(AppendRefused::Log(AppendError::TooLarge { .. })) => {
             ErrorCode::InvalidCommitOffsetSize
         }
-        CommitFailed::Append(AppendRefused::Closed) => ErrorCode::NotCoordinator,
-        CommitFailed::Append(AppendRefused::Log(_)) | CommitFailed::NotDurable => ErrorCode::CoordinatorNotAvailable,
+        CommitFailed::Append(AppendRefused::Closed | AppendRefused::Replica(Refused::NotLeader)) => {
+            ErrorCode::NotCoordinator
+        }
+        CommitFailed::Append(AppendRefused::Replica(_) | AppendRefused::Log(_)) | CommitFailed::NotDurable => ErrorCode::CoordinatorNotAvailable,
     }
 }

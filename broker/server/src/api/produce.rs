@@ -3,7 +3,9 @@
 //! - One record batch of format 2 for each partition, checked whole before it is appended: length, checksum, counts,
 //!   offsets, headers, and the records of a compressed batch in bounded memory. Each partition has its own outcome.
 //! - acks=0: no answer; after an error the connection ends, which is all that such a client can notice. acks=1 and acks=all:
-//!   answered when appended, and under `durability=synced` (or `flush.messages` reached) when on disk.
+//!   answered when appended, and under `durability=synced` (or `flush.messages` reached) when on disk; acks=all when all in-sync
+//!   replicas have it. After `timeout.ms` the answer is REQUEST_TIMED_OUT, and after a change of the leader NOT_LEADER_OR_FOLLOWER:
+//!   then it is there, or not.
 //! - Where the topic's `compression.type` is not `producer`, a batch that came otherwise is compressed anew, outside any lock.
 //!   What may take long goes to a thread of its own, and the connection's next request waits for it.
 //! - acks=all with fewer in-sync replicas than `min.insync.replicas`: NOT_ENOUGH_REPLICAS.
@@ -22,7 +24,7 @@ use cairn_metadata::configs::{BrokerCompression, TimestampType};
 use cairn_metadata::names;
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::{Offset, PartitionIndex, Timestamp, TopicId};
+use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use cairn_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -31,6 +33,7 @@ use cairn_protocol::messages::{ProduceRequest, ProduceResponse};
 use cairn_protocol::records::{
     BatchView, Compression, DecompressError, InvalidProduced, ProduceLimits, Produced, RecompressError, Record, Records,
 };
+use cairn_replication::CommitState;
 use cairn_storage::log::{AppendError, ProducerError};
 use uuid::Uuid;
 
@@ -40,7 +43,7 @@ use crate::clock;
 use crate::dispatch::{Call, Outcome, describe};
 use crate::net::Order;
 use crate::node::Node;
-use crate::partitions::{AckWait, AppendRefused, NotHere, Partition, Required, Settings};
+use crate::partitions::{AckWait, AppendRefused, Appended, NotHere, Partition, Required, Settings};
 
 /// The first version that names topics by id.
 const BY_ID_FROM: i16 = 13;
@@ -86,7 +89,8 @@ fn find(node: &Node, by_id: bool, name: &str, id: Uuid, index: i32) -> Result<Ar
 }
 
 fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome<ProduceResponse> {
-    let ProduceRequest { transactional_id, acks, topic_data, .. } = request;
+    let ProduceRequest { transactional_id, acks, topic_data, timeout_ms } = request;
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let mut produce = Produce {
         node,
         by_id,
@@ -116,9 +120,12 @@ fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome
     }
     let wait = wait.unwrap_or_default();
     let answer = async move {
-        wait.await;
-        for lost in waiting.iter().filter(|waiting| !waiting.is_durable()) {
-            let refusal = Refusal::plain(ErrorCode::KafkaStorageError);
+        let waited = match tokio::time::timeout(timeout, wait).await {
+            Ok(()) => Waited::ToTheEnd,
+            Err(_) => Waited::TooLong,
+        };
+        for (lost, error) in waiting.iter().filter_map(|waiting| Some((waiting, waiting.failure(waited)?))) {
+            let refusal = Refusal::plain(error);
             let topic = response.responses.iter_mut().find(|topic| lost.is_of(topic));
             let partition = topic.and_then(|topic| {
                 topic.partition_responses.iter_mut().find(|partition| partition.index == lost.held.index.0)
@@ -144,6 +151,14 @@ fn required(acks: i16, transactional_id: Option<&str>) -> Result<Required, Refus
     }
 }
 
+/// Whether all that was waited for has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    ToTheEnd,
+    /// Longer than the client wants to.
+    TooLong,
+}
+
 /// One request on its way through its partitions.
 struct Produce<'a> {
     node: &'a Node,
@@ -159,15 +174,31 @@ struct Produce<'a> {
     appending: Duration,
 }
 
-/// A batch that has to be durable before the answer.
+/// A batch that has to be durable, or committed, before the answer.
 struct Waiting {
     held: Arc<Partition>,
+    epoch: LeaderEpoch,
     end: Offset,
+    required: Required,
 }
 
 impl Waiting {
-    fn is_durable(&self) -> bool {
-        self.held.reader().durable_end() >= self.end
+    /// Why it cannot be told to be there, at the moment of answering.
+    fn failure(&self, waited: Waited) -> Option<ErrorCode> {
+        let is_durable = || self.held.reader().durable_end() >= self.end;
+        let (is_there, code) = match self.required {
+            Required::InSyncReplicas => match self.held.commit_state(self.epoch, self.end) {
+                CommitState::Committed => return None,
+                CommitState::OfficeLost => (false, ErrorCode::NotLeaderOrFollower),
+                CommitState::Waiting => (false, ErrorCode::KafkaStorageError),
+            },
+            Required::Leader | Required::Nothing => (is_durable(), ErrorCode::KafkaStorageError),
+        };
+        match waited {
+            _ if is_there => None,
+            Waited::TooLong if code == ErrorCode::KafkaStorageError => Some(ErrorCode::RequestTimedOut),
+            _ => Some(code),
+        }
     }
 
     fn is_of(&self, topic: &TopicProduceResponse) -> bool {
@@ -225,8 +256,10 @@ impl Produce<'_> {
 
         let wait = &mut self.wait;
         let begun = Instant::now();
-        let appended = partition.append(&batch, &produced, self.now, required, || wait.get_or_insert_default().ticket())?;
-        partition.publish(&appended, batch.as_bytes().len());
+        let appended = {
+            let ticket = || wait.get_or_insert_default().ticket();
+            partition.append((&batch, &produced), self.now, required, None, ticket)?
+        };
         self.appending += begun.elapsed();
         let response = PartitionProduceResponse {
             base_offset: appended.base_offset.0,
@@ -235,7 +268,8 @@ impl Produce<'_> {
             ..PartitionProduceResponse::default()
         };
         if appended.waits {
-            self.waiting.push(Waiting { held: Arc::clone(&partition), end: appended.end });
+            let Appended { epoch, end, .. } = appended;
+            self.waiting.push(Waiting { held: Arc::clone(&partition), epoch, end, required });
         }
         Ok(response)
     }
@@ -378,6 +412,12 @@ impl From<AppendRefused> for Refusal {
     fn from(refused: AppendRefused) -> Self {
         let error = match &refused {
             AppendRefused::Closed => return Self::plain(ErrorCode::UnknownTopicOrPartition),
+            AppendRefused::Replica(cairn_replication::AppendRefused::NotLeader) => {
+                return Self::plain(ErrorCode::NotLeaderOrFollower);
+            }
+            AppendRefused::Replica(cairn_replication::AppendRefused::NotEnoughReplicas { .. }) => {
+                return Self::plain(ErrorCode::NotEnoughReplicas);
+            }
             AppendRefused::Log(error) => match error {
                 AppendError::DiskReserve { .. } | AppendError::DiskFull | AppendError::Offline(_) => {
                     ErrorCode::KafkaStorageError

@@ -19,7 +19,7 @@ use cairn_groups::{
 use cairn_metadata::{ConfigResource, Image};
 use cairn_protocol::ApiKey;
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::Timestamp;
+use cairn_protocol::ids::{LeaderEpoch, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -36,6 +36,8 @@ pub(crate) use writing::CommitFailed;
 #[derive(Debug)]
 pub(crate) struct Groups {
     partition: Arc<Partition>,
+    /// In which this broker leads the partition, and these groups are what is in it. In another one they are somebody else's.
+    epoch: LeaderEpoch,
     shared: Arc<Shared>,
     state: Mutex<State>,
     /// Something is due earlier than the task of the timers knows.
@@ -96,7 +98,7 @@ impl Groups {
     /// Groups whose members have to be heard of from now on: somebody has to call [`Self::on_time`], and is notified when that is
     /// earlier than it knows.
     pub(super) fn begin(
-        partition: Arc<Partition>,
+        (partition, epoch): (Arc<Partition>, LeaderEpoch),
         shared: Arc<Shared>,
         groups: cairn_groups::Shard,
         effects: Effects,
@@ -112,7 +114,8 @@ impl Groups {
             appending: Duration::ZERO,
             configured: BTreeSet::new(),
         };
-        let groups = Arc::new(Self { partition, shared, state: Mutex::new(state), earlier, assigned: Notify::new() });
+        let groups =
+            Arc::new(Self { partition, epoch, shared, state: Mutex::new(state), earlier, assigned: Notify::new() });
         groups.carry_out(&mut groups.state.lock(), effects);
         groups
     }

@@ -2,7 +2,8 @@
 //!
 //! What is decided is in `cairn_groups`; here it is made durable and read back. When the broker starts, the groups of all
 //! partitions are read from their logs, several at a time, on threads that may block; until a partition's are there, requests
-//! for them are answered with COORDINATOR_LOAD_IN_PROGRESS.
+//! for them are answered with COORDINATOR_LOAD_IN_PROGRESS. A partition that another broker has led is read anew, when this one
+//! leads it again and knows all that was committed.
 //!
 //! ```text
 //!   commit:  Shard::commit -> one batch -> Partition::append -> Shard::on_appended      under the group lock, in log order
@@ -148,8 +149,9 @@ impl Coordinator {
     fn at(&self, topic: TopicId, index: PartitionIndex) -> Result<Arc<Shard>, ErrorCode> {
         let partition = self.partitions.by_id(topic, index);
         let mut shards = self.shards.lock();
-        shards.retain(|shard| !shard.is_closed());
-        let Ok(partition) = partition else {
+        forget_over(&mut shards);
+        let led = partition.ok().and_then(|partition| Some((partition.leads_in()?, partition)));
+        let Some((epoch, partition)) = led else {
             // Its log dir is lost. Whoever waits for others waits no longer, and nothing is answered from memory any more.
             for lost in shards.extract_if(.., |shard| shard.index() == index) {
                 lost.stop();
@@ -159,7 +161,7 @@ impl Coordinator {
         if let Some(shard) = shards.iter().find(|shard| shard.is_of(&partition)) {
             return Ok(Arc::clone(shard));
         }
-        let shard = Arc::new(Shard::new(partition, Arc::clone(&self.shared)));
+        let shard = Arc::new(Shard::new(partition, epoch, Arc::clone(&self.shared)));
         shards.push(Arc::clone(&shard));
         Ok(shard)
     }
@@ -167,7 +169,7 @@ impl Coordinator {
     /// Forgets what was committed for a topic that is gone.
     pub(crate) async fn on_topic_deleted(&self, cluster: &Cluster, name: &str, id: TopicId, now: Timestamp) {
         // When it is the topic of the groups itself, all who wait are let go by this.
-        self.shards.lock().retain(|shard| !shard.is_closed());
+        forget_over(&mut self.shards.lock());
         self.delete_from_all(cluster, now, |shard| shard.on_topic_deleted(name, id)).await;
     }
 
@@ -183,10 +185,20 @@ impl Coordinator {
         records: impl Fn(&cairn_groups::Shard) -> Vec<cairn_groups::Record>,
     ) {
         for shard in self.shards_here(cluster) {
+            if !shard.knows_the_end() {
+                continue;
+            }
             let Ok(loaded) = shard.loaded().await else { continue };
             if let Err(error) = loaded.delete(now, |groups| (records(groups), ())).await {
                 tracing::warn!(partition = shard.index().0, %error, "offsets were not deleted");
             }
         }
+    }
+}
+
+/// Lets go whoever waits for others in groups that are somebody else's by now.
+fn forget_over(shards: &mut Vec<Arc<Shard>>) {
+    for over in shards.extract_if(.., |shard| shard.is_over()) {
+        over.stop();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::PartitionIndex;
+use cairn_protocol::ids::{LeaderEpoch, PartitionIndex};
 use cairn_storage::log::ReadError;
 use tokio::sync::{Notify, OnceCell};
 
@@ -20,6 +20,8 @@ use crate::partitions::Partition;
 #[derive(Debug)]
 pub(crate) struct Shard {
     partition: Arc<Partition>,
+    /// In which this broker leads the partition. In the next one the groups are read anew: another broker has led between.
+    epoch: LeaderEpoch,
     shared: Arc<Shared>,
     groups: OnceCell<LoadedShard>,
     /// Somebody sees to it that they are read.
@@ -30,8 +32,8 @@ pub(crate) struct Shard {
 pub(crate) type LoadedShard = Arc<Groups>;
 
 impl Shard {
-    pub(super) fn new(partition: Arc<Partition>, shared: Arc<Shared>) -> Self {
-        Self { partition, shared, groups: OnceCell::new(), is_loading: AtomicBool::new(false) }
+    pub(super) fn new(partition: Arc<Partition>, epoch: LeaderEpoch, shared: Arc<Shared>) -> Self {
+        Self { partition, epoch, shared, groups: OnceCell::new(), is_loading: AtomicBool::new(false) }
     }
 
     pub(super) fn is_of(&self, partition: &Arc<Partition>) -> bool {
@@ -42,14 +44,23 @@ impl Shard {
         self.partition.index
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.partition.is_closed()
+    /// The partition is deleted, or somebody else leads it by now, or has in between.
+    pub(super) fn is_over(&self) -> bool {
+        self.partition.is_closed() || self.partition.leads_in() != Some(self.epoch)
+    }
+
+    /// Whether it is known where the groups' records end: a new leader has to hear from the others what was committed.
+    pub(super) fn knows_the_end(&self) -> bool {
+        self.partition.knows_the_end()
     }
 
     /// The groups, if they are there; otherwise somebody sees to it that they will be.
     pub(super) fn get(self: &Arc<Self>) -> Result<LoadedShard, ErrorCode> {
         if let Some(groups) = self.groups.get() {
             return Ok(Arc::clone(groups));
+        }
+        if !self.knows_the_end() {
+            return Err(ErrorCode::CoordinatorLoadInProgress);
         }
         if self.partition.reader().start_offset() == self.partition.high_watermark() {
             // There is nothing to read: nobody has to wait for that.
@@ -85,7 +96,7 @@ impl Shard {
         let effects = groups.on_loaded(clock::for_groups());
         let earlier: Arc<Notify> = Arc::default();
         let (partition, shared) = (Arc::clone(&self.partition), Arc::clone(&self.shared));
-        let groups = Groups::begin(partition, shared, groups, effects, Arc::clone(&earlier));
+        let groups = Groups::begin((partition, self.epoch), shared, groups, effects, Arc::clone(&earlier));
         tokio::spawn(timers::run(Arc::downgrade(&groups), earlier));
         groups
     }

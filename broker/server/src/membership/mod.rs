@@ -196,7 +196,7 @@ impl Peering {
     ) {
         let own = Target { node: Some(self.node), host: self.host.clone(), port: self.port };
         tasks.spawn(send_heartbeats((Arc::clone(cluster), self.peers.clone()), own, stop.clone()));
-        tasks.spawn(control(Arc::clone(cluster), sessions, self.node, stop.clone()));
+        tasks.spawn(control((Arc::clone(cluster), self.peers.clone()), sessions, self.node, stop.clone()));
     }
 
     /// What the quorum's node is told of it.

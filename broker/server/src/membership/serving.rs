@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_consensus::{KINDS_END, MembersError, Role};
-use cairn_metadata::{Command, NewBroker};
+use cairn_metadata::{Command, NewBroker, features};
 use cairn_peers::{Failed, Lane, Local, Remote, Service};
 use cairn_protocol::ids::BrokerId;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::sessions::Sessions;
 use super::wire::{self, HEARTBEAT, Heard, Heartbeat, JOIN, Join, Joined};
 use crate::cluster::Cluster;
+use crate::replication::{PUSHES, Receiver};
 
 /// An API key that Kafka does not have and ApiVersions does not tell: a broker that joins asks a client listener by it.
 pub(crate) const PEERS_KEY: [u8; 2] = 20_001_i16.to_be_bytes();
@@ -71,6 +72,7 @@ struct Shared {
     local: Local,
     quorum: RwLock<Option<Arc<cairn_consensus::MetadataNode>>>,
     cluster: RwLock<Option<Arc<Cluster>>>,
+    receiver: RwLock<Option<Receiver>>,
     sessions: Arc<Sessions>,
     /// One broker after the other is taken in: two at once would get one id.
     joining: tokio::sync::Mutex<()>,
@@ -82,6 +84,7 @@ impl PeerService {
             local,
             quorum: RwLock::default(),
             cluster: RwLock::default(),
+            receiver: RwLock::default(),
             sessions,
             joining: tokio::sync::Mutex::default(),
         }))
@@ -92,6 +95,11 @@ impl PeerService {
         *self.0.quorum.write() = Some(quorum);
     }
 
+    /// Records are taken from now on.
+    pub(crate) fn set_receiver(&self, receiver: Receiver) {
+        *self.0.receiver.write() = Some(receiver);
+    }
+
     /// All is answered from now on.
     pub(crate) fn set_cluster(&self, cluster: Arc<Cluster>) {
         *self.0.cluster.write() = Some(cluster);
@@ -100,16 +108,33 @@ impl PeerService {
 
 impl Service for PeerService {
     fn call(&self, from: Remote, request: Bytes) -> BoxFuture<'static, Result<Bytes, Failed>> {
+        if request.first() == Some(&PUSHES) {
+            return self.0.take(&from, &request);
+        }
         let shared = Arc::clone(&self.0);
         async move { shared.answer(&from, request).await }.boxed()
     }
 }
 
 impl Shared {
+    /// Records are taken here and now: in the order in which they come.
+    fn take(&self, from: &Remote, request: &Bytes) -> BoxFuture<'static, Result<Bytes, Failed>> {
+        let failed = |why: &str| futures::future::ready(Err(Failed(why.into()))).boxed();
+        if from.lane != Lane::Replication {
+            return failed("the request is of another lane");
+        }
+        match &*self.receiver.read() {
+            Some(receiver) => {
+                receiver.take(request.slice(1..)).map_err(|malformed| Failed(malformed.to_string().into())).boxed()
+            }
+            None => failed("this broker is starting"),
+        }
+    }
+
     async fn answer(&self, from: &Remote, request: Bytes) -> Result<Bytes, Failed> {
         let failed = |why: &str| Failed(why.into());
         let kind = *request.first().ok_or_else(|| failed("the request is empty"))?;
-        if (kind == JOIN) != (from.lane == Lane::Join) {
+        if (kind == JOIN) != (from.lane == Lane::Join) || from.lane == Lane::Replication {
             return Err(failed("the request is of another lane"));
         }
         if kind < KINDS_END {
@@ -193,6 +218,10 @@ impl Shared {
                 return Joined::NotController;
             }
         }
+        if let Err(error) = keep_eligible(cluster).await {
+            tracing::warn!(%node, %error, "the cluster does not keep eligible leader replicas yet");
+            return Joined::NotController;
+        }
         if let Err(error) = cluster.quorum().put_member(node, &join.host, join.port).await {
             tracing::warn!(%node, %error, "a broker was not made a member");
             return Joined::NotController;
@@ -206,4 +235,13 @@ impl Shared {
             secret: secret.map(|secret| secret.to_text().as_str().into()),
         }
     }
+}
+
+/// With several brokers the last in-sync replica leaves like any other: all that can join know how.
+async fn keep_eligible(cluster: &Cluster) -> Result<(), cairn_consensus::ProposeError> {
+    let name = features::ELIGIBLE_LEADER_REPLICAS;
+    if cluster.quorum().image().feature(name) > 0 {
+        return Ok(());
+    }
+    cluster.quorum().propose(Command::SetFeature { name: name.into(), level: 1 }).await.map(drop)
 }

@@ -24,6 +24,8 @@ const HEARTBEAT_AGAIN: Duration = Duration::from_millis(250);
 const SESSION: Duration = Duration::from_secs(9);
 /// How often the controller looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Who has not looked for so long was stopped itself, and knows nothing of the others' silence.
+const STOPPED: Duration = Duration::from_secs(2);
 /// So many members vote.
 const VOTERS: usize = 3;
 
@@ -67,34 +69,81 @@ impl Sessions {
 }
 
 /// The controller's work, on each broker for the time that it is the controller.
-pub(crate) async fn control(cluster: Arc<Cluster>, sessions: Arc<Sessions>, own: BrokerId, stop: CancellationToken) {
+pub(crate) async fn control(
+    (cluster, peers): (Arc<Cluster>, Peers),
+    sessions: Arc<Sessions>,
+    own: BrokerId,
+    stop: CancellationToken,
+) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut led = false;
+    let mut looked = Instant::now();
     loop {
         tokio::select! {
             _ = looks.tick() => {}
+            gone = peers.refused() => {
+                fence_gone(&cluster, &peers, gone).await;
+                continue;
+            }
             () = stop.cancelled() => return,
         }
         let leads = cluster.quorum().is_leader();
-        if leads != led {
+        if leads != led || looked.elapsed() > STOPPED {
             sessions.forget();
             led = leads;
         }
+        looked = Instant::now();
         if !leads {
             continue;
         }
-        for (broker, epoch) in sessions.expired(&cluster, own, Instant::now()) {
-            tracing::warn!(%broker, session = ?SESSION, "a broker was silent for too long and is fenced");
-            if let Err(error) = cluster.quorum().propose(Command::FenceBroker { broker, epoch }).await {
-                tracing::warn!(%broker, %error, "a silent broker was not fenced; it is tried again");
-            }
-        }
+        serve_again(&cluster, own).await;
+        fence_silent(&cluster, &sessions, own).await;
         match cluster.quorum().promote_one(VOTERS).await {
             Ok(Some(node)) => tracing::info!(%node, "a broker votes on the metadata now"),
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "no further broker votes yet"),
         }
+    }
+}
+
+/// Fences who was silent for a session, if this broker is the controller still: who was stopped may only believe it.
+async fn fence_silent(cluster: &Cluster, sessions: &Sessions, own: BrokerId) {
+    let expired = sessions.expired(cluster, own, Instant::now());
+    if expired.is_empty() || cluster.quorum().read_barrier().await.is_err() {
+        return;
+    }
+    for (broker, epoch) in expired {
+        tracing::warn!(%broker, session = ?SESSION, "a broker was silent for too long and is fenced");
+        if let Err(error) = cluster.quorum().propose(Command::FenceBroker { broker, epoch }).await {
+            tracing::warn!(%broker, %error, "a silent broker was not fenced; it is tried again");
+        }
+    }
+}
+
+/// Fences a broker at whose address nobody listens: its process is gone. The registration is looked up first: whoever comes back
+/// listens before it registers.
+async fn fence_gone(cluster: &Cluster, peers: &Peers, broker: BrokerId) {
+    let quorum = cluster.quorum();
+    let image = quorum.image();
+    let Some(known) = image.broker(broker).filter(|known| !known.fenced) else { return };
+    let Some(member) = quorum.members().into_iter().find(|member| member.node == broker) else { return };
+    let target = Target { node: Some(broker), host: member.host, port: member.port };
+    if !quorum.is_leader() || !peers.is_refused(&target).await || quorum.read_barrier().await.is_err() {
+        return;
+    }
+    tracing::warn!(%broker, "nobody listens where a broker was: it is fenced");
+    if let Err(error) = quorum.propose(Command::FenceBroker { broker, epoch: known.epoch }).await {
+        tracing::warn!(%broker, %error, "a broker that is gone was not fenced; its session will end");
+    }
+}
+
+/// The controller hears nobody tell that it lives itself: where one before it has fenced it, it serves again.
+async fn serve_again(cluster: &Cluster, own: BrokerId) {
+    let image = cluster.quorum().image();
+    let Some(fenced) = image.broker(own).filter(|broker| broker.fenced) else { return };
+    if let Err(error) = cluster.quorum().propose(Command::UnfenceBroker { broker: own, epoch: fenced.epoch }).await {
+        tracing::warn!(%error, "the controller was not unfenced; it is tried again");
     }
 }
 

@@ -201,7 +201,7 @@ impl Cleaner {
     /// Those that were deleted count no more.
     fn count_uncleanable(&self) {
         let mut state = self.state.lock();
-        state.uncleanable.retain(|(topic, index)| self.partitions.by_id(*topic, *index).is_ok());
+        state.uncleanable.retain(|(topic, index)| self.partitions.kept_by_id(*topic, *index).is_ok());
         self.metrics.cleaner.uncleanable.set(i64::try_from(state.uncleanable.len()).unwrap_or(i64::MAX));
     }
 

@@ -6,6 +6,7 @@ mod acks;
 mod arrivals;
 mod cleaner;
 mod dirs;
+mod links;
 mod mover;
 mod parallel;
 mod partition;
@@ -21,8 +22,11 @@ pub(crate) use arrivals::Arrivals;
 pub(crate) use cleaner::Cleaner;
 pub use dirs::OpenLogDirsError;
 pub(crate) use dirs::{DirAt, DirLook, LogDirs};
+pub(crate) use links::{Link, Links};
 pub(crate) use mover::Mover;
-pub(crate) use partition::{AppendRefused, Appended, DeleteRecordsRefused, Partition, Required};
+pub(crate) use partition::{
+    AppendRefused, Appended, DeleteRecordsRefused, MayWait, Me, Partition, Pushed, Required, Stream, Taking,
+};
 pub(crate) use registry::{FutureLog, NotHere, Partitions};
 pub(crate) use scrubber::Scrubber;
 pub(crate) use settings::Settings;

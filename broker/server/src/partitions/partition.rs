@@ -1,31 +1,43 @@
-//! One partition that this broker leads.
+//! One partition that this broker keeps: its log, and beside it the replica that decides what is committed.
 //!
 //! Appends happen under a short lock that is never held while something is awaited or made durable. Reads take the log's
 //! reading side and the high watermark, and meet no lock. What waits (acks, fetches) is woken after the lock is let go.
 //!
+//! Files: `replica.rs` what metadata means here and what is committed by it, `leading.rs` what followers are sent, `following.rs`
+//! what a leader sends, `syncing.rs` the disk, `moving.rs` the way to another log dir.
+//!
 //! Must not know: requests, sockets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
 use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampType};
+use cairn_replication::{Acks, Replica, Rules};
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
     AppendAs, AppendError, Cleanable, Compaction, DeleteRecordsError, Log, LogReader, Mending, Outcome, ProducerState,
     Prospect, Removal, Rewritten, Stale, SwapJob,
 };
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
+mod following;
+mod leading;
 mod moving;
+mod replica;
+mod syncing;
 
+pub(crate) use self::following::{MayWait, Pushed, Taking};
+pub(crate) use self::leading::Stream;
 pub(super) use self::moving::Drawn;
-use self::moving::{Mirror, SyncJobs, SyncedBoth};
+use self::moving::Mirror;
+pub(crate) use self::replica::Me;
+use self::replica::Unread;
 use super::acks::{AckQueue, Ticket};
 use super::arrivals::Waiting;
+use super::links::Links;
 use super::traffic::Traffic;
 use super::upkeep::Flusher;
 use super::{DirAt, Settings};
@@ -42,12 +54,18 @@ pub(crate) struct Partition {
     moving: AtomicBool,
     writer: Mutex<Writer>,
     settings: ArcSwap<Settings>,
-    /// Records below it may be read by clients.
+    /// Records below it may be read by clients. Changed under the writer's lock.
     high_watermark: AtomicI64,
+    /// By the metadata.
     leader_epoch: AtomicI32,
+    /// The epoch in which this broker leads it; -1 while it does not.
+    leads_in: AtomicI32,
+    /// How many replicas are in sync, while this broker leads it.
+    in_sync: AtomicU32,
     waiting: Waiting,
     pub(crate) traffic: Traffic,
     flusher: Arc<Flusher>,
+    links: Arc<Links>,
     /// It is being deleted: whoever still holds it finds nothing to do here.
     closed: AtomicBool,
 }
@@ -61,17 +79,20 @@ struct Writer {
     mirror: Option<Mirror>,
     /// Counts the logs that took each other's place: a sync of one says nothing of the next.
     log_number: u32,
+    replica: Replica,
+    /// Where those who follow are sent to, while this broker leads. Empty for most.
+    streams: Arc<[Arc<Stream>]>,
+    /// What waits for this broker's disk.
     acks: AckQueue,
+    /// What waits until it is committed.
+    commits: AckQueue,
+    unread: Unread,
     /// A thread is making the log durable, and will look again before it ends.
     syncing: bool,
     /// The flusher knows that something is to be made durable.
     scheduled: bool,
     /// Records since the last sync began.
     unsynced_records: u64,
-    /// Bytes behind the high watermark, under `synced`, that no sync has taken yet.
-    unread_bytes: usize,
-    /// Those that become readable when the running sync ends.
-    syncing_bytes: usize,
 }
 
 /// Files to be removed: of the log, and of a copy that is level with it.
@@ -94,6 +115,8 @@ pub(crate) struct Appended {
     pub(crate) base_offset: Offset,
     /// The offset behind its last record.
     pub(crate) end: Offset,
+    /// The leader epoch that it was appended in.
+    pub(crate) epoch: LeaderEpoch,
     /// The time that its records were given, where the broker gives one.
     pub(crate) log_append_time: Option<Timestamp>,
     /// Whether a [`Ticket`] was taken, so that the answer has to wait.
@@ -106,6 +129,8 @@ pub(crate) enum AppendRefused {
     #[error("the partition is being deleted")]
     Closed,
     #[error(transparent)]
+    Replica(#[from] cairn_replication::AppendRefused),
+    #[error(transparent)]
     Log(#[from] AppendError),
 }
 
@@ -114,19 +139,20 @@ impl Partition {
         (topic, topic_id, index): (Arc<str>, TopicId, PartitionIndex),
         (log, log_dir): (Log, DirAt),
         settings: Settings,
-        leader_epoch: LeaderEpoch,
-        flusher: Arc<Flusher>,
+        me: Me,
+        (flusher, links): (Arc<Flusher>, Arc<Links>),
     ) -> Arc<Self> {
         let reader = log.reader();
-        // Alone in the replica set, what was found is what there is; but under `synced` nobody may read what a power cut
-        // could still take away.
-        let readable = if settings.is_synced() { reader.durable_end() } else { reader.end_offset() };
+        let noted = log.noted_high_watermark();
+        let replica = Replica::new(me.broker, me.incarnation, noted, &replica::view(&log, None), Rules::ALL);
         Arc::new(Self {
             topic,
             topic_id,
             index,
-            high_watermark: AtomicI64::new(readable.0),
-            leader_epoch: AtomicI32::new(leader_epoch.0),
+            high_watermark: AtomicI64::new(replica.high_watermark().0),
+            leader_epoch: AtomicI32::new(replica.known_epoch().0),
+            leads_in: AtomicI32::new(replica::NOWHERE),
+            in_sync: AtomicU32::new(0),
             settings: ArcSwap::from_pointee(settings),
             log_dir: AtomicUsize::new(log_dir.0),
             moving: AtomicBool::new(false),
@@ -137,38 +163,19 @@ impl Partition {
                 log: Some(log),
                 mirror: None,
                 log_number: 0,
+                replica,
+                streams: Arc::default(),
                 acks: AckQueue::default(),
+                commits: AckQueue::default(),
+                unread: Unread::default(),
                 syncing: false,
                 scheduled: false,
                 unsynced_records: 0,
-                unread_bytes: 0,
-                syncing_bytes: 0,
             }),
             reader: ArcSwap::from_pointee(reader),
             flusher,
+            links,
         })
-    }
-
-    /// Makes what was found in the log as durable as the topic promises, before anybody asks for it: under `synced` at once,
-    /// so that clients find all that was acknowledged (KIP-207). Blocks.
-    pub(super) fn settle(self: &Arc<Self>) {
-        {
-            let mut writer = self.writer.lock();
-            let writer = &mut *writer;
-            if writer.syncing || self.reader().durable_end() == self.reader().end_offset() {
-                return;
-            }
-            let settings = self.settings.load();
-            if !settings.is_synced() {
-                if !writer.scheduled {
-                    writer.scheduled = true;
-                    self.flusher.schedule(self, settings.log.flush_ms);
-                }
-                return;
-            }
-            writer.syncing = true;
-        }
-        self.sync();
     }
 
     /// Records below it may be read by clients. Without transactions it is the last stable offset too.
@@ -190,15 +197,19 @@ impl Partition {
         }
     }
 
-    /// How many replicas are in sync. A partition is alone until there is replication.
-    #[expect(clippy::unused_self, reason = "the replica set is the partition's")]
+    /// How many replicas are in sync, as the leader knows it.
     pub(crate) fn in_sync_replicas(&self) -> u32 {
-        1
+        self.in_sync.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_leader_epoch(&self, epoch: LeaderEpoch) {
-        self.leader_epoch.store(epoch.0, Ordering::Release);
-        self.waiting.wake_all();
+    /// Whether this broker leads it.
+    pub(crate) fn leads(&self) -> bool {
+        self.leads_in().is_some()
+    }
+
+    /// The leader epoch in which it does.
+    pub(crate) fn leads_in(&self) -> Option<LeaderEpoch> {
+        Some(self.leads_in.load(Ordering::Acquire)).filter(|epoch| *epoch != replica::NOWHERE).map(LeaderEpoch)
     }
 
     pub(crate) fn settings(&self) -> arc_swap::Guard<Arc<Settings>> {
@@ -221,8 +232,7 @@ impl Partition {
 
     /// Its log dir has failed: who waits for something here waits no longer, and finds it offline.
     pub(super) fn on_dir_lost(&self) {
-        let tickets = self.writer.lock().acks.release_all();
-        drop(tickets);
+        self.writer.lock().release_all().tell(self);
         self.waiting.wake_all();
     }
 
@@ -249,153 +259,64 @@ impl Partition {
         }
     }
 
-    /// Appends one batch that was checked. `ticket` is asked for when the answer has to wait until the batch is durable.
+    /// Appends one batch that was checked, as the leader. `ticket` is asked for what the answer has to wait for: this broker's
+    /// disk, the other replicas, or both. Whoever knows what was written in one leader epoch alone says which: in no other one
+    /// anything is appended.
     pub(crate) fn append(
         self: &Arc<Self>,
-        batch: &BatchView<'_>,
-        produced: &Produced,
+        (batch, produced): (&BatchView<'_>, &Produced),
         now: Timestamp,
         required: Required,
-        ticket: impl FnOnce() -> Ticket,
+        only_in: Option<LeaderEpoch>,
+        mut ticket: impl FnMut() -> Ticket,
     ) -> Result<Appended, AppendRefused> {
         let settings = self.settings.load();
         let timestamps = match settings.log.timestamp_type {
             TimestampType::CreateTime => TimestampPolicy::CreateTime { max: produced.max_timestamp() },
             TimestampType::LogAppendTime => TimestampPolicy::LogAppendTime { now },
         };
-        let role = AppendAs::Leader { epoch: self.leader_epoch(), now, timestamps };
         let records = u64::try_from(batch.header().record_count).unwrap_or(0);
 
-        let mut writer = self.writer.lock();
-        let writer = &mut *writer;
-        let appended = writer.append(batch, role)?;
-        let end = appended.last_offset.plus(1);
-        let synced = settings.is_synced();
-        writer.unread_bytes += if synced { batch.as_bytes().len() } else { 0 };
-        if appended.outcome == Outcome::Written {
-            writer.unsynced_records += records;
-            self.traffic.on_appended(batch.as_bytes().len(), records);
+        let mut guard = self.writer.lock();
+        let writer = &mut *guard;
+        if writer.log.is_none() {
+            return Err(AppendRefused::Closed);
         }
-        let due = synced || writer.unsynced_records >= settings.log.flush_messages;
-        let waits = due && required != Required::Nothing && writer.durable_end() < end;
-        if waits {
+        let acks = if required == Required::InSyncReplicas { Acks::All } else { Acks::Fewer };
+        let epoch = writer.replica.may_append(acks)?;
+        if only_in.is_some_and(|only| only != epoch) {
+            return Err(cairn_replication::AppendRefused::NotLeader.into());
+        }
+        let appended = writer.append(batch, AppendAs::Leader { epoch, now, timestamps })?;
+        let end = appended.last_offset.plus(1);
+        if appended.outcome == Outcome::Written {
+            self.traffic.on_appended(batch.as_bytes().len(), records);
+            writer.unread.push(end, batch.as_bytes().len());
+        }
+        let written = if appended.outcome == Outcome::Written { records } else { 0 };
+        let due = self.has_written(writer, &settings, written);
+        let mut tidings = writer.on_log_changed(self);
+        let for_disk = due && required != Required::Nothing && writer.durable_end() < end;
+        if for_disk {
             writer.acks.push(end, ticket());
         }
-        if due && !writer.syncing {
-            writer.syncing = true;
-            self.flusher.sync_now(self);
-        } else if !synced && !writer.scheduled {
-            writer.scheduled = true;
-            self.flusher.schedule(self, settings.log.flush_ms);
+        let for_replicas = required == Required::InSyncReplicas && writer.replica.high_watermark() < end;
+        if for_replicas {
+            writer.commits.push(end, ticket());
         }
+        tidings.wake(&writer.streams);
+        drop(guard);
+        tidings.tell(self);
         Ok(Appended {
             base_offset: appended.base_offset,
             end,
+            epoch,
             log_append_time: match settings.log.timestamp_type {
                 TimestampType::CreateTime => None,
                 TimestampType::LogAppendTime => Some(appended.max_timestamp),
             },
-            waits,
+            waits: for_disk || for_replicas,
         })
-    }
-
-    /// What was appended may be read, where the topic's durability does not say otherwise. Called without the lock.
-    pub(crate) fn publish(&self, appended: &Appended, bytes: usize) {
-        if !self.settings.load().is_synced() {
-            self.raise_high_watermark(appended.end, bytes);
-        }
-    }
-
-    fn raise_high_watermark(&self, to: Offset, bytes: usize) {
-        if self.high_watermark.fetch_max(to.0, Ordering::SeqCst) < to.0 {
-            self.waiting.on_arrived(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// Makes the log durable: once when it is only due, and again and again while somebody waits for it. Blocks.
-    ///
-    /// Group commit: what is appended while one sync runs goes with the next.
-    pub(super) fn sync(&self) {
-        let mut round = Round::First;
-        while let Some((job, number)) = self.next_sync(round) {
-            round = Round::Further;
-            let begun = Instant::now();
-            let result = job.run();
-            self.flusher.observe_sync(begun.elapsed());
-            match result {
-                Ok(synced) => self.on_synced(synced, number),
-                Err(offline) => return self.on_sync_failed(&offline),
-            }
-        }
-    }
-
-    /// The flusher's turn: what was appended some time ago is to be made durable. Blocks.
-    pub(super) fn sync_scheduled(self: &Arc<Self>) {
-        {
-            let mut writer = self.writer.lock();
-            if writer.syncing {
-                // The running sync may have begun before the newest append, so this one comes again.
-                self.flusher.schedule(self, self.settings.load().log.flush_ms);
-                return;
-            }
-            writer.syncing = true;
-            if self.settings.load().is_synced() || !writer.acks.is_empty() {
-                // It may go on for as long as there are appends, and others are in the row behind it.
-                self.flusher.sync_now(self);
-                return;
-            }
-        }
-        self.sync();
-    }
-
-    fn next_sync(&self, round: Round) -> Option<(SyncJobs, u32)> {
-        let mut writer = self.writer.lock();
-        let waited_for = !writer.acks.is_empty() || writer.unread_bytes > 0;
-        let wanted = round == Round::First || self.settings.load().is_synced() || waited_for;
-        writer.unsynced_records = 0;
-        let job = if wanted { writer.begin_sync() } else { None };
-        if round == Round::First {
-            writer.scheduled = false;
-        }
-        writer.syncing = job.is_some();
-        if job.is_some() {
-            writer.syncing_bytes += std::mem::take(&mut writer.unread_bytes);
-        }
-        job.map(|job| (job, writer.log_number))
-    }
-
-    fn on_synced(&self, synced: SyncedBoth, number: u32) {
-        let mut writer = self.writer.lock();
-        if writer.log_number == number {
-            writer.on_synced(synced);
-            self.tell_durable(writer);
-        }
-    }
-
-    /// Lets those go on who have waited for what is durable by now.
-    fn tell_durable(&self, mut guard: MutexGuard<'_, Writer>) {
-        let writer = &mut *guard;
-        let durable = writer.durable_end();
-        // Bytes that only the log has made durable count when its copy has.
-        let whole = writer.log.as_ref().is_some_and(|log| log.durable_end() == durable);
-        let bytes = if whole { std::mem::take(&mut writer.syncing_bytes) } else { 0 };
-        let tickets = writer.acks.release(durable);
-        drop(guard);
-        // Also when the topic is no longer `synced`: what was appended while it was became readable by nothing else.
-        self.raise_high_watermark(durable, bytes);
-        drop(tickets);
-    }
-
-    /// The data directory is offline: nothing will become durable any more, and those who wait are told so.
-    fn on_sync_failed(&self, offline: &DirOffline) {
-        let tickets = {
-            let mut writer = self.writer.lock();
-            writer.syncing = false;
-            writer.acks.release_all()
-        };
-        tracing::debug!(topic = &*self.topic, partition = self.index.0, %offline, "sync failed");
-        drop(tickets);
-        self.waiting.wake_all();
     }
 
     /// Rolls and retains as the configs say. The files to be removed are removed by the caller, without the lock.
@@ -454,22 +375,18 @@ impl Partition {
     /// Ends all work here and gives the log away: to be deleted, or closed.
     pub(super) fn close(&self) -> Option<Log> {
         self.closed.store(true, Ordering::Release);
-        let (log, tickets) = {
+        let (log, tidings) = {
             let mut writer = self.writer.lock();
             drop(writer.mirror.take());
-            (writer.log.take(), writer.acks.release_all())
+            writer.streams = Arc::default();
+            (writer.log.take(), writer.release_all())
         };
-        drop(tickets);
+        self.leads_in.store(replica::NOWHERE, Ordering::Release);
+        self.links.forget(self);
+        tidings.tell(self);
         self.waiting.wake_all();
         log
     }
-}
-
-/// Which sync of a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Round {
-    First,
-    Further,
 }
 
 /// Records were not deleted.

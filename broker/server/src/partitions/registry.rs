@@ -23,7 +23,8 @@ use self::moves::Moves;
 pub(super) use self::moves::{Move, Step};
 use self::waiting::Carried;
 use super::dirs::{DirLook, LogDirs, stopped};
-use super::{DirAt, Flusher, Partition, Settings, parallel};
+use super::{DirAt, Flusher, Links, Me, Partition, Settings, parallel};
+use crate::clock;
 use crate::config::LiveConfig;
 
 /// All partitions that this broker keeps.
@@ -34,6 +35,8 @@ pub(crate) struct Partitions {
     by_id: papaya::HashMap<TopicId, Arc<TopicPlaces>, RandomState>,
     by_name: papaya::HashMap<Arc<str>, Arc<TopicPlaces>, RandomState>,
     flusher: Arc<Flusher>,
+    links: Arc<Links>,
+    me: Me,
     config: Arc<LiveConfig>,
     /// Held while partitions come and go.
     carried: Mutex<Carried>,
@@ -69,7 +72,7 @@ pub(crate) enum NotHere {
     UnknownTopicId,
     #[error("the topic has no such partition")]
     UnknownPartition,
-    #[error("another broker keeps the partition")]
+    #[error("another broker leads the partition")]
     Elsewhere,
     #[error("{0}")]
     Offline(Arc<str>),
@@ -100,12 +103,19 @@ pub(crate) struct Counts {
 }
 
 impl Partitions {
-    pub(crate) fn new(dirs: LogDirs, flusher: Arc<Flusher>, config: Arc<LiveConfig>) -> Arc<Self> {
+    pub(crate) fn new(
+        dirs: LogDirs,
+        (flusher, links): (Arc<Flusher>, Arc<Links>),
+        me: Me,
+        config: Arc<LiveConfig>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             dirs: RwLock::new(Some(dirs)),
             by_id: papaya::HashMap::with_hasher(RandomState::new()),
             by_name: papaya::HashMap::with_hasher(RandomState::new()),
             flusher,
+            links,
+            me,
             config,
             carried: Mutex::default(),
             moves: Moves::default(),
@@ -115,20 +125,30 @@ impl Partitions {
 
     /// Whether this broker is one of those that keep the partition.
     fn is_kept_here(&self, partition: &cairn_metadata::Partition) -> bool {
-        partition.replicas.contains(&BrokerId(self.config.start().node_id))
+        partition.replicas.contains(&self.me.broker)
     }
 
-    /// The partition of the topic with this name.
+    /// The partition of the topic with this name, where this broker leads it.
     pub(crate) fn by_name(&self, name: &str, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
+        self.kept_by_name(name, index)?.led()
+    }
+
+    /// The partition of the topic with this id, where this broker leads it.
+    pub(crate) fn by_id(&self, id: TopicId, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
+        self.kept_by_id(id, index)?.led()
+    }
+
+    /// The partition of the topic with this name, whoever leads it.
+    pub(crate) fn kept_by_name(&self, name: &str, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
         self.by_name.pin().get(name).ok_or(NotHere::UnknownTopic)?.get(index)
     }
 
-    /// The partition of the topic with this id.
-    pub(crate) fn by_id(&self, id: TopicId, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
+    /// The partition of the topic with this id, whoever leads it.
+    pub(crate) fn kept_by_id(&self, id: TopicId, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
         self.by_id.pin().get(&id).ok_or(NotHere::UnknownTopicId)?.get(index)
     }
 
-    /// All partitions that are open.
+    /// All partitions that are open, whoever leads them.
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
         let mut all = Vec::new();
         for topic in self.by_id.pin().values() {
@@ -157,7 +177,7 @@ impl Partitions {
 
     /// Whether the partition is here and cannot be served before a person has done something about it.
     pub(crate) fn is_offline(&self, id: TopicId, index: PartitionIndex) -> bool {
-        matches!(self.by_id(id, index), Err(NotHere::Offline(_)))
+        matches!(self.kept_by_id(id, index), Err(NotHere::Offline(_)))
     }
 
     /// How full and how well each log dir is. Blocks.
@@ -209,7 +229,7 @@ impl Partitions {
     pub(super) fn note_cleaned(&self, partition: &Partition, end: Offset) -> Result<(), ReplaceError> {
         let Ok(name) = LogName::new(&partition.topic, partition.index) else { return Ok(()) };
         // Deleted meanwhile: the name is that of nobody, or of another topic's log.
-        if self.by_id(partition.topic_id, partition.index).is_err() {
+        if self.kept_by_id(partition.topic_id, partition.index).is_err() {
             return Ok(());
         }
         match self.dirs.read().as_ref().and_then(|dirs| dirs.opened(partition.log_dir())) {
@@ -237,11 +257,10 @@ impl Partitions {
                 Change::PartitionsChanged { id, partitions, .. } => self.on_changed(image, *id, partitions),
                 Change::TopicConfigsChanged { id, .. } => self.on_configs(image, *id),
                 Change::ConfigsChanged(resource) => self.on_broker_configs(image, resource),
-                Change::ClusterIdSet
-                | Change::BrokerChanged(_)
-                | Change::ProducerIdsAllocated
-                | Change::QuotasChanged(_)
-                | Change::FeaturesChanged => {}
+                Change::BrokerChanged(broker) => self.on_broker(image, *broker),
+                // What it takes to commit may be another number from here on.
+                Change::FeaturesChanged => self.on_all(image),
+                Change::ClusterIdSet | Change::ProducerIdsAllocated | Change::QuotasChanged(_) => {}
             }
         }
         carried.on_carried_out(image);
@@ -262,7 +281,7 @@ impl Partitions {
                 return Place::Elsewhere;
             }
             let log = open::create(dirs, topic, index, &settings);
-            let place = self.place(dirs, topic, index, partition.leader_epoch, &settings, log);
+            let place = self.place(dirs, image, topic, index, &settings, log);
             place.open().into_iter().for_each(Partition::settle);
             place
         }));
@@ -338,9 +357,32 @@ impl Partitions {
     fn on_changed(&self, image: &Image, id: TopicId, changed: &[PartitionIndex]) {
         let Some(topic) = image.topic(id) else { return };
         for index in changed {
-            if let (Ok(held), Some(partition)) = (self.by_id(id, *index), topic.partition(*index)) {
-                held.set_leader_epoch(partition.leader_epoch);
+            self.on_metadata(image, topic, *index);
+        }
+    }
+
+    /// A broker serves, or does not, or is another process: those who lead what it keeps have to know.
+    fn on_broker(&self, image: &Image, broker: BrokerId) {
+        for topic in image.topics() {
+            for (index, partition) in topic.partitions() {
+                if partition.replicas.contains(&broker) && partition.replicas.len() > 1 {
+                    self.on_metadata(image, topic, index);
+                }
             }
+        }
+    }
+
+    fn on_all(&self, image: &Image) {
+        for topic in image.topics() {
+            for (index, _) in topic.partitions() {
+                self.on_metadata(image, topic, index);
+            }
+        }
+    }
+
+    fn on_metadata(&self, image: &Image, topic: &Topic, index: PartitionIndex) {
+        if let (Ok(held), Some(partition)) = (self.kept_by_id(topic.id, index), topic.partition(index)) {
+            held.on_metadata(image, topic, partition, clock::ticks());
         }
     }
 
@@ -348,8 +390,9 @@ impl Partitions {
         let Some(topic) = image.topic(id) else { return };
         let settings = self.settings(topic);
         for (index, _) in topic.partitions() {
-            if let Ok(held) = self.by_id(id, index) {
+            if let Ok(held) = self.kept_by_id(id, index) {
                 held.update(settings.clone());
+                self.on_metadata(image, topic, index);
             }
         }
     }
@@ -427,6 +470,12 @@ impl TopicPlaces {
             Some(Place::Elsewhere) => Err(NotHere::Elsewhere),
             None => Err(NotHere::UnknownPartition),
         }
+    }
+}
+
+impl Partition {
+    fn led(self: Arc<Self>) -> Result<Arc<Self>, NotHere> {
+        if self.leads() { Ok(self) } else { Err(NotHere::Elsewhere) }
     }
 }
 

@@ -93,7 +93,7 @@ impl Scrubber {
 
     /// One step, if the partition is still there.
     async fn step(&self, topic: TopicId, index: PartitionIndex, offset: Offset) -> Result<Option<Scrubbed>, ReadError> {
-        let Ok(partition) = self.partitions.by_id(topic, index) else { return Ok(None) };
+        let Ok(partition) = self.partitions.kept_by_id(topic, index) else { return Ok(None) };
         on_blocking_thread(move || partition.reader().scrub(offset, STEP_BYTES)).await
     }
 }

@@ -1,5 +1,7 @@
 //! Three brokers in one process, found and joined as a person would do it, and spoken to in raw frames.
 
+mod replicated;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -142,7 +144,7 @@ async fn three_brokers_are_one_cluster() {
 
     // A broker that is not the controller forwards.
     assert_eq!(third.create("spread", 6, 1).await, ErrorCode::None);
-    assert_eq!(second.create("replicated", 1, 2).await, ErrorCode::InvalidReplicationFactor);
+    assert_eq!(second.create("too-many", 1, 4).await, ErrorCode::InvalidReplicationFactor);
     for member in all {
         eventually("all know the topic", || async { member.metadata().await.topics.len() == 1 }).await;
     }

@@ -10,6 +10,7 @@ use cairn_groups::{Assigning, Effects, Record, Split, Then};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::Timestamp;
 use cairn_protocol::records::{BatchBuilder, BatchView, FinishError, NewRecord, ProduceLimits};
+use cairn_replication::{AppendRefused as Refused, CommitState};
 use cairn_storage::log::AppendError;
 
 use super::{Groups, State};
@@ -39,7 +40,12 @@ impl CommitFailed {
             Self::TooLarge | Self::Append(AppendRefused::Log(AppendError::TooLarge { .. })) => {
                 ErrorCode::UnknownServerError
             }
-            Self::Append(AppendRefused::Closed) => ErrorCode::NotCoordinator,
+            Self::Append(AppendRefused::Closed | AppendRefused::Replica(Refused::NotLeader)) => {
+                ErrorCode::NotCoordinator
+            }
+            Self::Append(AppendRefused::Replica(Refused::NotEnoughReplicas { .. })) => {
+                ErrorCode::CoordinatorNotAvailable
+            }
             Self::Append(AppendRefused::Log(_)) | Self::NotDurable => ErrorCode::CoordinatorNotAvailable,
         }
     }
@@ -151,9 +157,9 @@ impl Groups {
         let bytes = build(&records, now)?;
         let batch = BatchView::parse(&bytes).expect("what was built is a batch");
         let produced = batch.validate_produced(&ProduceLimits::default()).expect("what was built is valid");
-        let appended = self.partition.append(&batch, &produced, now, Required::InSyncReplicas, || wait.ticket())?;
+        let (required, only_in) = (Required::InSyncReplicas, Some(self.epoch));
+        let appended = self.partition.append((&batch, &produced), now, required, only_in, || wait.ticket())?;
         state.groups.on_appended(appended.base_offset, records);
-        self.partition.publish(&appended, bytes.len());
         state.appending += begun.elapsed();
         Ok(Some(appended))
     }
@@ -161,9 +167,9 @@ impl Groups {
     pub(super) async fn finish(&self, appended: Option<Appended>, wait: AckWait) -> Result<(), CommitFailed> {
         let Some(appended) = appended else { return Ok(()) };
         wait.await;
-        let readable = self.partition.high_watermark();
-        self.state.lock().groups.on_committed(readable);
-        if readable < appended.end { Err(CommitFailed::NotDurable) } else { Ok(()) }
+        let committed = self.partition.commit_state(appended.epoch, appended.end) == CommitState::Committed;
+        self.state.lock().groups.on_committed(self.partition.high_watermark());
+        if committed { Ok(()) } else { Err(CommitFailed::NotDurable) }
     }
 }
 

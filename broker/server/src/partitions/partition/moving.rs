@@ -20,7 +20,8 @@ use cairn_protocol::ids::{Offset, Timestamp};
 use cairn_protocol::records::BatchView;
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
-    AppendAs, AppendError, Appended, CopyError, DeleteRecordsError, Level, Log, LogCopy, LogState, SyncJob, Synced,
+    AppendAs, AppendError, Appended, CopyError, DeleteRecordsError, Hole, Level, Log, LogCopy, LogState, SyncJob,
+    Synced,
 };
 
 use super::{AppendRefused, DeleteRecordsRefused, Partition, Removals, Writer};
@@ -109,6 +110,15 @@ impl Mirror {
     }
 }
 
+/// Everything below is on disk for certain, whichever of the two counts after a crash.
+pub(super) fn durable_end(log: &Log, mirror: Option<&Mirror>) -> Offset {
+    let end = log.durable_end();
+    match mirror {
+        Some(Mirror::Level { copy, .. } | Mirror::Doubtful { copy: Some(copy), .. }) => end.min(copy.durable_end()),
+        Some(Mirror::Behind { .. } | Mirror::Doubtful { copy: None, .. }) | None => end,
+    }
+}
+
 impl Writer {
     /// Appends to the log, and to the copy that is to take its place.
     pub(super) fn append(&mut self, batch: &BatchView<'_>, role: AppendAs) -> Result<Appended, AppendRefused> {
@@ -126,17 +136,32 @@ impl Writer {
         Ok(placed)
     }
 
+    /// Goes on behind a hole of the leader's log. A copy that is to take the log's place is made anew.
+    pub(super) fn append_hole(&mut self, hole: Hole, now: Timestamp) -> Result<(), AppendRefused> {
+        let log = self.log.as_mut().ok_or(AppendRefused::Closed)?;
+        if let Some(mirror) = &self.mirror {
+            mirror.check(log).map_err(AppendError::from)?;
+        }
+        log.append_hole(hole, now)?;
+        self.outgrow_mirror();
+        Ok(())
+    }
+
+    /// The log was changed in a way that its copy does not follow.
+    pub(super) fn outgrow_mirror(&mut self) {
+        let Some(source_end) = self.log.as_ref().map(Log::end_offset) else { return };
+        if let Some(copy_end) = self.mirror.as_mut().and_then(Mirror::level).map(|copy| copy.end_offset()) {
+            self.lose_mirror(CopyError::Diverged { source_end, copy_end });
+        }
+    }
+
     fn lose_mirror(&mut self, error: CopyError) {
         self.mirror = self.mirror.take().map(|mirror| mirror.lose(error));
     }
 
     /// Everything below is on disk for certain, whichever log counts after a crash.
     pub(super) fn durable_end(&self) -> Offset {
-        let log = self.log.as_ref().map_or(Offset(0), Log::durable_end);
-        match &self.mirror {
-            Some(Mirror::Level { copy, .. } | Mirror::Doubtful { copy: Some(copy), .. }) => log.min(copy.durable_end()),
-            Some(Mirror::Behind { .. } | Mirror::Doubtful { copy: None, .. }) | None => log,
-        }
+        self.log.as_ref().map_or(Offset(0), |log| durable_end(log, self.mirror.as_ref()))
     }
 
     pub(super) fn begin_sync(&mut self) -> Option<SyncJobs> {

@@ -175,7 +175,7 @@ impl Partitions {
         if dirs.get(to).is_cordoned() {
             return Err(MoveRefused::DirCordoned);
         }
-        let partition = self.by_name(topic, index)?;
+        let partition = self.kept_by_name(topic, index)?;
         if dirs.get(partition.log_dir()).online().is_err() {
             return Err(MoveRefused::DirOffline);
         }
@@ -209,7 +209,7 @@ impl Partitions {
     }
 
     fn is_served(&self, partition: &Arc<Partition>) -> bool {
-        self.by_id(partition.topic_id, partition.index).is_ok_and(|there| Arc::ptr_eq(&there, partition))
+        self.kept_by_id(partition.topic_id, partition.index).is_ok_and(|there| Arc::ptr_eq(&there, partition))
     }
 
     /// Gives up the move of a partition, unless it is one to `but`. When this returns nothing of the copy is left.
@@ -272,7 +272,7 @@ impl Partitions {
                 }
             };
             for name in left {
-                let Ok(partition) = self.by_name(name.topic(), name.partition()) else { continue };
+                let Ok(partition) = self.kept_by_name(name.topic(), name.partition()) else { continue };
                 if partition.log_dir() != at {
                     tracing::info!(folder = %name, to = %dirs.get(at).path.display(), "move to another log dir begins anew");
                     self.add(dirs, &partition, at);

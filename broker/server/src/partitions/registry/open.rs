@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
 use cairn_metadata::{Image, Topic};
-use cairn_protocol::ids::{LeaderEpoch, PartitionIndex};
+use cairn_protocol::ids::PartitionIndex;
 use cairn_storage::DataDir;
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{CreateLogError, Log, LogName, OpenLogError};
 
 use super::{Partitions, Place};
+use crate::clock;
 use crate::partitions::dirs::{Assigned, LogDirs};
 use crate::partitions::{DirAt, Partition, Settings, parallel};
 
@@ -79,7 +80,7 @@ impl Partitions {
             }
             let settings = &settings[&topic.id];
             let log = open_or_create(dirs, topic, *index, settings);
-            self.place(dirs, topic, *index, partition.leader_epoch, settings, log)
+            self.place(dirs, image, topic, *index, settings, log)
         });
         let mut placed = placed.into_iter();
         for topic in image.topics() {
@@ -98,17 +99,22 @@ impl Partitions {
     pub(super) fn place(
         &self,
         dirs: &LogDirs,
+        image: &Image,
         topic: &Topic,
         index: PartitionIndex,
-        epoch: LeaderEpoch,
         settings: &Settings,
         log: Result<(Log, DirAt), NoLog>,
     ) -> Place {
         match log {
             Ok((log, at)) => {
                 dirs.assign(topic.id, index, at);
-                let (name, id, flusher) = (Arc::clone(&topic.name), topic.id, Arc::clone(&self.flusher));
-                Place::Open(Partition::new((name, id, index), (log, at), settings.clone(), epoch, flusher))
+                let (name, id) = (Arc::clone(&topic.name), topic.id);
+                let tools = (Arc::clone(&self.flusher), Arc::clone(&self.links));
+                let held = Partition::new((name, id, index), (log, at), settings.clone(), self.me, tools);
+                if let Some(partition) = topic.partition(index) {
+                    held.on_metadata(image, topic, partition, clock::ticks());
+                }
+                Place::Open(held)
             }
             Err(NoLog::Broken(why)) => {
                 tracing::error!(topic = &*topic.name, partition = index.0, why = &*why, "partition is offline");

@@ -82,7 +82,7 @@ impl Partitions {
         let Some(dirs) = &*dirs else { return };
         let mut served = Vec::new();
         let mut left = waiting.into_iter();
-        let found_none = left.any(|(topic, index)| match self.retry(dirs, topic, index) {
+        let found_none = left.any(|(topic, index)| match self.retry(dirs, &image, topic, index) {
             Some(place) => {
                 served.push((topic, index, place));
                 false
@@ -116,8 +116,8 @@ impl Partitions {
     }
 
     /// The new place; none where there was no room.
-    fn retry(&self, dirs: &LogDirs, topic: &Topic, index: PartitionIndex) -> Option<Place> {
-        let partition = topic.partition(index)?;
+    fn retry(&self, dirs: &LogDirs, image: &Image, topic: &Topic, index: PartitionIndex) -> Option<Place> {
+        topic.partition(index)?;
         let settings = self.settings(topic);
         let log = match open::open_or_create(dirs, topic, index, &settings) {
             Err(open::NoLog::NoSpace) => return None,
@@ -126,7 +126,7 @@ impl Partitions {
         if log.is_ok() {
             tracing::info!(topic = &*topic.name, partition = index.0, "partition is served: there is space again");
         }
-        Some(self.place(dirs, topic, index, partition.leader_epoch, &settings, log))
+        Some(self.place(dirs, image, topic, index, &settings, log))
     }
 }
 

@@ -1,0 +1,60 @@
+//! Records travel between brokers: those who lead push to those who follow, and the quorum decides who is in sync.
+//!
+//! ```text
+//!   sending      a task for each follower's broker: asks partitions what is due, sends frames, hands out the answers
+//!   receiving    takes frames for the partitions that this broker keeps
+//!   proposing    asks leaders who shall be in sync, and the quorum whether that is so
+//! ```
+//! What is decided is decided by `cairn-replication`, under each partition's lock: `partitions/partition/`.
+//!
+//! Must not know: clients, how records lie on disk.
+
+mod proposing;
+mod receiving;
+mod sending;
+mod wire;
+
+use std::sync::Arc;
+
+use cairn_peers::Peers;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::receiving::Receiver;
+use self::sending::Sender;
+pub(crate) use self::wire::PUSHES;
+use crate::cluster::Cluster;
+use crate::partitions::Links;
+
+/// What a leader's side works with.
+#[derive(Debug)]
+pub(crate) struct Replication {
+    cluster: Arc<Cluster>,
+    peers: Peers,
+    links: Arc<Links>,
+}
+
+impl Replication {
+    pub(crate) fn new(cluster: Arc<Cluster>, peers: Peers, links: Arc<Links>) -> Arc<Self> {
+        Arc::new(Self { cluster, peers, links })
+    }
+
+    /// Sends and proposes until `stop`.
+    pub(crate) fn start(self: &Arc<Self>, stop: &CancellationToken, tasks: &TaskTracker) {
+        tasks.spawn(Arc::clone(self).propose_changes(stop.clone()));
+        tasks.spawn(Arc::clone(self).open_streams(stop.clone(), tasks.clone()));
+    }
+
+    /// A task for each broker that follows something of this one.
+    async fn open_streams(self: Arc<Self>, stop: CancellationToken, tasks: TaskTracker) {
+        loop {
+            let new = tokio::select! {
+                new = self.links.next_new() => new,
+                () = stop.cancelled() => return,
+            };
+            for link in new {
+                tasks.spawn(Sender::new(Arc::clone(&self), link).run(stop.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! One stream of pushes to each follower's broker, for all partitions that it follows of this one: live records and old ones alike.
+//!
+//! ```text
+//!   the link's row (who may have something) -> a frame of up to 1 MiB -> the peer's connection -> acks and nacks -> the partitions
+//! ```
+//! Nothing is queued: what could not be sent is found again by asking. What is under way is bounded, in frames and in bytes.
+//!
+//! Must not know: what a follower does with a push.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_peers::{BODY_BYTES_MAX, CallError, Lane, Target};
+use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
+use cairn_protocol::records::{BatchHeader, BatchView};
+use cairn_replication::{
+    AckWhen, Content, EpochEnd, HEARTBEAT_MS, IDLE_HIGH_WATERMARK_MS, LogView, Position, Push, Span, Ticks, with_holes,
+};
+use cairn_storage::log::{Batches, FirstBatch, Hole, HotRead, Limits, LogReader, ReadError};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::Replication;
+use super::wire::{self, PartitionPush};
+use crate::blocking::on_blocking_thread;
+use crate::clock;
+use crate::partitions::{Link, Partition, Stream};
+
+/// Records of one frame, but for a first batch that is larger.
+const FRAME_RECORDS_MAX: u64 = 1 << 20;
+/// Frames to one follower that are not answered.
+const FRAMES_IN_FLIGHT_MAX: usize = 16;
+/// Bytes of records to one follower that are not answered.
+const BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
+/// How long a follower may take to answer a frame.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the stream rests after a frame was not answered.
+const REST: Duration = Duration::from_millis(100);
+/// When nothing else happens, partitions are asked so often whether a word is due.
+const SWEEP_EVERY: Duration = Duration::from_millis(HEARTBEAT_MS);
+
+/// The epoch of records from before there were any.
+const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
+
+type Answered = (Sent, Result<Bytes, CallError>);
+
+/// The stream to one follower's broker.
+pub(super) struct Sender {
+    replication: Arc<Replication>,
+    link: Arc<Link>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Answered>>,
+    bytes_in_flight: usize,
+    /// Streams that a word is due for soon, and when the first of them is asked again.
+    later: Vec<Arc<Stream>>,
+    later_at: Option<Instant>,
+    /// What did not fit into the last frame.
+    left: Option<Arc<Stream>>,
+    /// Nothing is sent meanwhile.
+    rests_until: Option<Instant>,
+}
+
+/// A frame that has gone out.
+struct Sent {
+    streams: Vec<Arc<Stream>>,
+    bytes: usize,
+}
+
+/// What was read for a push.
+enum Found {
+    Push(PartitionPush, Offset),
+    /// Not into this frame.
+    DoesNotFit,
+    Nothing,
+}
+
+impl Sender {
+    pub(super) fn new(replication: Arc<Replication>, link: Arc<Link>) -> Self {
+        let (in_flight, later) = (FuturesUnordered::new(), Vec::new());
+        let (later_at, left, rests_until) = (None, None, None);
+        Self { replication, link, in_flight, bytes_in_flight: 0, later, later_at, left, rests_until }
+    }
+
+    /// Sends until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.fill().await;
+            let (link, later_at, rests_until) = (Arc::clone(&self.link), self.later_at, self.rests_until);
+            tokio::select! {
+                Some((sent, answered)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.on_answered(&sent, answered);
+                }
+                () = link.due(), if rests_until.is_none() => {}
+                () = until(later_at) => {
+                    self.later_at = None;
+                    self.later.drain(..).for_each(|stream| stream.due());
+                }
+                () = until(rests_until) => {
+                    self.rests_until = None;
+                    self.sweep();
+                }
+                _ = sweep.tick() => self.sweep(),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Asks every partition that this broker follows whether something is due.
+    fn sweep(&self) {
+        for partition in self.replication.links.led() {
+            if let Some(stream) = partition.stream_to(self.link.to()) {
+                stream.due();
+            }
+        }
+    }
+
+    /// Sends frames as long as there is something and room.
+    async fn fill(&mut self) {
+        while self.rests_until.is_none()
+            && self.in_flight.len() < FRAMES_IN_FLIGHT_MAX
+            && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
+        {
+            let Some((sent, frame)) = self.next_frame().await else { return };
+            if frame.len() > BODY_BYTES_MAX {
+                // Only a first batch alone is as large. The other partitions go on.
+                tracing::error!(follower = %self.link.to(), bytes = frame.len(), "a batch is too large to be replicated");
+                continue;
+            }
+            self.bytes_in_flight += sent.bytes;
+            let replication = Arc::clone(&self.replication);
+            let to = self.link.to();
+            self.in_flight.push(Box::pin(async move {
+                let answered = replication.call(to, frame).await;
+                (sent, answered)
+            }));
+        }
+    }
+
+    /// The next frame: pushes that are acknowledged alike, so that none waits for the disk of another.
+    async fn next_frame(&mut self) -> Option<(Sent, Bytes)> {
+        let mut pushes: Vec<PartitionPush> = Vec::new();
+        let mut sent = Sent { streams: Vec::new(), bytes: 0 };
+        while let Some(stream) = self.left.take().or_else(|| self.link.next()) {
+            let left = FRAME_RECORDS_MAX.saturating_sub(u64::try_from(sent.bytes).unwrap_or(u64::MAX));
+            let kind = pushes.first().map(|first| first.push.ack_when);
+            match self.next_push(&stream, left, kind).await {
+                Found::Push(push, end) => {
+                    if let Some(partition) = stream.partition() {
+                        partition.on_sent(self.link.to(), &push.push, end, push.records.len(), clock::ticks());
+                    }
+                    sent.bytes += push.records.len();
+                    pushes.push(push);
+                    sent.streams.push(stream);
+                }
+                Found::DoesNotFit => {
+                    self.left = Some(stream);
+                    break;
+                }
+                Found::Nothing => {}
+            }
+        }
+        (!pushes.is_empty()).then(|| (sent, wire::encode_pushes(&pushes)))
+    }
+
+    async fn next_push(&mut self, stream: &Arc<Stream>, left: u64, kind: Option<AckWhen>) -> Found {
+        let (to, now) = (self.link.to(), clock::ticks());
+        let Some(partition) = stream.partition() else { return Found::Nothing };
+        let Some(send) = partition.next_send(to, now) else {
+            // The word on what is committed waits a moment for records to travel with.
+            if partition.next_send(to, Ticks(now.0 + IDLE_HIGH_WATERMARK_MS)).is_some() {
+                self.later.push(Arc::clone(stream));
+                let at = Instant::now() + Duration::from_millis(IDLE_HIGH_WATERMARK_MS);
+                self.later_at.get_or_insert(at);
+            }
+            return Found::Nothing;
+        };
+        let (push, from) = (send.push, send.push.prev.offset);
+        if kind.is_some_and(|kind| kind != push.ack_when) || left == 0 && send.max_bytes > 0 {
+            return Found::DoesNotFit;
+        }
+        let of = (partition.topic_id, partition.index);
+        if send.max_bytes == 0 {
+            return Found::Push(PartitionPush { of, push, holes: Vec::new(), records: Bytes::new() }, from);
+        }
+        let first_batch = if kind.is_none() { FirstBatch::AtLeastOne } else { FirstBatch::WithinLimit };
+        let Batches { bytes, next_offset } = match read(&partition, from, send.max_bytes.min(left), first_batch).await {
+            Ok(batches) => batches,
+            Err(error) => {
+                let (topic, index, from) = (&*partition.topic, partition.index.0, from.0);
+                tracing::error!(topic, partition = index, from, %error, "cannot read what a follower needs");
+                return Found::Nothing;
+            }
+        };
+        if bytes.is_empty() && first_batch == FirstBatch::WithinLimit {
+            return Found::DoesNotFit;
+        }
+        let reader = partition.reader();
+        let prev = place(&reader, push.prev, &bytes);
+        let (holes, end) = holes(&reader, prev.offset, &bytes, next_offset);
+        Found::Push(PartitionPush { of, push: Push { prev, ..push }, holes, records: bytes }, end)
+    }
+
+    fn on_answered(&mut self, sent: &Sent, answered: Result<Bytes, CallError>) {
+        let to = self.link.to();
+        self.bytes_in_flight -= sent.bytes;
+        let answers = match answered.map(wire::decode_answers) {
+            Ok(Ok(answers)) => answers,
+            failed => {
+                match failed {
+                    Err(error) => tracing::debug!(follower = %to, %error, "a follower did not answer"),
+                    Ok(_) => tracing::error!(follower = %to, "a follower's answer is not understood"),
+                }
+                for partition in sent.streams.iter().filter_map(|stream| stream.partition()) {
+                    partition.on_connection_changed(to);
+                }
+                self.rests_until = Some(Instant::now() + REST);
+                return;
+            }
+        };
+        let now = clock::ticks();
+        let mut partitions = sent.streams.iter().filter_map(|stream| stream.partition());
+        for answer in answers {
+            // Answers come in no order, where some have waited.
+            let is_of = |partition: &Arc<Partition>| (partition.topic_id, partition.index) == answer.of;
+            let found = partitions
+                .find(is_of)
+                .or_else(|| sent.streams.iter().filter_map(|stream| stream.partition()).find(is_of));
+            let Some(partition) = found else { continue };
+            match answer.answer {
+                Ok(ack) => partition.on_ack(to, &ack, now),
+                Err(nack) => {
+                    tracing::debug!(follower = %to, topic = &*partition.topic, partition = partition.index.0, ?nack, "a push was not taken");
+                    partition.on_nack(to, &nack, now);
+                }
+            }
+        }
+        sent.streams.iter().for_each(|stream| stream.due());
+    }
+}
+
+impl Replication {
+    /// Asks a follower's broker.
+    async fn call(&self, to: BrokerId, frame: Bytes) -> Result<Bytes, CallError> {
+        let member = self.cluster.quorum().members().into_iter().find(|member| member.node == to);
+        let (host, port) = member.map_or_else(|| (Box::default(), 0), |member| (member.host, member.port));
+        let target = Target { node: Some(to), host, port };
+        self.peers.call(&target, Lane::Replication, frame, ANSWER_WITHIN).await
+    }
+}
+
+/// Waits until then; for ever, where that is never.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whole batches from `from` on, as far as the log goes, committed or not.
+async fn read(
+    partition: &Arc<Partition>,
+    from: Offset,
+    max_bytes: u64,
+    first_batch: FirstBatch,
+) -> Result<Batches, ReadError> {
+    let reader = partition.reader();
+    let limits = Limits { max_bytes, first_batch, end: reader.end_offset() };
+    match reader.read_hot(from, limits)? {
+        HotRead::Ready(batches) => Ok(batches),
+        HotRead::Cold => on_blocking_thread(move || reader.read(from, limits)).await,
+    }
+}
+
+/// The log as readers see it, to name what compaction has left.
+struct Seen<'r>(&'r LogReader);
+
+impl LogView for Seen<'_> {
+    fn start(&self) -> Offset {
+        self.0.start_offset()
+    }
+
+    fn end(&self) -> Offset {
+        self.0.end_offset()
+    }
+
+    fn durable_end(&self) -> Offset {
+        self.0.durable_end()
+    }
+
+    fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let is_inside = (self.start()..self.end()).contains(&offset);
+        is_inside.then(|| self.0.epochs().epoch_at(offset))?
+    }
+
+    fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.0.epochs().latest().map(|latest| latest.epoch)
+    }
+
+    fn end_for(&self, epoch: LeaderEpoch) -> EpochEnd {
+        let known = self.0.end_for_epoch(epoch);
+        known.map_or(EpochEnd { epoch, end: self.end() }, |known| EpochEnd { epoch: known.epoch, end: known.end })
+    }
+}
+
+/// What is missing between the batches, and the offset behind the last of them.
+fn holes(reader: &LogReader, from: Offset, bytes: &[u8], next_offset: Offset) -> (Vec<Span>, Offset) {
+    let mut spans: Vec<Span> = Vec::new();
+    let (mut rest, mut last_end) = (bytes, from);
+    while let Ok(batch) = BatchView::parse_first(rest) {
+        rest = &rest[batch.as_bytes().len()..];
+        let header = batch.header();
+        last_end = header.end_offset();
+        if Hole::of(header).is_none() {
+            let (base, epoch) = (header.base_offset, header.leader_epoch.unwrap_or(NO_EPOCH));
+            spans.push(Span { base, end: last_end, epoch, content: Content::Batch });
+        }
+    }
+    let is_dense = spans.first().is_none_or(|first| first.base == from)
+        && spans.is_sorted_by(|one, next| one.end == next.base)
+        && spans.last().is_some_and(|last| last.end == next_offset);
+    if is_dense {
+        return (Vec::new(), next_offset);
+    }
+    let end = last_end.max(next_offset);
+    let whole: Vec<Span> = with_holes(from, spans.into_iter(), end, &Seen(reader)).collect();
+    let end = whole.last().map_or(from, |last| last.end);
+    (whole.into_iter().filter(|span| span.content == Content::Hole).collect(), end)
+}
+
+/// The place of a push whose first batch begins before it: a question may have ended within a batch, and records travel in whole ones.
+fn place(reader: &LogReader, asked: Position, bytes: &[u8]) -> Position {
+    match BatchHeader::decode(bytes) {
+        Ok(first) if first.base_offset < asked.offset => {
+            let seen = Seen(reader);
+            let offset = first.base_offset;
+            Position { offset, epoch: if offset > seen.start() { seen.epoch_at(offset.plus(-1)) } else { None } }
+        }
+        _ => asked,
+    }
+}

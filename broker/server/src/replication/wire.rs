@@ -1,0 +1,325 @@
+//! Pushes and their answers as bytes: `docs/replication.md` has the tables.
+//!
+//! Must not know: connections, what a push leads to.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use cairn_metadata::BrokerEpoch;
+use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use cairn_replication::{AckWhen, Content, EpochEnd, Generation, NackReason, Position, Push, PushAck, PushNack, Span};
+use uuid::Uuid;
+
+/// The kind of a request that carries pushes, above those of the quorum and of membership.
+pub(crate) const PUSHES: u8 = 64;
+/// The version of both messages.
+const VERSION: u8 = 0;
+/// No epoch.
+const NONE: i32 = -1;
+/// A push without holes and records.
+const PUSH_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 4 + 8 + 4 + 8 + 8 + 4 + 1 + 2 + 4;
+const HOLE_BYTES: usize = 8 + 8 + 4;
+const ANSWER_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 4 + 1;
+
+/// A partition, as brokers name it to each other: a topic that was made again has another id.
+pub(crate) type PartitionId = (TopicId, PartitionIndex);
+
+/// A push of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionPush {
+    pub(crate) of: PartitionId,
+    pub(crate) push: Push,
+    /// What compaction has left of the leader's log between and behind the batches.
+    pub(crate) holes: Vec<Span>,
+    /// Batches as they lie on disk.
+    pub(crate) records: Bytes,
+}
+
+/// What a follower says to a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionAnswer {
+    pub(crate) of: PartitionId,
+    pub(crate) answer: Result<PushAck, PushNack>,
+}
+
+/// Bytes are no such message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message is cut, or of a later release")]
+pub(crate) struct Malformed;
+
+impl PartitionPush {
+    fn len(&self) -> usize {
+        PUSH_BYTES_MIN + self.holes.len() * HOLE_BYTES + self.records.len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        let push = &self.push;
+        put_id(out, self.of);
+        out.put_i32(push.leader_epoch.0);
+        out.put_i64(push.target.0);
+        out.put_u32(push.generation.0);
+        out.put_i64(push.prev.offset.0);
+        out.put_i32(push.prev.epoch.map_or(NONE, |epoch| epoch.0));
+        out.put_i64(push.high_watermark.0);
+        out.put_i64(push.log_start.0);
+        out.put_i32(push.unclean_epoch.map_or(NONE, |epoch| epoch.0));
+        out.put_u8(match push.ack_when {
+            AckWhen::Appended => 0,
+            AckWhen::Flushed => 1,
+        });
+        out.put_u16(u16::try_from(self.holes.len()).expect("a push has few holes"));
+        for hole in &self.holes {
+            out.put_i64(hole.base.0);
+            out.put_i64(hole.end.0);
+            out.put_i32(hole.epoch.0);
+        }
+        out.put_u32(u32::try_from(self.records.len()).expect("a frame is smaller"));
+        out.put_slice(&self.records);
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        has(bytes, PUSH_BYTES_MIN)?;
+        let of = get_id(bytes);
+        let push = Push {
+            leader_epoch: LeaderEpoch(bytes.get_i32()),
+            target: BrokerEpoch(bytes.get_i64()),
+            generation: Generation(bytes.get_u32()),
+            prev: Position { offset: Offset(bytes.get_i64()), epoch: epoch(bytes.get_i32()) },
+            high_watermark: Offset(bytes.get_i64()),
+            log_start: Offset(bytes.get_i64()),
+            unclean_epoch: epoch(bytes.get_i32()),
+            ack_when: match bytes.get_u8() {
+                0 => AckWhen::Appended,
+                1 => AckWhen::Flushed,
+                _ => return Err(Malformed),
+            },
+        };
+        let holes = usize::from(bytes.get_u16());
+        has(bytes, holes * HOLE_BYTES + 4)?;
+        let hole = |_| {
+            let (base, end) = (Offset(bytes.get_i64()), Offset(bytes.get_i64()));
+            Span { base, end, epoch: LeaderEpoch(bytes.get_i32()), content: Content::Hole }
+        };
+        let holes = (0..holes).map(hole).collect();
+        let length = usize::try_from(bytes.get_u32()).map_err(|_| Malformed)?;
+        has(bytes, length)?;
+        Ok(Self { of, push, holes, records: bytes.split_to(length) })
+    }
+}
+
+impl PartitionAnswer {
+    fn encode(&self, out: &mut BytesMut) {
+        put_id(out, self.of);
+        match &self.answer {
+            Ok(ack) => {
+                out.put_i32(ack.leader_epoch.0);
+                out.put_i64(ack.incarnation.0);
+                out.put_u32(ack.generation.0);
+                out.put_u8(0);
+                out.put_i64(ack.matched.0);
+                out.put_i64(ack.flushed.0);
+            }
+            Err(nack) => {
+                out.put_i32(nack.leader_epoch.0);
+                out.put_i64(nack.incarnation.0);
+                out.put_u32(nack.generation.0);
+                out.put_u8(1);
+                out.put_i64(nack.at.0);
+                out.put_i64(nack.log_end.0);
+                let (reason, hint) = match nack.reason {
+                    NackReason::Fenced => (0, None),
+                    NackReason::Gap => (1, None),
+                    NackReason::Diverged(hint) => (2, Some((hint.epoch.0, hint.end.0))),
+                    NackReason::BelowStart(start) => (3, Some((NONE, start.0))),
+                    NackReason::Malformed => (4, None),
+                    NackReason::Storage => (5, None),
+                    NackReason::NotKept => (6, None),
+                };
+                let (epoch, end) = hint.unwrap_or((NONE, -1));
+                out.put_u8(reason);
+                out.put_i32(epoch);
+                out.put_i64(end);
+            }
+        }
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        has(bytes, ANSWER_BYTES_MIN)?;
+        let of = get_id(bytes);
+        let leader_epoch = LeaderEpoch(bytes.get_i32());
+        let incarnation = BrokerEpoch(bytes.get_i64());
+        let generation = Generation(bytes.get_u32());
+        let answer = match bytes.get_u8() {
+            0 => {
+                has(bytes, 16)?;
+                let (matched, flushed) = (Offset(bytes.get_i64()), Offset(bytes.get_i64()));
+                Ok(PushAck { leader_epoch, incarnation, generation, matched, flushed })
+            }
+            1 => {
+                has(bytes, 8 + 8 + 1 + 4 + 8)?;
+                let (at, log_end) = (Offset(bytes.get_i64()), Offset(bytes.get_i64()));
+                let (reason, epoch, end) = (bytes.get_u8(), LeaderEpoch(bytes.get_i32()), Offset(bytes.get_i64()));
+                let reason = match reason {
+                    0 => NackReason::Fenced,
+                    1 => NackReason::Gap,
+                    2 => NackReason::Diverged(EpochEnd { epoch, end }),
+                    3 => NackReason::BelowStart(end),
+                    4 => NackReason::Malformed,
+                    5 => NackReason::Storage,
+                    6 => NackReason::NotKept,
+                    _ => return Err(Malformed),
+                };
+                Err(PushNack { leader_epoch, incarnation, generation, at, reason, log_end })
+            }
+            _ => return Err(Malformed),
+        };
+        Ok(Self { of, answer })
+    }
+}
+
+/// A request with pushes.
+pub(crate) fn encode_pushes(pushes: &[PartitionPush]) -> Bytes {
+    let length = 6 + pushes.iter().map(PartitionPush::len).sum::<usize>();
+    let mut out = BytesMut::with_capacity(length);
+    out.put_u8(PUSHES);
+    out.put_u8(VERSION);
+    out.put_u32(u32::try_from(pushes.len()).expect("a frame has fewer"));
+    pushes.iter().for_each(|push| push.encode(&mut out));
+    out.freeze()
+}
+
+/// The pushes of a request, behind its kind.
+pub(crate) fn decode_pushes(mut bytes: Bytes) -> Result<Vec<PartitionPush>, Malformed> {
+    decode_all(&mut bytes, PUSH_BYTES_MIN, PartitionPush::decode)
+}
+
+/// The answer to a request with pushes.
+pub(crate) fn encode_answers(answers: &[PartitionAnswer]) -> Bytes {
+    let mut out = BytesMut::with_capacity(5 + answers.len() * (ANSWER_BYTES_MIN + 29));
+    out.put_u8(VERSION);
+    out.put_u32(u32::try_from(answers.len()).expect("a frame has fewer"));
+    answers.iter().for_each(|answer| answer.encode(&mut out));
+    out.freeze()
+}
+
+/// What a follower has answered.
+pub(crate) fn decode_answers(mut bytes: Bytes) -> Result<Vec<PartitionAnswer>, Malformed> {
+    decode_all(&mut bytes, ANSWER_BYTES_MIN, PartitionAnswer::decode)
+}
+
+fn decode_all<T>(
+    bytes: &mut Bytes,
+    bytes_min: usize,
+    decode: impl Fn(&mut Bytes) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    has(bytes, 5)?;
+    if bytes.get_u8() != VERSION {
+        return Err(Malformed);
+    }
+    let count = usize::try_from(bytes.get_u32()).map_err(|_| Malformed)?;
+    // Nothing is made room for that has not come.
+    has(bytes, count.checked_mul(bytes_min).ok_or(Malformed)?)?;
+    let all = (0..count).map(|_| decode(bytes)).collect::<Result<Vec<T>, Malformed>>()?;
+    if bytes.has_remaining() { Err(Malformed) } else { Ok(all) }
+}
+
+fn has(bytes: &Bytes, length: usize) -> Result<(), Malformed> {
+    if bytes.len() < length { Err(Malformed) } else { Ok(()) }
+}
+
+fn put_id(out: &mut BytesMut, (topic, index): PartitionId) {
+    out.put_slice(topic.0.as_bytes());
+    out.put_i32(index.0);
+}
+
+fn get_id(bytes: &mut Bytes) -> PartitionId {
+    (TopicId(Uuid::from_u128(bytes.get_u128())), PartitionIndex(bytes.get_i32()))
+}
+
+fn epoch(value: i32) -> Option<LeaderEpoch> {
+    (value != NONE).then_some(LeaderEpoch(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> PartitionId {
+        (TopicId(Uuid::from_u128(7)), PartitionIndex(3))
+    }
+
+    fn push() -> PartitionPush {
+        PartitionPush {
+            of: id(),
+            push: Push {
+                leader_epoch: LeaderEpoch(5),
+                target: BrokerEpoch(40),
+                generation: Generation(2),
+                prev: Position { offset: Offset(100), epoch: Some(LeaderEpoch(4)) },
+                high_watermark: Offset(90),
+                log_start: Offset(10),
+                unclean_epoch: None,
+                ack_when: AckWhen::Flushed,
+            },
+            holes: vec![Span { base: Offset(101), end: Offset(103), epoch: LeaderEpoch(4), content: Content::Hole }],
+            records: Bytes::from_static(b"records"),
+        }
+    }
+
+    fn answers() -> Vec<PartitionAnswer> {
+        let (leader_epoch, incarnation, generation) = (LeaderEpoch(5), BrokerEpoch(40), Generation(2));
+        let ack = PushAck { leader_epoch, incarnation, generation, matched: Offset(9), flushed: Offset(8) };
+        let nack =
+            |reason| PushNack { leader_epoch, incarnation, generation, at: Offset(1), reason, log_end: Offset(2) };
+        let reasons = [
+            NackReason::Fenced,
+            NackReason::Gap,
+            NackReason::Diverged(EpochEnd { epoch: LeaderEpoch(3), end: Offset(6) }),
+            NackReason::BelowStart(Offset(77)),
+            NackReason::Malformed,
+            NackReason::Storage,
+            NackReason::NotKept,
+        ];
+        let refused = reasons.into_iter().map(|reason| Err(nack(reason)));
+        refused.chain([Ok(ack)]).map(|answer| PartitionAnswer { of: id(), answer }).collect()
+    }
+
+    #[test]
+    fn golden_bytes_of_a_push() {
+        let bytes = encode_pushes(&[push()]);
+        let expected = [
+            &[64, 0, 0, 0, 0, 1][..],                            // kind, version, count
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],   // topic
+            &[0, 0, 0, 3, 0, 0, 0, 5],                           // partition, leader epoch
+            &[0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 2],              // target, generation
+            &[0, 0, 0, 0, 0, 0, 0, 100, 0, 0, 0, 4],             // what it follows on
+            &[0, 0, 0, 0, 0, 0, 0, 90, 0, 0, 0, 0, 0, 0, 0, 10], // high watermark, log start
+            &[255, 255, 255, 255, 1, 0, 1],                      // no unclean epoch, flushed, one hole
+            &[0, 0, 0, 0, 0, 0, 0, 101, 0, 0, 0, 0, 0, 0, 0, 103, 0, 0, 0, 4],
+            &[0, 0, 0, 7],
+            b"records",
+        ]
+        .concat();
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let pushes = vec![push(), PartitionPush { holes: Vec::new(), records: Bytes::new(), ..push() }];
+        assert_eq!(decode_pushes(encode_pushes(&pushes).slice(1..)), Ok(pushes));
+        assert_eq!(decode_answers(encode_answers(&answers())), Ok(answers()));
+    }
+
+    #[test]
+    fn what_is_cut_or_too_long_is_refused() {
+        let pushes = encode_pushes(&[push(), push()]).slice(1..);
+        let told = encode_answers(&answers());
+        for cut in 0..pushes.len() {
+            assert_eq!(decode_pushes(pushes.slice(..cut)), Err(Malformed), "{cut}");
+        }
+        for cut in 0..told.len() {
+            assert_eq!(decode_answers(told.slice(..cut)), Err(Malformed), "{cut}");
+        }
+        assert_eq!(decode_pushes([&pushes[..], &[0]].concat().into()), Err(Malformed));
+        assert_eq!(decode_answers(Bytes::from_static(&[0, 255, 255, 255, 255])), Err(Malformed));
+        assert_eq!(decode_answers(Bytes::from_static(&[1, 0, 0, 0, 0])), Err(Malformed), "a later version");
+    }
+}
