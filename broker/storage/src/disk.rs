@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -48,6 +48,10 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
     /// Opens a file that no longer changes. It is mapped on demand, within the body's budget of maps.
     fn open_sealed(&self, path: &Path) -> io::Result<Arc<dyn SealedFile>>;
+
+    /// The same for the first `len` bytes of a file: what lies behind may be cut off while it is open. A shorter file is refused
+    /// with [`io::ErrorKind::UnexpectedEof`].
+    fn open_front(&self, path: &Path, len: u64) -> io::Result<Arc<dyn SealedFile>>;
 
     /// Reads a whole small file; refuses one longer than `limit` with [`io::ErrorKind::FileTooLarge`].
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
@@ -328,6 +332,12 @@ pub trait Readable: Debug + Send + Sync {
 
     /// Reads the pages of `range` into memory: blocks, and turns an I/O error into an errno instead of a signal.
     fn populate(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// Lives at least as long as a slice that would change with the file; nothing where slices are copies. Together with the
+    /// file's handles it says whether a part of the file may be cut off.
+    fn slices(&self) -> Weak<()> {
+        Weak::new()
+    }
 }
 
 #[cfg(test)]

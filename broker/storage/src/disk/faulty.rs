@@ -37,7 +37,7 @@ pub enum Call {
     CreateAppend,
     /// [`Disk::open_append`]
     OpenAppend,
-    /// [`Disk::open_sealed`]
+    /// [`Disk::open_sealed`] and [`Disk::open_front`]
     OpenSealed,
     /// [`Disk::read`]
     Read,
@@ -283,6 +283,11 @@ impl Disk for FaultyDisk {
     fn open_sealed(&self, path: &Path) -> io::Result<Arc<dyn SealedFile>> {
         self.plan.pass(Call::OpenSealed, path)?;
         Ok(Arc::new(FaultySealed::wrap(self.inner.open_sealed(path)?, path, &self.plan)))
+    }
+
+    fn open_front(&self, path: &Path, len: u64) -> io::Result<Arc<dyn SealedFile>> {
+        self.plan.pass(Call::OpenSealed, path)?;
+        Ok(Arc::new(FaultySealed::wrap(self.inner.open_front(path, len)?, path, &self.plan)))
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {

@@ -32,25 +32,40 @@ pub(super) struct Map {
     _registered: Registered,
     memory: MmapRaw,
     _counted: Counted,
+    _slices: Arc<()>,
 }
 
 impl Map {
-    /// Reserves `capacity` bytes of address space for a file that may be shorter, for reading and writing.
-    pub(super) fn reserve(file: &File, capacity: usize, path: &Path, gauges: &Arc<Gauges>) -> io::Result<Self> {
+    /// Reserves `capacity` bytes of address space for a file that may be shorter, for reading and writing. `slices` lives as long
+    /// as the map, and so as long as slices of it.
+    pub(super) fn reserve(
+        file: &File,
+        capacity: usize,
+        path: &Path,
+        gauges: &Arc<Gauges>,
+        slices: &Arc<()>,
+    ) -> io::Result<Self> {
         let memory = MmapOptions::new().len(capacity).map_raw(file)?;
-        Ok(Self::named(memory, path, gauges, MapKind::Append))
+        Ok(Self::named(memory, path, gauges, slices, MapKind::Append))
     }
 
     /// Maps the first `len` bytes for reading.
-    pub(super) fn read_only(file: &File, len: usize, path: &Path, gauges: &Arc<Gauges>) -> io::Result<Self> {
+    pub(super) fn read_only(
+        file: &File,
+        len: usize,
+        path: &Path,
+        gauges: &Arc<Gauges>,
+        slices: &Arc<()>,
+    ) -> io::Result<Self> {
         let memory = MmapOptions::new().len(len).map_raw_read_only(file)?;
-        Ok(Self::named(memory, path, gauges, MapKind::Sealed))
+        Ok(Self::named(memory, path, gauges, slices, MapKind::Sealed))
     }
 
-    fn named(memory: MmapRaw, path: &Path, gauges: &Arc<Gauges>, kind: MapKind) -> Self {
+    fn named(memory: MmapRaw, path: &Path, gauges: &Arc<Gauges>, slices: &Arc<()>, kind: MapKind) -> Self {
         let registered = sigbus::register(memory.as_ptr(), memory.len(), path);
         let bytes = u64::try_from(memory.len()).unwrap_or(u64::MAX);
-        Self { _registered: registered, memory, _counted: Counted::new(gauges, kind, bytes) }
+        let counted = Counted::new(gauges, kind, bytes);
+        Self { _registered: registered, memory, _counted: counted, _slices: Arc::clone(slices) }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -82,6 +82,10 @@ impl Disk for MappedDisk {
         Ok(Arc::new(Sealed::open(path, &self.sealed)?))
     }
 
+    fn open_front(&self, path: &Path, len: u64) -> io::Result<Arc<dyn SealedFile>> {
+        Ok(Arc::new(Sealed::open_front(path, len, &self.sealed)?))
+    }
+
     on_real_files!();
 
     fn usage(&self) -> MapUsage {

@@ -293,7 +293,12 @@ impl Disk for MemoryDisk {
 
     fn open_sealed(&self, path: &Path) -> io::Result<Arc<dyn SealedFile>> {
         let inode = self.state()?.file(path)?;
-        Ok(Arc::new(MemorySealed::open(inode)))
+        let len = inode.len();
+        Ok(Arc::new(MemorySealed::open(inode, len)?))
+    }
+
+    fn open_front(&self, path: &Path, len: u64) -> io::Result<Arc<dyn SealedFile>> {
+        Ok(Arc::new(MemorySealed::open(self.state()?.file(path)?, len)?))
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {

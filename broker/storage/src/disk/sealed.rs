@@ -81,6 +81,7 @@ pub(super) struct Sealed {
     len: u64,
     maps: Arc<SealedMaps>,
     slot: Arc<Slot>,
+    slices: Arc<()>,
 }
 
 impl Sealed {
@@ -90,12 +91,20 @@ impl Sealed {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         Ok(Self {
+            slices: Arc::default(),
             path: path.to_owned(),
             identity: Identity::of(&metadata),
             len: metadata.len(),
             maps: Arc::clone(maps),
             slot: Arc::new(Slot { map: Mutex::new(None), used: AtomicBool::new(false) }),
         })
+    }
+
+    /// Of its first `len` bytes.
+    pub(super) fn open_front(path: &Path, len: u64, maps: &Arc<SealedMaps>) -> io::Result<Self> {
+        let whole = Self::open(path, maps)?;
+        check_range(&(0..len), whole.len)?;
+        Ok(Self { len, ..whole })
     }
 
     fn reopen(&self) -> io::Result<File> {
@@ -132,7 +141,7 @@ impl Sealed {
         if !self.maps.make_room(&mut ring, self.len) {
             return Ok(None);
         }
-        let map = match Map::read_only(&file, as_usize(self.len)?, &self.path, &self.maps.gauges) {
+        let map = match Map::read_only(&file, as_usize(self.len)?, &self.path, &self.maps.gauges, &self.slices) {
             // The process or the system has no more maps: the same as an exhausted budget.
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Ok(None),
             map => Arc::new(map?),
@@ -218,5 +227,9 @@ impl Readable for Sealed {
             };
         }
         self.read_through(range)
+    }
+
+    fn slices(&self) -> Weak<()> {
+        Arc::downgrade(&self.slices)
     }
 }

@@ -66,6 +66,11 @@ pub(super) fn verify_partition(
                     verdict.problem(&entry.path, format!("begins at offset {base}, the one before ends at {end}"));
                 }
                 let end = segment::verify(disk, &entry.path, base, verdict)?;
+                // The next segment ends this one: a reader has held what was there before a cut, or the process died.
+                let next = bases.get(bases.partition_point(|other| *other <= base));
+                if let Some(next) = next.filter(|next| **next < end) {
+                    verdict.remark(&entry.path, format!("dead batches of before a cut from offset {next} to {end}"));
+                }
                 extent = Some((extent.map_or(base, |(start, _)| start), end));
             }
             FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) if bases.binary_search(&base).is_err() => {

@@ -22,6 +22,7 @@ impl Log {
         if self.active.backing == Backing::Absent {
             return Ok(());
         }
+        self.cut_dead_tails()?;
         self.snapshot_producers();
         match self.finish_indexes() {
             // Without indexes the log is opened by a scan: slower, no worse.

@@ -149,6 +149,7 @@ impl Log {
         self.dir.check()?;
         self.producers.expire(now, as_millis(self.config.producer_id_expiration_ms));
         self.shed_index_entries(0);
+        self.cut_dead_tails()?;
         let mut done = Maintained::default();
         if self.is_roll_due(now, high_watermark) {
             match self.roll(now) {

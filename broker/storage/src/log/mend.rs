@@ -90,6 +90,7 @@ impl Mending {
             base: segment.base,
             limit: Some(limit),
             from: segment.base,
+            end_position: Some(segment.end_position()),
             order: OffsetOrder::Rising,
             depth: Depth::Headers,
             index_interval_bytes: self.index_interval_bytes,
@@ -106,8 +107,8 @@ impl Mending {
     }
 }
 
-/// Writes the indexes that a walk has found, durably.
-fn write(dir: &DirState, walked: &Segment, files: &SegmentFiles) -> io::Result<()> {
+/// Writes the indexes of a segment under other names, durably.
+pub(super) fn write(dir: &DirState, walked: &Segment, files: &SegmentFiles) -> io::Result<()> {
     index_time(walked)?;
     // What an earlier try has left may be longer.
     remove(dir, files)?;
@@ -160,7 +161,7 @@ impl Log {
             let exchange = self.shared.exchange.lock();
             let new = self.dir.heed("mend an index", self.put_in_place(&walked, &files))?;
             let mut changed = Vec::clone(&segments);
-            changed[at] = Arc::new(new);
+            changed[at] = Arc::new(new.following(&of));
             self.shared.segments.store(Arc::new(changed));
             self.shared.exchanges.fetch_add(1, Ordering::Release);
             drop(exchange);
@@ -169,7 +170,8 @@ impl Log {
         Ok(())
     }
 
-    fn put_in_place(&self, walked: &Segment, files: &SegmentFiles) -> io::Result<Segment> {
+    /// Gives indexes of a segment their names. Answers the segment with them.
+    pub(super) fn put_in_place(&self, walked: &Segment, files: &SegmentFiles) -> io::Result<Segment> {
         let disk = &self.dir.disk;
         disk.rename(&files.offset_index, &self.folder.offset_index(walked.base))?;
         disk.rename(&files.time_index, &self.folder.time_index(walked.base))?;

@@ -23,6 +23,7 @@ mod compact;
 mod config;
 mod copy;
 mod create;
+mod dead_tail;
 mod delete;
 mod epoch_check;
 mod epochs;
@@ -65,6 +66,7 @@ pub use self::compact::{
 pub use self::config::{Cleanup, Durability, LogConfig};
 pub use self::copy::{CopyError, Level, LogCopy, LogState};
 pub(crate) use self::create::{Founded, create};
+use self::dead_tail::DeadTail;
 pub use self::delete::{Maintained, Removal};
 use self::epochs::Assigned;
 pub use self::epochs::{EpochEnd, EpochHistory, EpochOrderError, EpochStart};
@@ -103,6 +105,8 @@ pub struct Log {
     active: Active,
     producers: Producers,
     unsynced: Unsynced,
+    /// What cuts have left in files of segments that stay.
+    dead_tails: Vec<DeadTail>,
     /// Files are being exchanged by compaction: no segment leaves the log meanwhile.
     swapping: Arc<AtomicBool>,
 }
@@ -276,6 +280,7 @@ fn assemble(foundation: Foundation, parts: recover::Parts) -> Log {
         active,
         producers,
         unsynced,
+        dead_tails: Vec::new(),
         swapping: Arc::default(),
     }
 }

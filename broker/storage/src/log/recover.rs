@@ -288,6 +288,7 @@ impl Recovery<'_> {
             let task = Task {
                 base: *base,
                 limit,
+                end_position: None,
                 from: if synced { Offset(i64::MAX) } else { marks.recovery_point },
                 order: marks.order,
                 depth: if synced { Depth::Headers } else { Depth::Checksums },

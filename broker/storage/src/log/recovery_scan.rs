@@ -41,6 +41,8 @@ pub(super) struct Task {
     pub(super) limit: Option<Offset>,
     /// Batches that end at or below it need not be scanned.
     pub(super) from: Offset,
+    /// Where the batches end, when that is known: what lies behind may go meanwhile.
+    pub(super) end_position: Option<u64>,
     pub(super) order: OffsetOrder,
     pub(super) depth: Depth,
     pub(super) index_interval_bytes: u64,
@@ -89,7 +91,12 @@ struct Hints {
 pub(super) fn scan(dir: &DirState, folder: &Folder, task: &Task, epochs: &mut EpochHistory) -> Result<Scanned, Fault> {
     let base = task.base;
     let io = |source| Fault::Io { base, source };
-    let file = dir.disk.open_sealed(&folder.segment(base)).map_err(io)?;
+    let path = folder.segment(base);
+    let file = match task.end_position {
+        Some(end) => dir.disk.open_front(&path, end),
+        None => dir.disk.open_sealed(&path),
+    };
+    let file = file.map_err(io)?;
     let file_len = file.len();
     let all = Extent {
         end_position: file_len,

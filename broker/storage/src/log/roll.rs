@@ -76,7 +76,7 @@ impl Log {
 /// The same segment with maps of its own that are made on demand, instead of the writer's.
 pub(super) fn reopen_sealed(dir: &DirState, folder: &Folder, segment: &Segment) -> std::io::Result<Segment> {
     let base = segment.base;
-    let bytes = dir.disk.open_sealed(&folder.segment(base))?;
+    let bytes = dir.disk.open_front(&folder.segment(base), segment.end_position())?;
     let offsets = dir.disk.open_sealed(&folder.offset_index(base))?;
     let times = dir.disk.open_sealed(&folder.time_index(base))?;
     let extent = Extent {
@@ -88,7 +88,7 @@ pub(super) fn reopen_sealed(dir: &DirState, folder: &Folder, segment: &Segment) 
     };
     let offsets = Index::of_file(base, offsets, segment.offsets.len());
     let times = Index::of_file(base, times, segment.times.len());
-    Ok(Segment::new(base, bytes, offsets, times, &extent))
+    Ok(Segment::new(base, bytes, offsets, times, &extent).following(segment))
 }
 
 /// Why a segment was not started.

@@ -18,6 +18,7 @@ use cairn_protocol::ids::{Offset, Timestamp};
 
 use super::ahead::Ahead;
 use super::batch::{BadBatch, HEADER_BYTES, Stored};
+use super::dead_tail::Holder;
 use super::index::{Index, OffsetEntry, TimeEntry};
 use crate::disk::Readable;
 
@@ -68,6 +69,8 @@ pub(crate) struct Segment {
     trusted_from: u64,
     /// Up to here reads have verified the bytes.
     verified_to: AtomicU64,
+    /// By what else readers may hold bytes of the file.
+    pub(super) earlier: Vec<Holder>,
 }
 
 /// So much behind the end of the log is in memory for certain enough, when this process wrote it.
@@ -96,6 +99,7 @@ impl Segment {
             appended_from,
             trusted_from: extent.trusted_from,
             verified_to: AtomicU64::new(0),
+            earlier: Vec::new(),
             base,
             bytes,
             offsets,
@@ -105,6 +109,11 @@ impl Segment {
             largest: LargestCell::new(extent.largest),
             suspect_index: Arc::default(),
         }
+    }
+
+    /// The same, of a file that `before` is of as well.
+    pub(crate) fn following(self, before: &Self) -> Self {
+        Self { earlier: Holder::all_of(before), ..self }
     }
 
     /// The end of the last batch. What lies below it is whole; load it before [`Self::end_offset`] to get an offset that

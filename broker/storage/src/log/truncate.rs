@@ -8,7 +8,8 @@
 //!
 //! Segments go from the last to the first, each removal durable before the next, so that a crash at any point leaves a
 //! log that ends somewhere between the old end and the cut. What lies behind the cut in a segment that stays is dead: the
-//! next segment's base offset ends it. The dead part is cut off when the log is opened again, before it has readers.
+//! next segment's base offset ends it. The dead part is cut off once no reader can hold it (`dead_tail.rs`), or when the log is
+//! opened again.
 //!
 //! Must not know: why the log is cut.
 
@@ -24,8 +25,9 @@ use super::error::TruncateError;
 use super::replay::replay_producers;
 use super::roll::{StartError, start_segment};
 use super::segment::{Extent, Fault, Largest, Segment};
-use super::{Hole, Log, later};
-use crate::dir::state::{DirOffline, ReplaceError};
+use super::{DeadTail, Hole, Log, later, mend};
+use crate::dir::state::{DirOffline, ReplaceError, is_full};
+use crate::disk::Readable;
 
 impl Log {
     /// Cuts the log so that it ends at `offset`, or before it where `offset` lies within a batch. Answers the new end. In a hole
@@ -49,7 +51,13 @@ impl Log {
         let segments = self.shared.segments.load_full();
         let at = segments.partition_point(|segment| segment.base <= offset).saturating_sub(1);
         let cut = self.reader().heed(place_of_cut(&segments[at], offset))?;
+        // A reader that finds the file of an index gone waits, and looks again.
+        let shared = Arc::clone(&self.shared);
+        let exchange = shared.exchange.lock();
         self.cut(&segments, at, &cut)?;
+        shared.exchanges.fetch_add(1, Ordering::Release);
+        drop((exchange, segments));
+        self.cut_dead_tails()?;
         self.fill_up(cut.wanted, &epochs)?;
         let (end, moved) = (self.end_offset(), self.start_offset());
         if moved < start.min(end) {
@@ -73,13 +81,28 @@ impl Log {
         if kept_in_place {
             // With the new file the cut is done, whatever becomes of the segments behind it.
             let new = self.start_at(end)?;
-            kept.push(Arc::new(self.reader().heed(shorten(segment, end, cut.position))?));
+            kept.push(Arc::new(self.keep_front(segment, cut)?));
             self.remove_from_end(&segments[at + 1..])?;
             return self.continue_with(new, kept);
         }
         self.remove_from_end(&segments[at..])?;
         let new = self.start_at(end).map_err(|error| self.no_way_back(error))?;
         self.continue_with(new, kept)
+    }
+
+    /// The part of a segment before the cut, with maps and indexes of its own.
+    fn keep_front(&mut self, segment: &Segment, cut: &Cut) -> Result<Segment, TruncateError> {
+        let bytes = self.dir.disk.open_front(&self.folder.segment(segment.base), cut.position);
+        let bytes = self.dir.heed("open the front of a segment", bytes)?;
+        self.dead_tails.push(DeadTail::of(segment));
+        let front = self.reader().heed(shorten(segment, bytes, cut))?;
+        let files = self.folder.replacement(front.base);
+        match mend::write(&self.dir, &front, &files) {
+            Ok(()) => Ok(self.dir.heed("cut the indexes of a segment", self.put_in_place(&front, &files))?),
+            // Entries behind the end stay in the files; recovery does not believe them.
+            Err(error) if is_full(&error) => Ok(front),
+            Err(error) => Err(self.dir.fail("write the indexes of a segment", &error).into()),
+        }
     }
 
     /// Makes the log an empty one that starts at `offset`, before or behind where it was, for a replica that begins anew. It
@@ -236,22 +259,23 @@ fn place_of_cut(segment: &Segment, offset: Offset) -> Result<Cut, Fault> {
     Ok(Cut { end, position: found.position, wanted })
 }
 
-/// The part of a segment before `position`, with maps of its own.
-fn shorten(segment: &Segment, cut: Offset, position: u64) -> Result<Segment, Fault> {
+/// The part of a segment before the cut, of which `bytes` are those.
+fn shorten(segment: &Segment, bytes: Arc<dyn Readable>, cut: &Cut) -> Result<Segment, Fault> {
+    let (end, position) = (cut.end, cut.position);
     let io = |error| segment.io(error);
     let offsets = segment.offsets.leading(|entry| u64::from(entry.position) < position).map_err(io)?;
-    let relative = super::index::relative(segment.base, cut).unwrap_or(0);
+    let relative = super::index::relative(segment.base, end).unwrap_or(0);
     let times = segment.times.leading(|entry| entry.relative < relative).map_err(io)?;
     let extent = Extent {
         end_position: position,
-        end_offset: cut,
+        end_offset: end,
         largest: Largest::none(segment.base),
         takes_appends: false,
         trusted_from: segment.trusted_from(),
     };
-    let shorter = Segment::new(segment.base, Arc::clone(&segment.bytes), offsets, times, &extent);
+    let shorter = Segment::new(segment.base, bytes, offsets, times, &extent).following(segment);
     let largest = largest_of(&shorter)?;
-    shorter.publish(position, cut, largest);
+    shorter.publish(position, end, largest);
     Ok(shorter)
 }
 

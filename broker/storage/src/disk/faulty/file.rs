@@ -5,8 +5,8 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -142,6 +142,10 @@ impl Readable for FaultyShared {
         self.plan.pass(Call::Populate, &self.path)?;
         self.inner.populate(range)
     }
+
+    fn slices(&self) -> Weak<()> {
+        self.inner.slices()
+    }
 }
 
 /// A file that no longer changes.
@@ -195,5 +199,9 @@ impl Readable for FaultySealed {
         self.inner.populate(range.clone())?;
         self.populated.lock().push(range);
         Ok(())
+    }
+
+    fn slices(&self) -> Weak<()> {
+        self.inner.slices()
     }
 }

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -51,6 +51,7 @@ struct MappedShared {
     key: FileKey,
     /// Made by the first use, so that an idle file has none.
     map: OnceLock<Arc<Map>>,
+    slices: Arc<()>,
     /// Raised by the writer once the bytes are in place; readers take it before they touch them.
     written: AtomicU64,
     /// Raised by whoever prepares, once the pages are in place; the writer takes it before it touches them.
@@ -87,6 +88,7 @@ impl MappedAppend {
             descriptors: Arc::clone(descriptors),
             key: descriptors.key(),
             map: OnceLock::new(),
+            slices: Arc::default(),
             written: AtomicU64::new(len),
             prepared: AtomicU64::new(len),
             sync_failed: AtomicBool::new(false),
@@ -163,7 +165,7 @@ impl MappedShared {
             return Ok(map);
         }
         let capacity = as_usize(self.growth.capacity)?;
-        let map = Map::reserve(&*self.file(patience)?, capacity, &self.path, &self.gauges)?;
+        let map = Map::reserve(&*self.file(patience)?, capacity, &self.path, &self.gauges, &self.slices)?;
         // Whoever comes second drops its own.
         Ok(self.map.get_or_init(|| Arc::new(map)))
     }
@@ -290,6 +292,10 @@ impl Readable for MappedShared {
     fn populate(&self, range: Range<u64>) -> io::Result<()> {
         self.check(&range)?;
         self.map(Patience::Waits)?.populate_read(as_usizes(range)?)
+    }
+
+    fn slices(&self) -> Weak<()> {
+        Arc::downgrade(&self.slices)
     }
 }
 

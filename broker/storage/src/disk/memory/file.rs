@@ -293,9 +293,9 @@ pub(super) struct MemorySealed {
 }
 
 impl MemorySealed {
-    pub(super) fn open(inode: Arc<Inode>) -> Self {
-        let len = inode.len();
-        Self { inode, len }
+    pub(super) fn open(inode: Arc<Inode>, len: u64) -> io::Result<Self> {
+        check_range(&(0..len), inode.len())?;
+        Ok(Self { inode, len })
     }
 }
 
