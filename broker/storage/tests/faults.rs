@@ -398,3 +398,28 @@ fn a_bad_sector_met_by_recovery_takes_the_directory_offline_and_nothing_is_lost(
         }
     }
 }
+
+/// The same for all that looks into segments that may not be in memory.
+#[test]
+fn reads_and_cuts_touch_only_pages_that_were_populated() {
+    let memory = MemoryDisk::new();
+    let end = killed(&memory).0;
+    let faulty = FaultyDisk::new(Arc::new(memory));
+    faulty.refuse_unpopulated();
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let dir = open_dir(&disk);
+    let mut log = dir.open_log(&name(), small()).unwrap();
+    let reader = log.reader();
+    for at in 0..end {
+        let found = reader.offset_for_time(Timestamp(1000 + at), Offset(end)).unwrap();
+        assert_eq!(found.map(|found| found.offset), Some(Offset(at)));
+        let newest = reader.max_timestamp(Offset(at + 1)).unwrap();
+        assert_eq!(newest.map(|newest| newest.offset), Some(Offset(at)));
+        assert_eq!(read_from(&reader, Offset(at), 700).unwrap().len(), usize::try_from(end - at).unwrap());
+    }
+    for cut in (1..end).rev().step_by(5) {
+        assert_eq!(log.truncate_to(Offset(cut)).unwrap(), Offset(cut));
+        assert_eq!(read_from(&log.reader(), Offset(0), 700).unwrap().len(), usize::try_from(cut).unwrap());
+    }
+    assert!(dir.failure().is_none());
+}

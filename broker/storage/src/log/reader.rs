@@ -193,8 +193,7 @@ impl LogReader {
         let Some(segment) = self.segment_for(offset, limits.end)? else {
             return Ok(Batches { bytes: Bytes::new(), next_offset: offset });
         };
-        self.heed(segment.offsets.populate().map_err(|error| segment.io(error)))?;
-        let Some(range) = self.heed(locate(&segment, offset, limits))? else {
+        let Some(range) = self.heed(segment.ahead().and_then(|ahead| locate(&ahead, offset, limits)))? else {
             return self.read_next(&segment, offset, limits);
         };
         let populated = segment.bytes.populate(range.from..range.to);

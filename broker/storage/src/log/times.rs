@@ -42,9 +42,9 @@ impl LogReader {
             if segment.base >= end {
                 break;
             }
-            let from = self.heed(start_of_search(segment, timestamp, start))?;
-            let mut position = from;
-            while let Some(found) = self.heed(segment.batch_at(position))? {
+            let ahead = self.heed(segment.ahead())?;
+            let mut position = self.heed(start_of_search(segment, &ahead, timestamp, start))?;
+            while let Some(found) = self.heed(ahead.batch_at(position))? {
                 if found.batch.base_offset() >= end {
                     return Ok(None);
                 }
@@ -85,7 +85,9 @@ impl LogReader {
         if largest.timestamp.0 < 0 {
             return Ok(None);
         }
-        let Some(found) = self.heed(segment.find(largest.offset))? else { return Ok(None) };
+        let Some(found) = self.heed(segment.ahead().and_then(|ahead| ahead.find(largest.offset)))? else {
+            return Ok(None);
+        };
         match self.record(segment, &found, |record| record.timestamp >= largest.timestamp)? {
             Some(record) => Ok(Some(record)),
             // Compaction has left the batch without this record.
@@ -98,7 +100,8 @@ impl LogReader {
         let mut best: Option<(&Segment, Found)> = None;
         for segment in segments.iter().filter(|segment| segment.base < end) {
             let mut position = 0;
-            while let Some(found) = self.heed(segment.batch_at(position))? {
+            let ahead = self.heed(segment.ahead())?;
+            while let Some(found) = self.heed(ahead.batch_at(position))? {
                 position += found.batch.size;
                 let header = &found.batch.header;
                 let newest = best.as_ref().map_or(-1, |(_, best)| best.batch.header.max_timestamp.0);
@@ -143,16 +146,18 @@ impl LogReader {
 /// The largest timestamp of the batches below `end`: by the index up to its last entry there, then batch by batch.
 fn largest_below(segment: &Segment, end: Offset) -> Result<Largest, Fault> {
     let offset = |relative: u32| segment.base.plus(i64::from(relative));
+    let ahead = segment.ahead()?;
+    segment.times.populate().map_err(|error| segment.io(error))?;
     let entry = segment.times.last_where(|entry| offset(entry.relative) < end).map_err(|error| segment.io(error))?;
     let indexed = match entry {
         Some((_, entry)) => {
-            segment.find(offset(entry.relative))?.filter(|found| found.batch.header.max_timestamp == entry.timestamp)
+            ahead.find(offset(entry.relative))?.filter(|found| found.batch.header.max_timestamp == entry.timestamp)
         }
         None => None,
     };
     let mut position = indexed.map_or(0, |found| found.position);
     let mut largest = Largest::none(segment.base);
-    while let Some(found) = segment.batch_at(position)?.filter(|found| found.batch.end_offset() <= end) {
+    while let Some(found) = ahead.batch_at(position)?.filter(|found| found.batch.end_offset() <= end) {
         largest = later(largest, found.batch.header.max_timestamp, found.batch.last_offset());
         position += found.batch.size;
     }
@@ -160,12 +165,13 @@ fn largest_below(segment: &Segment, end: Offset) -> Result<Largest, Fault> {
 }
 
 /// Nothing before this position is as young as `timestamp` and at or behind `start`.
-fn start_of_search(segment: &Segment, timestamp: Timestamp, start: Offset) -> Result<u64, Fault> {
+fn start_of_search(segment: &Segment, ahead: &Segment, timestamp: Timestamp, start: Offset) -> Result<u64, Fault> {
+    segment.times.populate().map_err(|error| segment.io(error))?;
     // An entry says that nothing before its batch is as young as the entry: with an equal one the batch itself may do.
     let older = segment.times.last_where(|entry| entry.timestamp < timestamp).map_err(|error| segment.io(error))?;
-    let from_start = |offset| Ok(segment.find(offset)?.map_or(segment.end_position(), |found| found.position));
+    let from_start = |offset| Ok(ahead.find(offset)?.map_or(ahead.end_position(), |found| found.position));
     let Some((_, older)) = older else { return from_start(start) };
     let offset = segment.base.plus(i64::from(older.relative));
-    let entry_holds = segment.find(offset)?.is_some_and(|found| found.batch.header.max_timestamp == older.timestamp);
+    let entry_holds = ahead.find(offset)?.is_some_and(|found| found.batch.header.max_timestamp == older.timestamp);
     from_start(if entry_holds { offset.max(start) } else { start })
 }

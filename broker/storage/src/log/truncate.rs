@@ -240,6 +240,7 @@ struct Cut {
 
 /// Where a log that is to end at `offset` is cut in the segment that has that offset.
 fn place_of_cut(segment: &Segment, offset: Offset) -> Result<Cut, Fault> {
+    let segment = segment.ahead()?;
     let Some(found) = segment.find(offset)? else {
         return Ok(Cut {
             end: segment.end_offset().max(segment.base),
@@ -263,6 +264,8 @@ fn place_of_cut(segment: &Segment, offset: Offset) -> Result<Cut, Fault> {
 fn shorten(segment: &Segment, bytes: Arc<dyn Readable>, cut: &Cut) -> Result<Segment, Fault> {
     let (end, position) = (cut.end, cut.position);
     let io = |error| segment.io(error);
+    segment.offsets.populate().map_err(io)?;
+    segment.times.populate().map_err(io)?;
     let offsets = segment.offsets.leading(|entry| u64::from(entry.position) < position).map_err(io)?;
     let relative = super::index::relative(segment.base, end).unwrap_or(0);
     let times = segment.times.leading(|entry| entry.relative < relative).map_err(io)?;
@@ -285,7 +288,8 @@ fn largest_of(segment: &Segment) -> Result<Largest, Fault> {
     let known = segment.times.largest().map_err(io)?;
     let mut largest = known.map_or(Largest::none(segment.base), |(timestamp, offset)| Largest { timestamp, offset });
     let mut position = segment.offsets.last().map_err(io)?.map_or(0, |entry| u64::from(entry.position));
-    while let Some(found) = segment.batch_at(position)? {
+    let ahead = segment.ahead()?;
+    while let Some(found) = ahead.batch_at(position)? {
         largest = later(largest, found.batch.header.max_timestamp, found.batch.last_offset());
         position += found.batch.size;
     }
