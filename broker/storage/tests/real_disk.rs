@@ -79,7 +79,8 @@ fn readers_and_syncs_beside_the_writer() {
                 (0..2).map(|_| scope.spawn(|| follow(&reader, Offset(0), RECORDS, &written, &stopped))).collect();
             let syncer = scope.spawn(|| {
                 let mut syncs = 0;
-                while !stopped.load(Ordering::Acquire) {
+                // Once at least, however late this thread is given a processor.
+                while syncs == 0 || !stopped.load(Ordering::Acquire) {
                     let job = log.lock().begin_sync();
                     let Some(job) = job else {
                         std::thread::yield_now();
