@@ -17,6 +17,7 @@ use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::alter_client_quotas_request::{self as request, OpData};
 use cairn_protocol::messages::alter_client_quotas_response::{EntityData, EntryData};
 use cairn_protocol::messages::{AlterClientQuotasRequest, AlterClientQuotasResponse};
+use futures::StreamExt;
 
 use super::refusal::Refusal;
 use crate::dispatch::{Call, Outcome};
@@ -25,6 +26,9 @@ use crate::node::Node;
 use crate::quotas::{CLIENT_ID, CONNECTION_CREATION_RATE, IP, Kind, USER};
 use crate::resources::Mode;
 
+/// Entities of a request that are altered at a time: they share what the metadata log's syncs and carrying out take.
+const AT_ONCE_MAX: usize = 256;
+
 pub(super) fn handle(
     node: &Arc<Node>,
     _call: &Call,
@@ -32,27 +36,34 @@ pub(super) fn handle(
 ) -> Outcome<AlterClientQuotasResponse> {
     let node = Arc::clone(node);
     Outcome::alone(async move {
+        let mode = Mode::from(request.validate_only);
         let mut seen = HashSet::new();
-        let mut entries = Vec::with_capacity(request.entries.len());
-        for entry in request.entries {
-            let mode = Mode::from(request.validate_only);
-            let altered = match command(&entry, &mut seen) {
-                Ok(command) => alter(&node, command, host(&entry), mode).await,
-                Err(refusal) => Err(refusal),
-            };
-            let error = altered.as_ref().err().map_or(ErrorCode::None, |refusal| refusal.error);
-            let part = |part: request::EntityData| EntityData {
-                entity_type: part.entity_type,
-                entity_name: part.entity_name,
-            };
-            entries.push(EntryData {
-                error_code: error.code(),
-                error_message: altered.err().map(|refusal| refusal.message),
-                entity: entry.entity.into_iter().map(part).collect(),
-            });
-        }
+        // No entity stands there twice, so the order in which they are altered is of no interest.
+        let altering = request.entries.into_iter().map(|entry| {
+            let (node, command) = (&node, command(&entry, &mut seen));
+            async move {
+                let altered = match command {
+                    Ok(command) => alter(node, command, host(&entry), mode).await,
+                    Err(refusal) => Err(refusal),
+                };
+                answer(entry, altered)
+            }
+        });
+        // The checks come first: they remember what they have seen.
+        let altering: Vec<_> = altering.collect();
+        let entries = futures::stream::iter(altering).buffered(AT_ONCE_MAX).collect().await;
         AlterClientQuotasResponse { entries, ..AlterClientQuotasResponse::default() }
     })
+}
+
+fn answer(entry: request::EntryData, altered: Result<(), Refusal>) -> EntryData {
+    let part =
+        |part: request::EntityData| EntityData { entity_type: part.entity_type, entity_name: part.entity_name };
+    EntryData {
+        error_code: altered.as_ref().err().map_or(ErrorCode::None, |refusal| refusal.error).code(),
+        error_message: altered.err().map(|refusal| refusal.message),
+        entity: entry.entity.into_iter().map(part).collect(),
+    }
 }
 
 /// Has a change made, once the host that it is for is found.

@@ -125,6 +125,32 @@ async fn quotas_are_set_described_and_kept() {
     assert_eq!(described(&mut client, "", false).await, left);
 }
 
+/// As many as a tool may send at once: they are altered side by side, and each is answered in its place.
+#[tokio::test]
+async fn a_request_with_many_entities_alters_each() {
+    const ENTITIES: usize = 3_000;
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let entry = |number: usize| EntryData {
+        entity: entity(&format!("user=u{number:04}")),
+        ops: vec![OpData {
+            key: if number == 1_234 { "no.such.key" } else { "producer_byte_rate" }.into(),
+            value: number as f64 + 1.0,
+            remove: false,
+        }],
+    };
+    let request = AlterClientQuotasRequest { entries: (0..ENTITIES).map(entry).collect(), validate_only: false };
+    let response = client.call(1, &request).await;
+    for (number, entry) in response.entries.iter().enumerate() {
+        assert_eq!(entry.entity[0].entity_name.as_deref(), Some(&*format!("u{number:04}")));
+        assert_eq!(entry.error_code, if number == 1_234 { INVALID } else { 0 }, "{number}");
+    }
+    let mut expected: Vec<_> =
+        (0..ENTITIES).map(|number| format!("user=u{number:04},producer_byte_rate={}", number + 1)).collect();
+    expected.remove(1_234);
+    assert_eq!(described(&mut client, "user", true).await, expected);
+}
+
 #[tokio::test]
 async fn what_is_no_quota_is_refused_by_itself() {
     let broker = TestBroker::start().await;
