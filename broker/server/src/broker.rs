@@ -17,6 +17,7 @@ use cairn_storage::disk::portable::PortableDisk;
 use cairn_storage::map_budget::MapBudget;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -232,7 +233,9 @@ impl Broker {
             let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links);
             replication.start(&senders_stop, &senders);
         }
-        node.coordinator.load_all(&node.cluster);
+        let versions = node.cluster.versions();
+        node.coordinator.follow(&node.cluster);
+        tasks.spawn(follow_groups(Arc::clone(&node), versions, stop.clone()));
         node.metrics.observatory.open(Arc::new(Observer::new(&node, disk)));
         serve(&node, listeners, &stop, &tasks);
         let cleaner = Cleaner::new(Arc::clone(&partitions), Arc::clone(&node.config), Arc::clone(&node.metrics), &stop);
@@ -402,6 +405,17 @@ async fn propose_for_sure(
         }
         tracing::warn!(%error, "not registered with the cluster yet; asking on");
         metadata.another_leader(REGISTER_PAUSE).await;
+    }
+}
+
+/// Has groups follow the leaders of their partitions, until `stop`.
+async fn follow_groups(node: Arc<Node>, mut versions: watch::Receiver<u64>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            changed = versions.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        node.coordinator.follow(&node.cluster);
     }
 }
 

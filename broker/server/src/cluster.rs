@@ -85,6 +85,11 @@ impl Cluster {
         Ok(proposed.answer)
     }
 
+    /// The version of [`Self::image`], and each that it is from now on.
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
     /// Waits until what this broker knows by now is carried out here, or the broker stops.
     pub(crate) async fn is_carried_out(&self) {
         let version = self.metadata.image().version();

@@ -127,8 +127,9 @@ impl Coordinator {
         (loaded, is_loading)
     }
 
-    /// Begins to read the groups of all partitions that there are.
-    pub(crate) fn load_all(&self, cluster: &Cluster) {
+    /// Begins to read the groups of all partitions that this broker leads and knows the end of, and lets go whoever waits in groups
+    /// that are somebody else's by now. To be called whenever somebody may lead something else.
+    pub(crate) fn follow(&self, cluster: &Cluster) {
         for shard in self.shards_here(cluster) {
             // Whether it is there already is of no interest yet.
             let _ = shard.get();
