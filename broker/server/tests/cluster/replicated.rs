@@ -90,6 +90,8 @@ async fn what_was_acknowledged_is_there_whoever_leads() {
         eventually("all are in sync", || async { leader(&there).await.is_some_and(|(_, in_sync)| in_sync == 3) }).await;
         let (leads, _) = leader(&there).await.expect("a leader");
         let led_by = members[leads - 1].as_ref().expect("it serves");
+        let it_leads = || async { leader(&[led_by]).await.is_some_and(|(now, _)| now == leads) };
+        eventually("whoever leads has heard of it", it_leads).await;
         for number in 0..20 {
             let value = format!("{round}-{number}");
             let offset = i64::try_from(expected.len()).expect("few");
