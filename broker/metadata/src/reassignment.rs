@@ -1,7 +1,7 @@
-//! Whether a partition may be given other replicas.
+//! Whether a partition may be given other replicas, and what is shown of it while it gets them.
 //!
-//! As long as nothing is replicated, a partition's replicas are what they are: only the ones that it has can be asked for, and that
-//! changes nothing. So no partition is ever on its way to others.
+//! What is accepted here is proposed as [`crate::Command::MovePartition`], which decides anew: the partition may be another one by
+//! then.
 //!
 //! Must not know: requests, Kafka's error codes, where in its broker a replica lies.
 
@@ -53,16 +53,13 @@ pub enum ReassignmentRefused {
         /// How many there would be.
         wanted: usize,
     },
-    /// All is well with the list, but no broker copies from another one.
-    #[error("the partition cannot go to other brokers: brokers do not replicate yet")]
-    NotReplicated,
 }
 
 impl Image {
-    /// Checks what is wanted of a partition. What is accepted is so already.
+    /// Checks what is wanted of a partition. That its replicas are as they are wanted already is no error.
     ///
     /// # Errors
-    /// When its replicas would have to change, or cannot be as they are wanted.
+    /// When they cannot be so, whoever is in sync.
     pub fn check_reassignment(
         &self,
         partition: &Partition,
@@ -70,7 +67,8 @@ impl Image {
         replication_factor: ReplicationFactor,
     ) -> Result<(), ReassignmentRefused> {
         let replicas = match wanted {
-            Reassignment::Cancel => return Err(ReassignmentRefused::NotUnderWay),
+            Reassignment::Cancel if partition.moving.is_none() => return Err(ReassignmentRefused::NotUnderWay),
+            Reassignment::Cancel => return Ok(()),
             Reassignment::To([]) => return Err(ReassignmentRefused::NoReplicas),
             Reassignment::To(replicas) => replicas,
         };
@@ -85,11 +83,21 @@ impl Image {
                 return Err(ReassignmentRefused::Repeated(broker));
             }
         }
-        let (present, count) = (partition.replicas.len(), replicas.len());
+        // As many as there shall be when it has arrived, where it is on its way.
+        let present = partition.moving.as_ref().map_or(&partition.replicas, |moving| &moving.to).len();
+        let count = replicas.len();
         if replication_factor == ReplicationFactor::Stays && present != count {
             return Err(ReassignmentRefused::ReplicationFactor { present, wanted: count });
         }
-        if replicas == partition.replicas { Ok(()) } else { Err(ReassignmentRefused::NotReplicated) }
+        Ok(())
+    }
+}
+
+impl Partition {
+    /// Its replicas in the order in which clients are told them: on its way to others those first, then who goes, as in Kafka.
+    pub fn told_replicas(&self) -> impl Iterator<Item = BrokerId> {
+        let to = self.moving.as_ref().map_or(&self.replicas, |moving| &moving.to);
+        to.iter().copied().chain(self.removing())
     }
 }
 
@@ -99,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::command::{Command, NewBroker};
+    use crate::partition::Moving;
 
     fn image() -> Image {
         (1..=2).fold(Image::default(), |image, id| {
@@ -115,8 +124,12 @@ mod tests {
         })
     }
 
+    fn ids(ids: &[i32]) -> Vec<BrokerId> {
+        ids.iter().copied().map(BrokerId).collect()
+    }
+
     #[test]
-    fn only_the_replicas_that_it_has_are_accepted() {
+    fn a_list_of_replicas_names_registered_brokers_each_once() {
         use ReassignmentRefused as No;
         let one = BrokerId(1);
         let partition = Partition::new(vec![one], vec![one]);
@@ -128,17 +141,33 @@ mod tests {
             (&[-1, 9], Err(No::UnknownBroker(BrokerId(-1))), Err(No::UnknownBroker(BrokerId(-1)))),
             (&[9, 1, 1], Err(No::Repeated(one)), Err(No::Repeated(one))),
             (&[1, 1], Err(No::Repeated(one)), Err(No::Repeated(one))),
-            (&[2], Err(No::NotReplicated), Err(No::NotReplicated)),
-            (&[1, 2], Err(No::NotReplicated), Err(changed)),
+            (&[2], Ok(()), Ok(())),
+            (&[1, 2], Ok(()), Err(changed)),
         ];
         for (replicas, may_change, stays) in table {
-            let ids: Vec<BrokerId> = replicas.iter().copied().map(BrokerId).collect();
-            let check = |factor| image().check_reassignment(&partition, Reassignment::To(&ids), factor);
+            let wanted = ids(replicas);
+            let check = |factor| image().check_reassignment(&partition, Reassignment::To(&wanted), factor);
             assert_eq!(check(ReplicationFactor::MayChange), may_change, "{replicas:?}");
             assert_eq!(check(ReplicationFactor::Stays), stays, "{replicas:?}");
         }
         for factor in [ReplicationFactor::MayChange, ReplicationFactor::Stays] {
             assert_eq!(image().check_reassignment(&partition, Reassignment::Cancel, factor), Err(No::NotUnderWay));
+        }
+    }
+
+    #[test]
+    fn on_its_way_a_partition_counts_as_many_replicas_as_it_shall_have() {
+        use ReplicationFactor::{MayChange, Stays};
+        let mut partition = Partition::new(ids(&[1]), ids(&[1]));
+        partition.replicas = ids(&[1, 2]);
+        partition.moving = Some(Moving { from: ids(&[1]), to: ids(&[2]) });
+        assert_eq!(partition.told_replicas().collect::<Vec<_>>(), ids(&[2, 1]), "who goes comes last");
+        assert_eq!(image().check_reassignment(&partition, Reassignment::Cancel, Stays), Ok(()));
+        for (wanted, factor, accepted) in
+            [(&[1][..], Stays, true), (&[2], Stays, true), (&[1, 2], Stays, false), (&[1, 2], MayChange, true)]
+        {
+            let checked = image().check_reassignment(&partition, Reassignment::To(&ids(wanted)), factor);
+            assert_eq!(checked.is_ok(), accepted, "{wanted:?}");
         }
     }
 }

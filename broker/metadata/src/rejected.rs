@@ -6,7 +6,7 @@ use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::BrokerEpoch;
-use crate::partition::CannotElect;
+use crate::partition::{CannotCancel, CannotElect};
 
 /// Why a command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -97,9 +97,14 @@ pub enum Rejected {
         /// The broker.
         broker: BrokerId,
     },
-    /// The partition does not move, or too few of its replicas of before are in sync.
-    #[error("partition {0} is not being moved, or too few of its replicas of before are in sync")]
-    CannotCancelMove(PartitionIndex),
+    /// The partition goes on moving, or does not move at all.
+    #[error("partition {partition} does not go back to its replicas of before: {reason}")]
+    CannotCancelMove {
+        /// The partition.
+        partition: PartitionIndex,
+        /// Why.
+        reason: CannotCancel,
+    },
     /// Nobody is elected by how far logs go.
     #[error("nobody is elected for partition {partition}: {reason}")]
     CannotElect {

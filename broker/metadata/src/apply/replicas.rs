@@ -134,7 +134,7 @@ impl Fold {
             None => {
                 partition
                     .cancel_move(&standing(&self.image), &policy)
-                    .map_err(|_| Rejected::CannotCancelMove(index))?;
+                    .map_err(|reason| Rejected::CannotCancelMove { partition: index, reason })?;
             }
         }
         self.put_partition(&topic, index, partition);

@@ -6,7 +6,8 @@ use super::*;
 use crate::command::{CommandDecodeError, NewBroker};
 use crate::features;
 use crate::partition::{
-    CannotElect, ElectBy, IsrMember, IsrOutcome, IsrProposal, IsrRefused, LogTold, PartitionEpoch, ProposalSeq, SafeIn,
+    CannotCancel, CannotElect, ElectBy, IsrMember, IsrOutcome, IsrProposal, IsrRefused, LogTold, PartitionEpoch,
+    ProposalSeq, SafeIn,
 };
 use crate::quotas::QuotaValue;
 use crate::snapshot::SnapshotDecodeError;
@@ -464,6 +465,10 @@ fn move_to(to: Option<&[i32]>) -> Command {
     Command::MovePartition { id: id(1), partition: PartitionIndex(0), to }
 }
 
+fn cannot_cancel<T>(reason: CannotCancel) -> Result<T, Rejected> {
+    Err(Rejected::CannotCancelMove { partition: PartitionIndex(0), reason })
+}
+
 /// Who keeps it, who is new, who goes.
 fn replicas(cluster: &Cluster) -> (Vec<i32>, Vec<i32>, Vec<i32>) {
     let partition = cluster.partition("a", 0);
@@ -487,7 +492,7 @@ fn a_partition_moves_once_everyone_who_is_new_is_in_sync() {
     assert_eq!(cluster.apply(&move_to(Some(&[]))), Err(Rejected::ReplicaAssignment(PartitionIndex(0))));
     assert_eq!(cluster.apply(&move_to(Some(&[4, 4]))), Err(Rejected::ReplicaAssignment(PartitionIndex(0))));
     assert_eq!(cluster.apply(&move_to(Some(&[9]))), Err(Rejected::UnknownBroker(BrokerId(9))));
-    assert_eq!(cluster.apply(&move_to(None)), Err(Rejected::CannotCancelMove(PartitionIndex(0))));
+    assert_eq!(cluster.apply(&move_to(None)), cannot_cancel(CannotCancel::NotMoving));
     cluster.ok(&move_to(Some(&[4, 5, 2])));
     assert_eq!(replicas(&cluster), (vec![1, 2, 3, 4, 5], vec![4, 5], vec![1, 3]));
     let partition = cluster.partition("a", 0);
@@ -512,7 +517,7 @@ fn a_move_is_cancelled_while_enough_of_before_are_in_sync() {
     assert!(matches!(cluster.propose(1, &[1, 2, 4]), IsrOutcome::Accepted(_)));
     cluster.fence(B1);
     assert_eq!(cluster.roles(), (Some(2), vec![2, 4], vec![]));
-    assert_eq!(cluster.apply(&move_to(None)), Err(Rejected::CannotCancelMove(PartitionIndex(0))));
+    assert_eq!(cluster.apply(&move_to(None)), cannot_cancel(CannotCancel::TooFewInSync));
     assert!(matches!(cluster.propose(1, &[2, 3, 4]), IsrOutcome::Accepted(_)));
     let epoch = cluster.partition("a", 0).leader_epoch;
     cluster.ok(&move_to(None));

@@ -26,7 +26,7 @@ pub struct Moving {
 }
 
 /// Why a partition goes on moving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum CannotCancel {
     /// It does not move.
     #[error("the partition is not being moved")]

@@ -138,7 +138,7 @@ fn describe_partition(
         partition_index: index.0,
         leader_id: leader.map_or(-1, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
-        replica_nodes: numbers(&partition.replicas),
+        replica_nodes: partition.told_replicas().map(|id| id.0).collect(),
         isr_nodes: numbers(&partition.isr),
         eligible_leader_replicas: Some(Vec::new()),
         last_known_elr: Some(Vec::new()),

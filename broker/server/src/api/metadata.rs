@@ -181,7 +181,7 @@ fn describe_partition(
         partition_index: index.0,
         leader_id: leader.map_or(-1, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
-        replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
+        replica_nodes: partition.told_replicas().map(|id| id.0).collect(),
         isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
         offline_replicas: offline.iter().map(|id| id.0).collect(),
     }

@@ -2,8 +2,8 @@
 //!
 //! Must not know: any single API.
 
-use cairn_metadata::Rejected;
 use cairn_metadata::configs::ConfigError;
+use cairn_metadata::{CannotCancel, Rejected};
 use cairn_protocol::error_code::ErrorCode;
 
 use crate::cluster::ProposeError;
@@ -66,7 +66,8 @@ fn error_of(error: &ProposeError) -> ErrorCode {
         Rejected::UnknownTopic(_) | Rejected::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
         Rejected::FeatureLevel { .. } => ErrorCode::InvalidUpdateVersion,
         Rejected::CannotLead { .. } => ErrorCode::PreferredLeaderNotAvailable,
-        Rejected::CannotCancelMove(_) => ErrorCode::NoReassignmentInProgress,
+        Rejected::CannotCancelMove { reason: CannotCancel::NotMoving, .. } => ErrorCode::NoReassignmentInProgress,
+        Rejected::CannotCancelMove { reason: CannotCancel::TooFewInSync, .. } => ErrorCode::InvalidReplicaAssignment,
         Rejected::CannotElect { .. } => ErrorCode::EligibleLeadersNotAvailable,
         Rejected::PartitionCount { .. } | Rejected::PartitionCountChanged { .. } => ErrorCode::InvalidPartitions,
         Rejected::ReplicaAssignment(_) | Rejected::NoLiveReplica(_) | Rejected::UnknownBroker(_) => {

@@ -241,6 +241,12 @@ impl LogDirs {
         }
     }
 
+    /// A partition is not to lie in any of them any more; durable with the next [`Self::note`].
+    pub(super) fn forget_one(&self, topic: TopicId, index: PartitionIndex) {
+        let mut noted = self.noted.lock();
+        noted.is_changed |= noted.assignments.logs.remove(&(topic, index)).is_some();
+    }
+
     /// A topic is no more.
     pub(super) fn forget(&self, topic: TopicId) {
         let mut noted = self.noted.lock();

@@ -2,6 +2,7 @@
 //!
 //! Must not know: requests, who changes the metadata.
 
+mod assigned;
 mod moves;
 mod open;
 mod waiting;
@@ -356,6 +357,7 @@ impl Partitions {
 
     fn on_changed(&self, image: &Image, id: TopicId, changed: &[PartitionIndex]) {
         let Some(topic) = image.topic(id) else { return };
+        self.on_assigned(image, topic, changed);
         for index in changed {
             self.on_metadata(image, topic, *index);
         }

@@ -12,16 +12,16 @@ use cairn_protocol::records::{BatchBuilder, BatchView, DecompressLimits, NewReco
 
 use super::{Member, eventually};
 
-const TOPIC: &str = "replicated";
+pub(super) const TOPIC: &str = "replicated";
 
 impl Member {
-    async fn partition(&self) -> Option<MetadataResponsePartition> {
+    pub(super) async fn partition(&self) -> Option<MetadataResponsePartition> {
         let mut topics = self.metadata().await.topics;
         topics.retain(|topic| topic.name.as_deref() == Some(TOPIC));
         topics.pop()?.partitions.pop()
     }
 
-    async fn produce(&self, acks: i16, value: &str) -> (ErrorCode, i64) {
+    pub(super) async fn produce(&self, acks: i16, value: &str) -> (ErrorCode, i64) {
         let mut builder = BatchBuilder::new();
         let record = NewRecord { timestamp: Timestamp(1), key: None, value: Some(value.as_bytes()), headers: &[] };
         builder.append(&record).expect("fits");
@@ -35,7 +35,7 @@ impl Member {
     }
 
     /// The values that may be read from an offset on.
-    async fn values(&self, from: i64) -> Result<Vec<String>, ErrorCode> {
+    pub(super) async fn values(&self, from: i64) -> Result<Vec<String>, ErrorCode> {
         let partition = FetchPartition {
             partition: 0,
             fetch_offset: from,

@@ -181,7 +181,9 @@ impl Partition {
             // what is on which disks, all have to see alike.
             let settings = self.settings.load();
             let wanted = usize::try_from(settings.topic.min_insync_replicas).unwrap_or(usize::MAX);
-            assignment.min_isr = assignment.min_isr.max(wanted.min(members.len()));
+            // On its way to other replicas it takes what it took before.
+            let of = partition.moving.as_ref().map_or(members.len(), |moving| moving.from.len());
+            assignment.min_isr = assignment.min_isr.max(wanted.min(of));
             if members.len() == 1 && settings.is_synced() {
                 assignment.durability = Durability::Synced;
             }

@@ -72,6 +72,7 @@ impl Partitions {
         let dirs = self.dirs.read();
         let Some(dirs) = &*dirs else { return };
         report_strays(dirs, image);
+        self.remove_unassigned(dirs, image);
         let settings: HashMap<_, _> = image.topics().map(|topic| (topic.id, self.settings(topic))).collect();
         let all: Vec<_> = image.topics().flat_map(|topic| topic.partitions().map(move |held| (topic, held))).collect();
         let placed = parallel::each(&all, |(topic, (index, partition))| {
