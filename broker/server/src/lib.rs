@@ -17,6 +17,7 @@ mod dispatch;
 
 mod api;
 mod coordinator;
+mod placement;
 mod producer_ids;
 mod resources;
 mod topics;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::cluster::ProposeError;
 use crate::node::Node;
+use crate::placement::{self, Site};
 
 /// There are no brokers for the replicas that are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,22 +21,37 @@ pub(crate) enum NoBrokers {
     Cordoned,
 }
 
-/// The brokers of `count` partitions, begun at `start`: each partition one broker further, so that leaderships and
-/// replicas are spread evenly.
+/// As many replicas as nobody needs to ask for, where there are so many brokers.
+const REPLICAS_WANTED: usize = 3;
+/// A replication factor that nobody has set.
+const UNSET: i16 = -1;
+
+/// How many replicas a broker's config of it means: what it says, or as many as do well on the brokers that serve.
+pub(crate) fn replication_factor(configured: i16, image: &Image) -> usize {
+    match configured {
+        UNSET => sites(image).len().clamp(1, REPLICAS_WANTED),
+        said => usize::try_from(said).unwrap_or(0),
+    }
+}
+
+/// The brokers that take new replicas.
+fn sites(image: &Image) -> Vec<Site<'_>> {
+    let serving = image.brokers().filter(|broker| !broker.fenced && !broker.shutting_down);
+    serving.map(|broker| Site { broker: broker.id, rack: broker.rack.as_deref() }).collect()
+}
+
+/// The brokers of `count` partitions, over as many racks as there are.
 fn assign(
     image: &Image,
     count: usize,
     replication_factor: usize,
     start: usize,
 ) -> Result<Vec<Vec<BrokerId>>, NoBrokers> {
-    let brokers: Vec<BrokerId> = image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id).collect();
-    if replication_factor == 0 || replication_factor > brokers.len() {
-        return Err(NoBrokers::TooFew { wanted: replication_factor, brokers: brokers.len() });
+    let sites = sites(image);
+    if replication_factor == 0 || replication_factor > sites.len() {
+        return Err(NoBrokers::TooFew { wanted: replication_factor, brokers: sites.len() });
     }
-    let replicas = |partition: usize| {
-        (0..replication_factor).map(|replica| brokers[(start + partition + replica) % brokers.len()]).collect()
-    };
-    Ok((0..count).map(replicas).collect())
+    Ok(placement::spread(&sites, count, replication_factor, start))
 }
 
 /// The same for brokers that have a log dir which takes new partitions. The only broker there is knows that of itself.
@@ -79,9 +95,10 @@ pub(crate) async fn make_missing(node: &Node, name: &str) -> Result<usize, Error
         (config.num_partitions, config.default_replication_factor, Vec::new())
     };
     let count = usize::try_from(partitions).unwrap_or(0);
-    let replicas = usize::try_from(replication_factor).unwrap_or(0);
+    let image = node.image();
+    let replicas = self::replication_factor(replication_factor, &image);
     let assignments =
-        place(node, &node.image(), count, replicas, random_start()).map_err(|_| ErrorCode::InvalidReplicationFactor)?;
+        place(node, &image, count, replicas, random_start()).map_err(|_| ErrorCode::InvalidReplicationFactor)?;
     match node.cluster.propose(create(name, assignments, configs)).await {
         Ok(_) => Ok(count),
         Err(ProposeError::Rejected(Rejected::TopicExists { .. })) => Ok(0),
@@ -142,7 +159,9 @@ mod tests {
         let shown = |replicas: Vec<Vec<BrokerId>>| -> Vec<Vec<i32>> {
             replicas.into_iter().map(|ids| ids.into_iter().map(|id| id.0).collect()).collect()
         };
-        assert_eq!(shown(assign(&image, 4, 2, 2).unwrap()), [[3, 1], [1, 2], [2, 3], [3, 1]]);
+        assert_eq!(shown(assign(&image, 4, 2, 2).unwrap()), [[3, 1], [1, 3], [2, 1], [3, 2]]);
+        assert_eq!([2, 3, 4].map(|brokers| replication_factor(-1, &self::image(brokers))), [2, 3, 3]);
+        assert_eq!((replication_factor(-1, &Image::default()), replication_factor(2, &image)), (1, 2));
         assert_eq!(assign(&image, 1, 4, 0), Err(NoBrokers::TooFew { wanted: 4, brokers: 3 }));
         assert_eq!(assign(&image, 1, 0, 0), Err(NoBrokers::TooFew { wanted: 0, brokers: 3 }));
     }

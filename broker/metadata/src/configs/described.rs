@@ -3,6 +3,9 @@
 //! Must not know: the message that this ends up in.
 
 use super::{ConfigMap, Synonym, TOPIC_CONFIGS, TopicConfigKey};
+use crate::partition::Policy;
+
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,25 @@ pub struct Described {
     pub source: Source,
     /// All values that there are for it, the one in force first.
     pub synonyms: Vec<Synonymous>,
+}
+
+impl Described {
+    /// The same for a topic of so many replicas. Where nobody has set `min.insync.replicas` for the topic or for all brokers, they
+    /// make it; what one broker was told by itself can only be more.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: usize) -> Self {
+        let least = Policy::default_min_isr(replicas);
+        let is_set = matches!(self.source, Source::Topic | Source::DynamicDefaultBroker);
+        if self.key.name != MIN_INSYNC_REPLICAS || is_set || self.value.parse().is_ok_and(|said: usize| said >= least) {
+            return self;
+        }
+        (self.value, self.source) = (least.to_string().into(), Source::Default);
+        self.synonyms.retain(|synonym| synonym.source == Source::Default);
+        for synonym in &mut self.synonyms {
+            synonym.value = self.value.clone();
+        }
+        self
+    }
 }
 
 /// Describes one config of a topic with these configs of its own, on a broker with these.

@@ -257,3 +257,32 @@ fn a_value_of_a_later_release_counts_as_not_set() {
     let settings = TopicSettings::resolve(&topic, &broker);
     assert_eq!((settings.durability, settings.segment_bytes), (Durability::Replicated, 2 << 20));
 }
+
+#[test]
+fn three_replicas_make_two_in_sync_the_default() {
+    let key = find("min.insync.replicas").unwrap();
+    let set = |name: &str, value: &str| ConfigMap::from([(name.into(), value.into())]);
+    let none = ConfigMap::new();
+    let brokers = |dynamic_default: ConfigMap, given: ConfigMap| BrokerConfigs {
+        dynamic_default,
+        given,
+        ..BrokerConfigs::default()
+    };
+    let name = key.name;
+    let table = [
+        (none.clone(), brokers(none.clone(), none.clone()), 2, "1", Source::Default),
+        (none.clone(), brokers(none.clone(), none.clone()), 3, "2", Source::Default),
+        (set(name, "1"), brokers(none.clone(), none.clone()), 3, "1", Source::Topic),
+        (none.clone(), brokers(set(name, "1"), none.clone()), 3, "1", Source::DynamicDefaultBroker),
+        // What one broker has in its file can only ask for more.
+        (none.clone(), brokers(none.clone(), set(name, "1")), 3, "2", Source::Default),
+        (none.clone(), brokers(none.clone(), set(name, "3")), 3, "3", Source::StaticBroker),
+    ];
+    for (topic, brokers, replicas, value, source) in table {
+        let described = describe(key, &topic, &brokers).with_replicas(replicas);
+        assert_eq!((&*described.value, described.source), (value, source), "{replicas} {topic:?} {brokers:?}");
+        assert_eq!(described.synonyms[0].value, described.value);
+    }
+    let other = describe(find("retention.ms").unwrap(), &none, &BrokerConfigs::default());
+    assert_eq!(other.value.clone(), other.with_replicas(3).value);
+}

@@ -183,7 +183,12 @@ impl Policy {
     /// How many in-sync replicas a partition of so many replicas needs to commit.
     #[must_use]
     pub fn min_isr(&self, replicas: usize) -> usize {
-        let default = if replicas < REPLICAS_FOR_TWO_IN_SYNC { 1 } else { 2 };
-        self.min_insync_replicas.unwrap_or(default).min(replicas)
+        self.min_insync_replicas.unwrap_or(Self::default_min_isr(replicas)).min(replicas)
+    }
+
+    /// The same where nobody has set a number.
+    #[must_use]
+    pub fn default_min_isr(replicas: usize) -> usize {
+        if replicas < REPLICAS_FOR_TWO_IN_SYNC { 1 } else { 2 }
     }
 }

@@ -1,7 +1,7 @@
 //! CreateTopics, versions 2 to 7: makes topics, each by itself; the answer comes when they can be used.
 //!
 //! - -1 partitions or replicas mean the broker's `num.partitions` and `default.replication.factor` (KIP-464).
-//! - Replicas may be given by hand: for partitions from 0 on without a gap, and then neither number.
+//! - Replicas may be given by hand: for partitions from 0 on without a gap, as many for each, and then neither number.
 //! - A name that stands in the request twice is refused, each time.
 //! - Configs are checked before anything is made; versions 5 and later hear all configs in force (KIP-525).
 //! - Beyond `controller_mutation_rate`: THROTTLING_QUOTA_EXCEEDED from version 6 on, a wait afterwards before (KIP-599).
@@ -78,7 +78,7 @@ async fn create(
         error_message: None,
         num_partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
-        configs: Some(in_force(node, &configs)),
+        configs: Some(in_force(node, &configs, replicas)),
         ..CreatableTopicResult::default()
     })
 }
@@ -103,8 +103,8 @@ fn assignments(node: &Node, image: &Image, wanted: &CreatableTopic) -> Result<Ve
         count => return Err(Refusal::new(ErrorCode::InvalidPartitions, format!("{count} is no number of partitions"))),
     };
     let replicas = match wanted.replication_factor {
-        -1 => node.config.start().default_replication_factor,
-        count if count > 0 => count,
+        -1 => topics::replication_factor(node.config.start().default_replication_factor, image),
+        count if count > 0 => usize::try_from(count).unwrap_or(0),
         count => {
             let message = format!("{count} is no replication factor");
             return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message));
@@ -115,7 +115,7 @@ fn assignments(node: &Node, image: &Image, wanted: &CreatableTopic) -> Result<Ve
         let message = format!("{count} partitions at once, the most is {}", cairn_metadata::PARTITIONS_PER_COMMAND_MAX);
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    topics::place(node, image, count, usize::try_from(replicas).unwrap_or(0), topics::random_start())
+    topics::place(node, image, count, replicas, topics::random_start())
         .map_err(|error| Refusal::new(ErrorCode::InvalidReplicationFactor, error.to_string()))
 }
 
@@ -129,6 +129,11 @@ fn by_hand(wanted: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refusal> {
     let dense = (0..).zip(&given).all(|(index, assignment): (i32, _)| assignment.partition_index == index);
     if !dense {
         let message = "partitions given by hand must be 0, 1 and so on, each once";
+        return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+    }
+    let replicas = given[0].broker_ids.len();
+    if let Some(other) = given.iter().find(|assignment| assignment.broker_ids.len() != replicas) {
+        let message = format!("partition {} has {} replicas, the others {replicas}", other.partition_index, other.broker_ids.len());
         return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
     }
     let brokers = |assignment: &CreatableReplicaAssignment| assignment.broker_ids.iter().map(|id| BrokerId(*id)).collect();
@@ -147,7 +152,7 @@ fn checked_configs(wanted: &CreatableTopic) -> Result<ConfigMap, Refusal> {
     Ok(map)
 }
 
-fn in_force(node: &Node, configs: &ConfigMap) -> Vec<CreatableTopicConfigs> {
+fn in_force(node: &Node, configs: &ConfigMap, replicas: usize) -> Vec<CreatableTopicConfigs> {
     let shown = |described: configs::Described| CreatableTopicConfigs {
         name: described.key.name.into(),
         value: Some(described.value),
@@ -155,5 +160,6 @@ fn in_force(node: &Node, configs: &ConfigMap) -> Vec<CreatableTopicConfigs> {
         config_source: described.source.wire(),
         is_sensitive: false,
     };
-    describe_all(configs, &node.config.load().configs).into_iter().map(shown).collect()
+    let described = describe_all(configs, &node.config.load().configs);
+    described.into_iter().map(|one| shown(one.with_replicas(replicas))).collect()
 }

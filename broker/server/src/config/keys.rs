@@ -221,13 +221,13 @@ keys! {
 
     /// Partitions of a topic that is made without a number of them.
     num_partitions: i32 = "num.partitions", "1", "", Int, ReadOnly, Number(1..=PARTITIONS_MAX);
-    /// Replicas of a topic that is made without a number of them.
-    default_replication_factor: i16 = "default.replication.factor", "1", "", Int, ReadOnly, Number(1..=i16::MAX);
+    /// Replicas of a topic that is made without a number of them. -1: three, or as many as there are brokers that serve.
+    default_replication_factor: i16 = "default.replication.factor", "-1", "", Int, ReadOnly, NumberOr(Number(1..=i16::MAX), -1);
     /// Whether a topic is made when a client asks for it.
     auto_create_topics_enable: bool = "auto.create.topics.enable", "true", "", Boolean, ReadOnly, Flag;
     /// Whether topics can be deleted.
     delete_topic_enable: bool = "delete.topic.enable", "true", "", Boolean, ReadOnly, Flag;
-    /// In-sync replicas without which acks=all is refused.
+    /// In-sync replicas without which acks=all is refused. Where nobody sets it, 2 of three or more replicas.
     min_insync_replicas: i32 = "min.insync.replicas", "1", "", Int, ClusterWide, Number(1..=i32::MAX);
     /// Whether a replica that may lack acknowledged records can become leader when no other is left. A partition with one
     /// replica has no other to choose, so that nothing changes for it.
@@ -320,8 +320,8 @@ keys! {
 
     /// Partitions of the topic that holds committed offsets.
     offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", "50", "", Int, ReadOnly, Number(1..=PARTITIONS_MAX);
-    /// Replicas of that topic.
-    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", "1", "", Short, ReadOnly, Number(1..=i16::MAX);
+    /// Replicas of that topic. -1: three, or as many as there are brokers that serve.
+    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", "-1", "", Short, ReadOnly, NumberOr(Number(1..=i16::MAX), -1);
     /// Segment size of that topic.
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", "104857600", "bytes", Int, ReadOnly, Bytes(1_048_576..=i32::MAX);
     /// How often offsets are looked through for expired ones.

@@ -20,7 +20,9 @@ pub(super) fn describe(node: &Node, name: &str) -> Result<Vec<Told>, Refusal> {
     check_name(name)?;
     let image = node.image();
     let topic = image.topic_by_name(name).ok_or_else(|| Refusal::unknown_topic(name))?;
-    Ok(describe_all(&topic.configs, &node.config.load().configs).into_iter().map(told).collect())
+    let replicas = topic.partitions.iter().map(|partition| partition.told_replicas().count()).max().unwrap_or(1);
+    let described = describe_all(&topic.configs, &node.config.load().configs);
+    Ok(described.into_iter().map(|one| told(one.with_replicas(replicas))).collect())
 }
 
 fn told(described: Described) -> Told {

@@ -130,6 +130,33 @@ async fn a_partition_moves_while_it_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_say_how_many_replicas_has_three_in_different_racks() {
+    let rack = |name| ("broker.rack", name);
+    let first = Member::start(tempfile::tempdir().unwrap(), &[rack("a")]).await;
+    assert_eq!(first.create("alone", 1, -1).await, ErrorCode::None);
+    let join = first.address().to_string();
+    let mut members = vec![first];
+    for name in ["a", "b", "c"] {
+        let folder = tempfile::tempdir().unwrap();
+        members.push(Member::start(folder, &[("cluster.join", &join), rack(name)]).await);
+    }
+    let first = &members[0];
+    eventually("all are there", || async { first.told().await.0 == [1, 2, 3, 4] }).await;
+    assert_eq!(first.create("spread", 8, -1).await, ErrorCode::None);
+    for topic in first.metadata().await.topics {
+        for partition in topic.partitions {
+            let mut replicas = partition.replica_nodes;
+            replicas.sort_unstable();
+            match topic.name.as_deref() {
+                Some("alone") => assert_eq!(replicas, [1], "what was made before stays"),
+                _ => assert!([[1, 3, 4], [2, 3, 4]].iter().any(|expected| *expected == replicas[..]), "{replicas:?}"),
+            }
+        }
+    }
+    join_all(members.into_iter().map(Member::stop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_down_takes_part_in_a_move_when_it_is_back() {
     let mut members = three().await;
     let first = members[0].as_ref().expect("it serves");
