@@ -124,8 +124,8 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         "",
         Replicas,
         [],
-        "Replicas that are slowed down while they catch up with their leaders, each as PARTITION:BROKER, or * for all. Tools \
-         set it when they move partitions. Nothing goes from broker to broker yet, so that there is nothing to slow down."
+        "Replicas that are slowed down while they catch up with their leaders, each as PARTITION:BROKER, or * for all: to \
+         follower.replication.throttled.rate of their broker. Tools set it when they move partitions."
     ),
     in_force!(
         "index.interval.bytes",
@@ -141,8 +141,8 @@ pub static TOPIC_CONFIGS: &[TopicConfigKey] = &[
         "",
         Replicas,
         [],
-        "Replicas that others catch up with slowly, each as PARTITION:BROKER, or * for all. Tools set it when they move \
-         partitions. Nothing goes from broker to broker yet, so that there is nothing to slow down."
+        "Replicas that others catch up with slowly, each as PARTITION:BROKER, or * for all: at \
+         leader.replication.throttled.rate of their broker. Tools set it when they move partitions."
     ),
     only_default!(
         "local.retention.bytes",

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::keys::{KEYS, Key, Update, Values};
 use super::rules::{CordonedDirs, Rule};
 use super::source::Given;
-use super::unused::{self, UNUSED, Unused};
+use super::unused::{UNUSED, Unused};
 use super::{BrokerConfig, ConfigKind, nearest_key};
 
 /// The configuration of a running broker.
@@ -239,7 +239,7 @@ fn describe_unused(unused: &'static Unused, configs: &BrokerConfigs) -> Option<D
         synonyms: synonyms.clone(),
         kind: unused.kind,
         read_only: false,
-        doc: unused::DOC,
+        doc: unused.doc,
     })
 }
 

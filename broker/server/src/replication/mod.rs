@@ -3,6 +3,7 @@
 //! ```text
 //!   sending      a task for each follower's broker: asks partitions what is due, sends frames, hands out the answers
 //!   receiving    takes frames for the partitions that this broker keeps
+//!   throttle     how fast those who are not in sync may catch up
 //!   proposing    asks leaders who shall be in sync, and the quorum whether that is so
 //! ```
 //! What is decided is decided by `cairn-replication`, under each partition's lock: `partitions/partition/`.
@@ -12,6 +13,7 @@
 mod proposing;
 mod receiving;
 mod sending;
+mod throttle;
 mod wire;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::receiving::Receiver;
 use self::sending::Sender;
+use self::throttle::Pace;
 pub(crate) use self::wire::PUSHES;
 use crate::cluster::Cluster;
 use crate::partitions::Links;
@@ -32,11 +35,13 @@ pub(crate) struct Replication {
     cluster: Arc<Cluster>,
     peers: Peers,
     links: Arc<Links>,
+    /// Of all that this broker sends as a leader and that is slowed down.
+    pace: Pace,
 }
 
 impl Replication {
     pub(crate) fn new(cluster: Arc<Cluster>, peers: Peers, links: Arc<Links>) -> Arc<Self> {
-        Arc::new(Self { cluster, peers, links })
+        Arc::new(Self { cluster, peers, links, pace: Pace::default() })
     }
 
     /// Sends and proposes until `stop`.

@@ -25,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Replication;
+use super::throttle::{Pace, Rates};
 use super::wire::{self, PartitionPush};
 use crate::blocking::on_blocking_thread;
 use crate::clock;
@@ -57,6 +58,11 @@ pub(super) struct Sender {
     /// Streams that a word is due for soon, and when the first of them is asked again.
     later: Vec<Arc<Stream>>,
     later_at: Option<Instant>,
+    /// What this follower is sent that is slowed down for its sake.
+    pace: Pace,
+    /// Streams that are slowed down, and when they are asked again.
+    held: Vec<Arc<Stream>>,
+    held_until: Option<Instant>,
     /// What did not fit into the last frame.
     left: Option<Arc<Stream>>,
     /// Nothing is sent meanwhile.
@@ -81,7 +87,21 @@ impl Sender {
     pub(super) fn new(replication: Arc<Replication>, link: Arc<Link>) -> Self {
         let (in_flight, later) = (FuturesUnordered::new(), Vec::new());
         let (later_at, left, rests_until) = (None, None, None);
-        Self { replication, link, in_flight, bytes_in_flight: 0, later, later_at, left, rests_until }
+        let (pace, held, held_until) = (Pace::default(), Vec::new(), None);
+        let bytes_in_flight = 0;
+        Self {
+            replication,
+            link,
+            in_flight,
+            bytes_in_flight,
+            later,
+            later_at,
+            pace,
+            held,
+            held_until,
+            left,
+            rests_until,
+        }
     }
 
     /// Sends until `stop`.
@@ -91,6 +111,7 @@ impl Sender {
         loop {
             self.fill().await;
             let (link, later_at, rests_until) = (Arc::clone(&self.link), self.later_at, self.rests_until);
+            let held_until = self.held_until;
             tokio::select! {
                 Some((sent, answered)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.on_answered(&sent, answered);
@@ -99,6 +120,10 @@ impl Sender {
                 () = until(later_at) => {
                     self.later_at = None;
                     self.later.drain(..).for_each(|stream| stream.due());
+                }
+                () = until(held_until) => {
+                    self.held_until = None;
+                    self.held.drain(..).for_each(|stream| stream.let_go());
                 }
                 () = until(rests_until) => {
                     self.rests_until = None;
@@ -187,6 +212,13 @@ impl Sender {
         if send.max_bytes == 0 {
             return Found::Push(PartitionPush { of, push, holes: Vec::new(), records: Bytes::new() }, from);
         }
+        let rates = self.rates(&partition);
+        if let Some(until) = self.waits_until(rates) {
+            stream.hold();
+            self.held.push(Arc::clone(stream));
+            self.held_until.get_or_insert(until);
+            return Found::Nothing;
+        }
         let first_batch = if kind.is_none() { FirstBatch::AtLeastOne } else { FirstBatch::WithinLimit };
         let Batches { bytes, next_offset } = match read(&partition, from, send.max_bytes.min(left), first_batch).await {
             Ok(batches) => batches,
@@ -200,9 +232,38 @@ impl Sender {
             return Found::DoesNotFit;
         }
         let reader = partition.reader();
+        self.on_read(bytes.len(), rates);
         let prev = place(&reader, push.prev, &bytes);
         let (holes, end) = holes(&reader, prev.offset, &bytes, next_offset);
         Found::Push(PartitionPush { of, push: Push { prev, ..push }, holes, records: bytes }, end)
+    }
+
+    /// How fast this follower may catch up with the partition.
+    fn rates(&self, partition: &Partition) -> Rates {
+        let (image, me, to) = (self.replication.cluster.image(), self.replication.links.me(), self.link.to());
+        let rates = Rates::of(&image, me, to);
+        if rates.is_none() {
+            return rates;
+        }
+        rates.for_partition(&image, (partition.topic_id, partition.index), me, to)
+    }
+
+    /// Until when nothing goes that has these rates, if so.
+    fn waits_until(&self, rates: Rates) -> Option<Instant> {
+        let now = Instant::now();
+        let leader = rates.leader.and_then(|_| self.replication.pace.waits_until(now));
+        let follower = rates.follower.and_then(|_| self.pace.waits_until(now));
+        leader.max(follower)
+    }
+
+    fn on_read(&self, bytes: usize, rates: Rates) {
+        let now = Instant::now();
+        if let Some(rate) = rates.leader {
+            self.replication.pace.on_sent(bytes, rate, now);
+        }
+        if let Some(rate) = rates.follower {
+            self.pace.on_sent(bytes, rate, now);
+        }
     }
 
     fn on_answered(&mut self, sent: &Sent, answered: Result<Bytes, CallError>) {

@@ -44,6 +44,17 @@ impl Stream {
         }
     }
 
+    /// It is slowed down: nothing puts it into the row until it is let go.
+    pub(crate) fn hold(&self) {
+        self.is_due.store(true, Ordering::Release);
+    }
+
+    /// It may go on.
+    pub(crate) fn let_go(self: &Arc<Self>) {
+        self.taken();
+        self.due();
+    }
+
     /// It was taken from the row: what comes from here on puts it there again.
     pub(crate) fn taken(&self) {
         self.is_due.store(false, Ordering::Release);
