@@ -1,4 +1,5 @@
-"""Both brokers as processes: start, stop, kill, and what they cost. It must not know what load they carry."""
+"""Both brokers as processes, alone and as a cluster of three: start, stop, kill, and what they cost. It must not know what load they
+carry."""
 
 import os
 import pathlib
@@ -17,8 +18,8 @@ START_SECONDS_MAX = 300
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-def first_metadata(port, process, began):
-    """Seconds from `began` until a Metadata request on a fresh connection is answered."""
+def first_metadata(port, process, began, brokers=0):
+    """Seconds from `began` until a Metadata request on a fresh connection is answered, with so many brokers or more."""
     # Size, api key 3, version 1, correlation id, client id, and an empty list of topics: which brokers are there.
     body = struct.pack(">hhih7si", 3, 1, 4711, 7, b"compare", 0)
     while time.monotonic() - began < START_SECONDS_MAX:
@@ -27,8 +28,8 @@ def first_metadata(port, process, began):
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
                 connection.sendall(struct.pack(">i", len(body)) + body)
-                answer = connection.makefile("rb").read(8)
-                if len(answer) == 8 and struct.unpack(">ii", answer)[1] == 4711:
+                answer = connection.makefile("rb").read(12)
+                if len(answer) == 12 and (words := struct.unpack(">iii", answer))[1] == 4711 and words[2] >= brokers:
                     return time.monotonic() - began
         except OSError:
             pass
@@ -62,11 +63,14 @@ class Broker:
 
     def start(self):
         """Seconds from the start of the process to the first answered Metadata."""
-        log = open(self.folder / "broker.log", "ab")
         began = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
+        self.launch()
         return first_metadata(self.port, self.process, began)
+
+    def launch(self):
+        with open(self.folder / "broker.log", "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
 
     def kill9(self):
         self.process.kill()
@@ -137,6 +141,81 @@ class ApacheKafka(Broker):
 
     def command(self):
         return [str(KAFKA), "serve", str(self.folder / "kafka")]
+
+
+class CairnMember(Cairn):
+    """One of several brokers, which join the first of them."""
+
+    def __init__(self, *args, node, first):
+        self.member = ["--node-id", str(node)]
+        super().__init__(*args)
+        if first != self.port:
+            self.member += ["--join", f"127.0.0.1:{first}"]
+
+    def command(self):
+        return super().command() + self.member
+
+
+class ApacheKafkaMember(ApacheKafka):
+    """One of several brokers, each of which is a controller as well."""
+
+    def __init__(self, *args, node, cluster, voters):
+        self.member = [str(node), cluster, voters]
+        super().__init__(*args)
+
+    def prepare(self):
+        environment = dict(os.environ, KAFKA_PROPS=" ".join(self.settings))
+        node, *others = self.member
+        subprocess.run([KAFKA, "member", self.folder / "kafka", node, str(self.port), *others],
+                       env=environment, check=True, capture_output=True)
+
+
+class Cluster:
+    """Three brokers as if they were one: what they cost, they cost together."""
+
+    SIZE = 3
+
+    def __init__(self, brokers):
+        self.brokers = brokers
+        self.name = brokers[0].name
+
+    @classmethod
+    def of_cairn(cls, binary, folder, port):
+        ports = range(port, port + cls.SIZE)
+        return cls([CairnMember(binary, folder / str(at), at, node=node, first=port) for node, at in enumerate(ports, 1)])
+
+    @classmethod
+    def of_kafka(cls, folder, port):
+        ports = range(port, port + cls.SIZE)
+        voters = ",".join(f"{node}@127.0.0.1:{at + cls.SIZE}" for node, at in enumerate(ports, 1))
+        cluster = "compareCompareCompareQ"
+        return cls([ApacheKafkaMember(folder / str(at), at, node=node, cluster=cluster, voters=voters)
+                    for node, at in enumerate(ports, 1)])
+
+    @property
+    def bootstrap(self):
+        return ",".join(broker.bootstrap for broker in self.brokers)
+
+    def start(self):
+        """Seconds from the start of the processes until each of them knows all of them."""
+        began = time.monotonic()
+        for broker in self.brokers:
+            broker.launch()
+        return max(first_metadata(broker.port, broker.process, began, self.SIZE) for broker in self.brokers)
+
+    def stop(self):
+        for broker in self.brokers:
+            broker.stop()
+
+    def remove(self):
+        for broker in self.brokers:
+            broker.remove()
+
+    def cpu_seconds(self):
+        return sum(broker.cpu_seconds() for broker in self.brokers)
+
+    def anonymous_mib(self):
+        return sum(broker.anonymous_mib() for broker in self.brokers)
 
 
 class Peak:

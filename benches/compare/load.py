@@ -18,10 +18,10 @@ def java(*args):
     return done.stdout
 
 
-def create_topic(broker, topic, partitions):
+def create_topic(broker, topic, partitions, replicas=1):
     subprocess.run(
         [KAFKA, "tool", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", broker.bootstrap,
-         "--create", "--topic", topic, "--partitions", str(partitions), "--replication-factor", "1"],
+         "--create", "--topic", topic, "--partitions", str(partitions), "--replication-factor", str(replicas)],
         check=True, capture_output=True)
 
 
@@ -62,9 +62,20 @@ class Counted:
 
 
 def own(binary, broker, *args):
-    """Runs the load of our own. The processor time counts from its line `measuring` to its line `measured`, or all of it."""
+    """Runs the load of our own."""
+    return counted(broker, [binary, "--bootstrap", broker.bootstrap, *args])
+
+
+def paced(broker, topic, records, record_bytes, rate, warm_up, settings):
+    """One of Kafka's producers, which sends `rate` records a second at the times that are due; see Load.java."""
+    wanted = ["paced", broker.bootstrap, topic, records, record_bytes, rate, warm_up, *settings]
+    return counted(broker, [KAFKA, "perf", HERE / "Load.java", *wanted])
+
+
+def counted(broker, args):
+    """Runs a load. The processor time counts from its line `measuring` to its line `measured`, or all of it."""
     began, ended, figures = broker.cpu_seconds(), None, {}
-    process = subprocess.Popen([binary, "--bootstrap", broker.bootstrap, *map(str, args)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*map(str, args)], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.strip() == "measuring":
             began = broker.cpu_seconds()
