@@ -129,6 +129,11 @@ impl Replica {
         self.leader().into_iter().flat_map(Leader::maximal_isr)
     }
 
+    /// Up to where each follower is known to have everything; nobody while this one does not lead.
+    pub fn matched(&self) -> impl Iterator<Item = (BrokerId, Option<Offset>)> {
+        self.leader().into_iter().flat_map(Leader::matched)
+    }
+
     /// The proposal whose outcome is not known.
     #[must_use]
     pub fn open_proposal(&self) -> Option<&IsrProposal> {

@@ -223,14 +223,15 @@ impl Broker {
         let following = tokio::spawn(Arc::clone(&cluster).follow(updates, Arc::clone(&partitions), quotas));
         if let Some(serving) = &serving {
             serving.set_cluster(Arc::clone(&cluster));
-            serving.set_receiver(Receiver::new(Arc::clone(&partitions), me));
+            serving.set_receiver(Receiver::new(Arc::clone(&partitions), me, Arc::clone(&node.metrics)));
         }
         let unfence = Command::UnfenceBroker { broker: node.id, epoch };
         propose_for_sure(node.cluster.quorum(), &unfence, &stop).await?;
         node.cluster.is_carried_out().await;
         if let Some(peering) = &peering {
             peering.live(&cluster, sessions, &stop, &tasks);
-            let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links);
+            let metrics = Arc::clone(&node.metrics);
+            let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics);
             replication.start(&senders_stop, &senders);
         }
         let versions = node.cluster.versions();

@@ -22,7 +22,9 @@ use crate::clock;
 use crate::coordinator::LoadedShard;
 use crate::node::Node;
 use crate::partitions::Partition;
-use crate::telemetry::{GroupDetail, Lag, Loading, Observe, Observed, ObservedGroup, ObservedMember, Traffic};
+use crate::telemetry::{
+    GroupDetail, Lag, Loading, Observe, Observed, ObservedGroup, ObservedMember, Standings, Traffic,
+};
 
 /// Committed offsets that one look goes through; groups beyond are shown without lag.
 const LAGS_MAX: usize = 100_000;
@@ -55,7 +57,7 @@ impl Observe for Observer {
         for group in &mut groups {
             group.lags.iter_mut().for_each(|lag| look.measure(lag));
         }
-        Observed { groups, is_loading, topics: topics(&node), maps: self.disk.usage() }
+        Observed { groups, is_loading, topics: topics(&node), maps: self.disk.usage(), standings: standings(&node) }
     }
 
     fn look_at_group(&self, name: &str) -> Result<Option<GroupDetail>, Loading> {
@@ -80,6 +82,33 @@ fn topics(node: &Node) -> Vec<(Arc<str>, Traffic)> {
         *topics.entry(Arc::clone(&partition.topic)).or_default() += partition.traffic.counts();
     }
     topics.into_iter().collect()
+}
+
+/// Where the cluster is, and the replicas of what is led here.
+fn standings(node: &Node) -> Standings {
+    let image = node.image();
+    let is_controller = node.cluster.controller() == Some(node.id);
+    let mut found = Standings { is_controller, ..Standings::default() };
+    for broker in image.brokers() {
+        found.brokers += 1;
+        found.fenced_brokers += u64::from(broker.fenced);
+    }
+    for topic in image.topics() {
+        let policy = image.policy(topic);
+        for partition in &topic.partitions {
+            found.leaderless += u64::from(is_controller && partition.leader.is_none());
+            if partition.leader == Some(node.id) {
+                let (in_sync, least) = (partition.isr.len(), partition.min_isr(&policy));
+                found.led += 1;
+                found.under_replicated += u64::from(in_sync + partition.adding().count() < partition.replicas.len());
+                found.under_min_isr += u64::from(in_sync < least);
+                found.at_min_isr += u64::from(in_sync == least);
+            }
+        }
+    }
+    let lags = node.partitions.all().into_iter().filter_map(|partition| partition.max_lag());
+    found.max_lag = lags.max().unwrap_or(0);
+    found
 }
 
 /// One look at groups.

@@ -102,6 +102,10 @@ impl Leader {
         self.followers.iter_mut().find(|follower| follower.broker == of)
     }
 
+    pub(crate) fn matched(&self) -> impl Iterator<Item = (BrokerId, Option<Offset>)> {
+        self.followers.iter().map(|follower| (follower.broker, follower.proven.map(|proven| proven.matched)))
+    }
+
     /// How many replicas are in sync, as the quorum decided it last.
     pub(crate) fn isr_len(&self) -> usize {
         1 + self.followers.iter().filter(|follower| follower.sync == InSync::Yes).count()

@@ -28,6 +28,7 @@ use self::throttle::Pace;
 pub(crate) use self::wire::PUSHES;
 use crate::cluster::Cluster;
 use crate::partitions::Links;
+use crate::telemetry::Metrics;
 
 /// What a leader's side works with.
 #[derive(Debug)]
@@ -35,13 +36,14 @@ pub(crate) struct Replication {
     cluster: Arc<Cluster>,
     peers: Peers,
     links: Arc<Links>,
+    metrics: Arc<Metrics>,
     /// Of all that this broker sends as a leader and that is slowed down.
     pace: Pace,
 }
 
 impl Replication {
-    pub(crate) fn new(cluster: Arc<Cluster>, peers: Peers, links: Arc<Links>) -> Arc<Self> {
-        Arc::new(Self { cluster, peers, links, pace: Pace::default() })
+    pub(crate) fn new(cluster: Arc<Cluster>, peers: Peers, links: Arc<Links>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { cluster, peers, links, metrics, pace: Pace::default() })
     }
 
     /// Sends and proposes until `stop`.

@@ -2,10 +2,11 @@
 //!
 //! Must not know: by what a leader judges its followers.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_metadata::{Answer, Command, IsrProposal};
+use cairn_metadata::{Answer, Command, IsrOutcome, IsrProposal};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::MissedTickBehavior;
@@ -45,14 +46,27 @@ impl Replication {
         }
     }
 
+    fn count_change(&self, before: usize, now: usize) {
+        let counters = &self.metrics.replication;
+        match now.cmp(&before) {
+            Ordering::Less => counters.isr_shrinks.inc(),
+            Ordering::Greater => counters.isr_expands.inc(),
+            Ordering::Equal => 0,
+        };
+    }
+
     /// Nothing follows from a proposal that was not answered: it may have been decided, and is made again.
     async fn propose(&self, partition: Arc<Partition>, proposal: IsrProposal) {
+        let before = usize::try_from(partition.in_sync_replicas()).unwrap_or(usize::MAX);
         let isr: Vec<i32> = proposal.isr.iter().map(|member| member.broker.0).collect();
         let command =
             Command::ProposeIsr { id: partition.topic_id, partition: partition.index, proposal: proposal.clone() };
         match self.cluster.quorum().propose(command).await {
             Ok(proposed) => {
                 if let Answer::IsrDecided(outcome) = proposed.answer {
+                    if let IsrOutcome::Accepted(_) = outcome {
+                        self.count_change(before, isr.len());
+                    }
                     let (topic, index) = (&*partition.topic, partition.index.0);
                     tracing::info!(topic, partition = index, ?isr, ?outcome, "who is in sync was decided");
                     partition.on_outcome(&proposal, outcome);

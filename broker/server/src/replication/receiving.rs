@@ -18,12 +18,14 @@ use super::wire::{self, PartitionAnswer, PartitionPush};
 use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::partitions::{AckWait, MayWait, Me, Partition, Partitions, Pushed, Taking};
+use crate::telemetry::Metrics;
 
 /// Takes pushes for the partitions that this broker keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Receiver {
     partitions: Arc<Partitions>,
     me: Me,
+    metrics: Arc<Metrics>,
 }
 
 /// A push whose answer is not known yet.
@@ -35,8 +37,8 @@ enum Open {
 }
 
 impl Receiver {
-    pub(crate) fn new(partitions: Arc<Partitions>, me: Me) -> Self {
-        Self { partitions, me }
+    pub(crate) fn new(partitions: Arc<Partitions>, me: Me, metrics: Arc<Metrics>) -> Self {
+        Self { partitions, me, metrics }
     }
 
     /// Takes the pushes of one frame, behind its kind; the future is the answer.
@@ -48,6 +50,7 @@ impl Receiver {
         let wait = AckWait::default();
         let (mut answers, mut open) = (Vec::with_capacity(pushes.len()), Vec::new());
         for push in pushes {
+            self.metrics.replication.received.inc_by(push.records.len() as u64);
             self.take_one(push, &wait, &mut answers, &mut open);
         }
         if open.is_empty() {

@@ -157,6 +157,7 @@ impl Sender {
                 continue;
             }
             self.bytes_in_flight += sent.bytes;
+            self.replication.metrics.replication.sent.inc_by(sent.bytes as u64);
             let replication = Arc::clone(&self.replication);
             let to = self.link.to();
             self.in_flight.push(Box::pin(async move {
@@ -276,6 +277,7 @@ impl Sender {
                     Err(error) => tracing::debug!(follower = %to, %error, "a follower did not answer"),
                     Ok(_) => tracing::error!(follower = %to, "a follower's answer is not understood"),
                 }
+                self.replication.metrics.replication.unanswered.inc();
                 for partition in sent.streams.iter().filter_map(|stream| stream.partition()) {
                     partition.on_connection_changed(to);
                 }

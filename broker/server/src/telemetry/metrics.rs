@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::flight::FlightRecorder;
 use super::observed::{Observatory, Series};
+use super::replication::ReplicationMetrics;
 use super::times::Times;
 
 /// All metrics. The hot ones are found by index, not by label.
@@ -57,6 +58,7 @@ pub(crate) struct Metrics {
     /// What is looked up when somebody asks.
     pub(crate) observatory: Arc<Observatory>,
     pub(crate) cleaner: CleanerMetrics,
+    pub(crate) replication: ReplicationMetrics,
     pub(crate) scrubbed_bytes: Counter,
     pub(crate) scrub_passes: Counter,
     pub(crate) scrub_damaged: Gauge,
@@ -205,6 +207,7 @@ impl Metrics {
             recorder: Arc::default(),
             observatory: Arc::default(),
             cleaner: CleanerMetrics::new(),
+            replication: ReplicationMetrics::default(),
             scrubbed_bytes: Counter::default(),
             scrub_passes: Counter::default(),
             scrub_damaged: Gauge::default(),
@@ -313,6 +316,7 @@ impl Metrics {
         let (observatory, recorder) = (Arc::clone(&self.observatory), Arc::clone(&self.recorder));
         registry.register_collector(Box::new(Series { observatory, recorder }));
         self.cleaner.register_in(registry);
+        self.replication.register_in(registry);
         let (name, unit) = bytes("scrubbed");
         registry.register_with_unit(name, "Bytes read and checked by scrubbing", unit, self.scrubbed_bytes.clone());
         registry.register("scrub_passes", "Times that scrubbing has gone through all", self.scrub_passes.clone());

@@ -22,6 +22,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::flight::FlightRecorder;
+use super::replication::Standings;
 use crate::blocking::on_blocking_thread;
 
 /// Groups that have series of their own: the first ones by name.
@@ -43,6 +44,7 @@ pub(crate) struct Observed {
     /// Sorted by name.
     pub(crate) topics: Vec<(Arc<str>, Traffic)>,
     pub(crate) maps: MapUsage,
+    pub(crate) standings: Standings,
 }
 
 /// A group.
@@ -250,6 +252,9 @@ impl Collector for Series {
         });
         out.counters("group_rebalances_of_group", "Rebalances of the group begun, by cause", None, causes)?;
         encode_topics(&observed, &mut out)?;
+        for (name, help, value) in observed.standings.gauges() {
+            out.gauge(name, help, None, value)?;
+        }
         encode_maps(observed.maps, &mut out)
     }
 }

@@ -111,6 +111,15 @@ impl Partition {
         tidings.tell(self);
     }
 
+    /// How many offsets the follower is behind that is furthest behind; none where nobody follows.
+    pub(crate) fn max_lag(&self) -> Option<u64> {
+        let writer = self.writer.lock();
+        let log = writer.log.as_ref()?;
+        let (start, end) = (log.start_offset(), log.end_offset());
+        let behind = |matched: Option<Offset>| u64::try_from(end.0 - matched.unwrap_or(start).0).unwrap_or(0);
+        writer.replica.matched().map(|(_, matched)| behind(matched)).max()
+    }
+
     /// Who shall be in sync from now on, where that is to be asked of the quorum now.
     pub(crate) fn due_proposal(&self, lag_max_ms: u64, now: Ticks) -> Option<IsrProposal> {
         let mut guard = self.writer.lock();
