@@ -12,6 +12,7 @@ use openraft::ChangeMembers;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::raft::TransferLeaderRequest;
 
 use crate::node::{MetadataNode, broker_id};
 use crate::types::{NodeId, TypeConfig, Voter};
@@ -98,6 +99,27 @@ impl MetadataNode {
             std::future::pending::<()>().await;
         };
         let _ = tokio::time::timeout(at_most, changed).await;
+    }
+
+    /// On a voter, when the process of the leader is gone for certain: asks the others for their votes now, as if that one had handed
+    /// over. Without this they would wait for as long as it might only be slow. Nothing follows where another one leads by now,
+    /// or where this node lacks what was committed.
+    pub async fn take_over(&self, gone: BrokerId) -> Result<(), MembersError> {
+        let stopped = |error: &dyn std::fmt::Display| MembersError::Unavailable(error.to_string().into());
+        let (id, vote, leader) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.id, metrics.vote, metrics.current_leader.and_then(broker_id))
+        };
+        let is_voter = |member: &Member| Some(member.node) == broker_id(id) && member.role == Role::Voter;
+        if leader != Some(gone) || !self.members().iter().any(is_voter) {
+            return Ok(());
+        }
+        let handed_over = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, id, None)).await;
+        if let Err(refused) = handed_over.map_err(|error| stopped(&error))? {
+            tracing::debug!(%refused, "the lead of the metadata quorum is not taken over");
+        }
+        Ok(())
     }
 
     /// On the leader: when this returns, [`Self::image`] holds all that was committed before it was called, and this node still

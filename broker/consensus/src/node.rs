@@ -68,6 +68,9 @@ pub struct NodeConfig {
     pub clock: fn() -> Timestamp,
     /// A checkpoint is made after so many entries; [`NodeConfig::new`] gives the default.
     pub checkpoint_every: u64,
+    /// After the leader was silent for a time between these, in milliseconds, a voter asks for votes; [`NodeConfig::new`] gives the
+    /// default.
+    pub election_ms: (u64, u64),
     /// How a node begins that has no past.
     pub formation: Formation,
     /// The other nodes; none where there never are any.
@@ -131,7 +134,8 @@ impl NodeConfig {
     #[must_use]
     pub fn new(node: BrokerId, new_cluster_id: Uuid, clock: fn() -> Timestamp) -> Self {
         let (formation, link) = (Formation::Alone, None);
-        Self { node, new_cluster_id, clock, checkpoint_every: CHECKPOINT_EVERY_ENTRIES, formation, link }
+        let (checkpoint_every, election_ms) = (CHECKPOINT_EVERY_ENTRIES, ELECTION_MS);
+        Self { node, new_cluster_id, clock, checkpoint_every, election_ms, formation, link }
     }
 }
 
@@ -298,8 +302,8 @@ fn library_config(config: &NodeConfig) -> openraft::Config {
     openraft::Config {
         cluster_name: "metadata".into(),
         heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: ELECTION_MS.0,
-        election_timeout_max: ELECTION_MS.1,
+        election_timeout_min: config.election_ms.0,
+        election_timeout_max: config.election_ms.1,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.checkpoint_every),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         purge_batch_size: PURGE_BATCH_ENTRIES,

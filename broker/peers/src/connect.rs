@@ -36,6 +36,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const QUEUED_MAX: usize = 64;
 /// A peer that takes nothing for so long loses its connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// When a connection was lost, the address is asked after so long each whether anybody listens there still: a process that ends
+/// does not close everything at once.
+const LOOK_AFTER: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
 
 /// Whom to ask, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -175,8 +179,8 @@ impl Peers {
         answered.map_err(|failed| CallError::Failed { target: target.clone(), failed })
     }
 
-    /// Waits until a connection to a node was refused: a process that is gone leaves nobody who listens. By the time that this is
-    /// heard another one may.
+    /// Waits until a connection to a node was refused: a process that is gone leaves nobody who listens. A connection that is lost
+    /// is reason enough to look. By the time that this is heard another process may listen.
     pub async fn refused(&self) -> BrokerId {
         loop {
             if let Some(node) = self.0.refused.lock().pop_first() {
@@ -243,13 +247,35 @@ impl Peers {
             waiting: Mutex::default(),
             ended: CancellationToken::new(),
         });
-        let stop = self.0.stop.clone();
-        self.0.tasks.spawn(run(Arc::clone(&connection), halves, queued, stop));
+        let (peers, target, running) = (self.clone(), target.clone(), Arc::clone(&connection));
+        self.0.tasks.spawn(async move {
+            let ending = run(running, halves, queued, peers.0.stop.clone()).await;
+            if ending == Ending::Lost {
+                peers.look_after(&target).await;
+            }
+        });
         Ok(connection)
     }
 }
 
 impl Peers {
+    /// The other end has ended a connection: whoever waits in [`Self::refused`] hears of it if that was the end of its process.
+    async fn look_after(&self, target: &Target) {
+        for pause in LOOK_AFTER {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.0.stop.cancelled() => return,
+            }
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect((&*target.host, target.port))).await {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    self.note_refused(target, &error);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn note_refused(&self, target: &Target, error: &io::Error) {
         if let (Some(node), io::ErrorKind::ConnectionRefused) = (target.node, error.kind()) {
             self.0.refused.lock().insert(node);
@@ -288,24 +314,34 @@ impl Connection {
     }
 }
 
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// By the other end, or on the way.
+    Lost,
+    /// By this broker.
+    Closed,
+}
+
 /// Writes requests and hands out answers until the connection ends.
 async fn run(
     connection: Arc<Connection>,
     halves: Halves,
     queued: mpsc::Receiver<(Bytes, oneshot::Sender<Reply>)>,
     stop: CancellationToken,
-) {
+) -> Ending {
     let Halves { frames, writer, .. } = halves;
     // Both at once: while the peer takes no requests because it cannot send, answers are taken.
-    let reason = tokio::select! {
-        reason = read(&connection, frames) => reason,
-        reason = write(&connection, queued, writer) => reason,
-        () = connection.ended.cancelled() => "a request was not answered".into(),
-        () = stop.cancelled() => "this broker is stopping".into(),
+    let (ending, reason) = tokio::select! {
+        reason = read(&connection, frames) => (Ending::Lost, reason),
+        reason = write(&connection, queued, writer) => (Ending::Lost, reason),
+        () = connection.ended.cancelled() => (Ending::Closed, "a request was not answered".into()),
+        () = stop.cancelled() => (Ending::Closed, "this broker is stopping".into()),
     };
     tracing::debug!(%reason, "connection to a peer ended");
     connection.ended.cancel();
     connection.waiting.lock().clear();
+    ending
 }
 
 async fn read(connection: &Connection, mut frames: FramedRead<OwnedReadHalf, FrameDecoder>) -> Box<str> {

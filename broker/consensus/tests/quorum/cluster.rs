@@ -28,6 +28,9 @@ const PATH: &str = "/data";
 /// Far beyond what any step takes: a step that takes so long never ends.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
+/// Longer than any test.
+const FOR_EVER_MS: (u64, u64) = (3_600_000, 7_200_000);
+
 /// How a node is begun.
 pub(crate) enum Started {
     First(Formation),
@@ -39,6 +42,8 @@ pub(crate) struct Cluster {
     secret: JoinSecret,
     hosts: BTreeMap<i32, Host>,
     checkpoint_every: fn(i32) -> u64,
+    /// Whether voters wait for ever for a leader that is silent.
+    is_patient: bool,
 }
 
 struct Host {
@@ -91,8 +96,17 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(nodes: i32, checkpoint_every: fn(i32) -> u64) -> Self {
-        let mut cluster =
-            Self { net: Net::default(), secret: JoinSecret::random(), hosts: BTreeMap::new(), checkpoint_every };
+        Self::found(nodes, checkpoint_every, false).await
+    }
+
+    /// Nodes that wait for ever for a leader that is silent.
+    pub(crate) async fn start_patient(nodes: i32) -> Self {
+        Self::found(nodes, |_| 5_000, true).await
+    }
+
+    async fn found(nodes: i32, checkpoint_every: fn(i32) -> u64, is_patient: bool) -> Self {
+        let (net, secret, hosts) = (Net::default(), JoinSecret::random(), BTreeMap::new());
+        let mut cluster = Self { net, secret, hosts, checkpoint_every, is_patient };
         cluster.begin(1, Started::First(Formation::Alone)).await;
         cluster.with_broker().await;
         for id in 2..=nodes {
@@ -143,11 +157,13 @@ impl Cluster {
             Started::AsBefore => Formation::Member,
         };
         let link = Link { peers: peers.clone(), host: "127.0.0.1".into(), port: host.port };
+        let defaults = NodeConfig::new(BrokerId(id), Uuid::from_u128(77), || Timestamp(1));
         let config = NodeConfig {
             checkpoint_every: (self.checkpoint_every)(id),
+            election_ms: if self.is_patient { FOR_EVER_MS } else { defaults.election_ms },
             formation,
             link: Some(link),
-            ..NodeConfig::new(BrokerId(id), Uuid::from_u128(77), || Timestamp(1))
+            ..defaults
         };
         let (stop, tasks, serving) = (CancellationToken::new(), TaskTracker::new(), Serving::default());
         let service: (Local, Arc<dyn Service>) = (local, Arc::new(serving.clone()));
@@ -177,6 +193,12 @@ impl Cluster {
 
     pub(crate) fn running(&self) -> Vec<i32> {
         self.hosts.iter().filter(|(_, host)| host.running.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether it has a vote, as it knows itself.
+    pub(crate) fn votes(&self, id: i32) -> bool {
+        let is_it = |member: &cairn_consensus::Member| member.node == BrokerId(id) && member.role == Role::Voter;
+        self.node(id).members().iter().any(is_it)
     }
 
     pub(crate) fn node(&self, id: i32) -> Arc<MetadataNode> {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cairn_consensus::{ProposeError, Role};
+use cairn_protocol::ids::BrokerId;
 use cairn_storage::disk::memory::Crash;
 use futures::future::join_all;
 use rand::RngExt;
@@ -46,6 +47,35 @@ async fn another_leads_when_the_leader_is_lost_and_the_lost_one_catches_up_from_
     cluster.agree().await;
     assert!((1..20).all(|number| cluster.has(lost, number)));
     assert!(!cluster.has_checkpoint(lost), "the log was there to be told");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_knows_that_the_leader_is_gone_takes_over_without_waiting() {
+    let mut cluster = Cluster::start_patient(4).await;
+    cluster.create(2, 1).await.expect("makes");
+    let lost = cluster.leader();
+    let others = || cluster.running().into_iter().filter(|id| *id != lost);
+    let learner = others().find(|id| !cluster.votes(*id)).expect("the fourth");
+    let [first, second] = others().filter(|id| cluster.votes(*id)).collect::<Vec<_>>()[..] else {
+        panic!("three vote")
+    };
+    let take_over = |id: i32, gone: i32| {
+        let node = cluster.node(id);
+        async move { node.take_over(BrokerId(gone)).await.expect("runs") }
+    };
+    // Who does not vote, or takes somebody else for gone, changes nothing.
+    take_over(learner, lost).await;
+    take_over(first, second).await;
+    cluster.create(first, 2).await.expect("the same one leads");
+    assert_eq!(cluster.leader(), lost);
+
+    cluster.kill(lost, Crash::LoseUnsynced).await;
+    cluster.node(first).take_over(BrokerId(lost)).await.expect("runs");
+    cluster.create_for_sure(second, 3).await;
+    assert_eq!(cluster.leader(), first);
+    cluster.begin(lost, Started::AsBefore).await;
+    cluster.agree().await;
     cluster.stop().await;
 }
 

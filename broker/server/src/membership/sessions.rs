@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cairn_consensus::Role;
 use cairn_metadata::{BrokerEpoch, Command};
 use cairn_peers::{Lane, Peers, Target};
 use cairn_protocol::ids::BrokerId;
+use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +28,8 @@ const SESSION: Duration = Duration::from_secs(9);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Who has not looked for so long was stopped itself, and knows nothing of the others' silence.
 const STOPPED: Duration = Duration::from_secs(2);
+/// How long a voter that asks for votes has before the next one does.
+const TURN: Duration = Duration::from_millis(200);
 /// So many members vote.
 const VOTERS: usize = 3;
 
@@ -82,8 +86,12 @@ pub(crate) async fn control(
     loop {
         tokio::select! {
             _ = looks.tick() => {}
+            () = cluster.quorum().another_leader(SESSION) => {}
             gone = peers.refused() => {
-                fence_gone(&cluster, &peers, gone).await;
+                match cluster.quorum().leader() == Some(gone) {
+                    true => succeed(&cluster, &peers, (own, gone)).await,
+                    false => fence_gone(&cluster, &peers, gone).await,
+                }
                 continue;
             }
             () = stop.cancelled() => return,
@@ -91,6 +99,12 @@ pub(crate) async fn control(
         let leads = cluster.quorum().is_leader();
         if leads != led || looked.elapsed() > STOPPED {
             sessions.forget();
+            if leads && !led {
+                // Whoever led before may be gone, and others with it, of which only that one knew.
+                let image = cluster.quorum().image();
+                let others = image.brokers().filter(|broker| !broker.fenced && broker.id != own);
+                join_all(others.map(|broker| fence_gone(&cluster, &peers, broker.id))).await;
+            }
             led = leads;
         }
         looked = Instant::now();
@@ -104,6 +118,25 @@ pub(crate) async fn control(
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "no further broker votes yet"),
         }
+    }
+}
+
+/// The controller's process is gone: one voter after the other asks the others for their votes, so that they do not take each
+/// other's. Whoever lacks something that was committed gets none.
+async fn succeed(cluster: &Cluster, peers: &Peers, (own, gone): (BrokerId, BrokerId)) {
+    let members = cluster.quorum().members();
+    let voters = members.iter().filter(|member| member.role == Role::Voter && member.node != gone);
+    let Some(before) = voters.map(|voter| voter.node).position(|voter| voter == own) else { return };
+    let Some(member) = members.iter().find(|member| member.node == gone) else { return };
+    let turn = TURN * u32::try_from(before).unwrap_or(u32::MAX);
+    cluster.quorum().another_leader(turn).await;
+    let target = Target { node: Some(gone), host: member.host.clone(), port: member.port };
+    if cluster.quorum().leader() != Some(gone) || !peers.is_refused(&target).await {
+        return;
+    }
+    tracing::warn!(broker = %gone, "nobody listens where the controller was: another one is elected");
+    if let Err(error) = cluster.quorum().take_over(gone).await {
+        tracing::warn!(%error, "the controller's place was not taken; there will be an election when its time is over");
     }
 }
 
