@@ -35,6 +35,12 @@ impl Lease {
         self.until = None;
     }
 
+    /// When it ends; none while it is not held.
+    #[must_use]
+    pub fn until(&self) -> Option<Ticks> {
+        self.until
+    }
+
     /// Whether it is held.
     #[must_use]
     pub fn holds(&self, now: Ticks) -> bool {

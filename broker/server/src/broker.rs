@@ -198,7 +198,8 @@ impl Broker {
         let me = Me { broker: BrokerId(config.start().node_id), incarnation: epoch };
         let links = Links::new(me.broker);
         let tools = (Arc::clone(&flusher), Arc::clone(&links));
-        let partitions = Partitions::new(dirs, tools, me, Arc::clone(&config));
+        let lease = membership::new_lease();
+        let partitions = Partitions::new(dirs, tools, (me, Arc::clone(&lease)), Arc::clone(&config));
         let (opening, there) = (Arc::clone(&partitions), Arc::clone(&image));
         on_blocking_thread(move || opening.open_all(&there)).await;
         let cluster = Arc::new(Cluster::new(metadata, Arc::clone(&image)));
@@ -225,11 +226,14 @@ impl Broker {
             serving.set_cluster(Arc::clone(&cluster));
             serving.set_receiver(Receiver::new(Arc::clone(&partitions), me, Arc::clone(&node.metrics)));
         }
+        let began = clock::ticks();
         let unfence = Command::UnfenceBroker { broker: node.id, epoch };
         propose_for_sure(node.cluster.quorum(), &unfence, &stop).await?;
         node.cluster.is_carried_out().await;
         if let Some(peering) = &peering {
-            peering.live(&cluster, sessions, &stop, &tasks);
+            // That it serves was decided just now, and it has seen it.
+            lease.on_granted(began);
+            peering.live(&cluster, sessions, lease, &stop, &tasks);
             let metrics = Arc::clone(&node.metrics);
             let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics);
             replication.start(&senders_stop, &senders);

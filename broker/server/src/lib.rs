@@ -24,6 +24,7 @@ mod topics;
 
 mod cluster;
 mod fetch_sessions;
+mod lease;
 mod membership;
 mod partitions;
 mod quotas;

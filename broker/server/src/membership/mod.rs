@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!   start -> Peering::open: who am I (record), or ask to be taken in (joining) -> the peer listener serves (serving)
-//!         -> heartbeats to the controller, which fences who is silent and makes learners voters (sessions)
+//!         -> heartbeats to the controller (heartbeats), which fences who is silent and makes learners voters (sessions)
 //! ```
 //! Must not know: partitions, what requests of clients do.
 
+mod heartbeats;
 mod joining;
 mod record;
 mod serving;
@@ -25,12 +26,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::heartbeats::Heartbeats;
 use self::record::{MemberFile, MemberRecord};
 pub(crate) use self::serving::{PEERS_KEY, PeerService, peers_answer};
 pub(crate) use self::sessions::Sessions;
-use self::sessions::{control, send_heartbeats};
+use self::sessions::{SESSION_MS, control};
 use crate::cluster::Cluster;
 use crate::config::{Advertise, BrokerConfig, Listener};
+use crate::lease::HeldLease;
 use crate::partitions::LogDirs;
 
 /// A broker cannot be a member of a cluster.
@@ -82,6 +85,11 @@ pub enum MembershipError {
     /// Somebody asked it to end first.
     #[error("asked to end before the cluster had taken this broker in")]
     Stopped,
+}
+
+/// A lease as long as a session allows, of a broker that knows no other yet.
+pub(crate) fn new_lease() -> Arc<HeldLease> {
+    Arc::new(HeldLease::alone(SESSION_MS))
 }
 
 /// How a broker and its peers reach each other.
@@ -191,11 +199,18 @@ impl Peering {
         &self,
         cluster: &Arc<Cluster>,
         sessions: Arc<Sessions>,
+        lease: Arc<HeldLease>,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
-        let own = Target { node: Some(self.node), host: self.host.clone(), port: self.port };
-        tasks.spawn(send_heartbeats((Arc::clone(cluster), self.peers.clone()), own, stop.clone()));
+        let heartbeats = Heartbeats {
+            cluster: Arc::clone(cluster),
+            peers: self.peers.clone(),
+            sessions: Arc::clone(&sessions),
+            lease,
+            own: Target { node: Some(self.node), host: self.host.clone(), port: self.port },
+        };
+        tasks.spawn(heartbeats.send(stop.clone()));
         tasks.spawn(control((Arc::clone(cluster), self.peers.clone()), sessions, self.node, stop.clone()));
     }
 

@@ -164,8 +164,8 @@ impl Shared {
         if !cluster.quorum().is_leader() {
             return Heard::NotController;
         }
-        let heard = self.sessions.heard(cluster, BrokerId(beat.node), beat.epoch).await;
-        if heard == Heard::Alive
+        let heard = self.sessions.heard(cluster, (BrokerId(beat.node), beat.epoch), beat.version).await;
+        if matches!(heard, Heard::Alive | Heard::Behind)
             && let Err(error) = cluster.quorum().put_member(BrokerId(beat.node), &beat.host, beat.port).await
         {
             tracing::warn!(node = beat.node, %error, "where the broker is reached was not noted; it is tried again");

@@ -8,22 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_consensus::Role;
-use cairn_metadata::{BrokerEpoch, Command};
-use cairn_peers::{Lane, Peers, Target};
+use cairn_metadata::{BrokerEpoch, Command, Image};
+use cairn_peers::{Peers, Target};
 use cairn_protocol::ids::BrokerId;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{self, HEARTBEAT, Heard, Heartbeat};
+use super::wire::Heard;
+use crate::clock;
 use crate::cluster::Cluster;
 
-/// How often a broker tells that it lives: Kafka's `broker.heartbeat.interval.ms`.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
-/// Sooner where the last one was not answered.
-const HEARTBEAT_AGAIN: Duration = Duration::from_millis(250);
 /// How long a broker may be silent: Kafka's `broker.session.timeout.ms`.
-const SESSION: Duration = Duration::from_secs(9);
+pub(super) const SESSION_MS: u64 = 9_000;
 /// How often the controller looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Who has not looked for so long was stopped itself, and knows nothing of the others' silence.
@@ -33,42 +30,80 @@ const TURN: Duration = Duration::from_millis(200);
 /// So many members vote.
 const VOTERS: usize = 3;
 
-/// When each broker was heard last. Empty on a broker that is not the controller.
+/// When each broker was heard last, and what it was to know by then. Empty on a broker that is not the controller.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<BrokerId, Instant>>);
+pub(crate) struct Sessions(Mutex<Option<Book>>);
+
+#[derive(Debug)]
+struct Book {
+    sessions: cairn_replication::Sessions,
+    /// The version of the metadata when each broker was heard last.
+    told: HashMap<BrokerId, u64>,
+}
+
+impl Book {
+    fn begin(image: &Image) -> Self {
+        let serving = image.brokers().filter(|broker| !broker.fenced).map(|broker| (broker.id, broker.epoch));
+        let sessions = cairn_replication::Sessions::take_office(SESSION_MS, serving, clock::ticks());
+        Self { sessions, told: HashMap::new() }
+    }
+}
 
 impl Sessions {
-    /// A broker has told that it lives.
-    pub(super) async fn heard(&self, cluster: &Cluster, broker: BrokerId, epoch: i64) -> Heard {
-        let image = cluster.quorum().image();
-        let Some(known) = image.broker(broker).filter(|known| known.epoch.0 == epoch) else {
+    /// A broker has told that it lives, and which version of the metadata it has carried out.
+    ///
+    /// It hears that it may believe it only when this broker was the controller after that, when it was not fenced meanwhile, and when it
+    /// has carried out what there was when it was heard before.
+    pub(super) async fn heard(&self, cluster: &Cluster, (broker, epoch): (BrokerId, i64), version: u64) -> Heard {
+        let quorum = cluster.quorum();
+        let epoch = BrokerEpoch(epoch);
+        {
+            let image = quorum.image();
+            let mut book = self.0.lock();
+            let book = book.get_or_insert_with(|| Book::begin(&image));
+            if image.broker(broker).is_some_and(|known| known.epoch == epoch && !known.fenced) {
+                book.sessions.on_serving(broker, epoch, clock::ticks());
+            }
+            // One that is fenced has no session to go on.
+            book.sessions.on_heartbeat(broker, epoch, clock::ticks());
+        }
+        if quorum.read_barrier().await.is_err() {
+            return Heard::NotController;
+        }
+        let image = quorum.image();
+        let Some(known) = image.broker(broker).filter(|known| known.epoch == epoch) else {
             return Heard::StaleEpoch;
         };
-        self.0.lock().insert(broker, Instant::now());
         if known.fenced {
-            let unfence = Command::UnfenceBroker { broker, epoch: BrokerEpoch(epoch) };
-            if let Err(error) = cluster.quorum().propose(unfence).await {
+            let unfence = Command::UnfenceBroker { broker, epoch };
+            if let Err(error) = quorum.propose(unfence).await {
                 tracing::warn!(%broker, %error, "a broker that lives was not unfenced; it is tried again");
             }
         }
-        Heard::Alive
+        let now = quorum.image().version();
+        let told = self.0.lock().as_mut().and_then(|book| book.told.insert(broker, now));
+        if !known.fenced && told.is_some_and(|told| version >= told) { Heard::Alive } else { Heard::Behind }
     }
 
     /// Forgets all: who becomes the controller gives every broker a whole session.
     fn forget(&self) {
-        self.0.lock().clear();
+        *self.0.lock() = None;
     }
 
     /// The unfenced brokers that were silent for too long.
-    fn expired(&self, cluster: &Cluster, own: BrokerId, now: Instant) -> Vec<(BrokerId, BrokerEpoch)> {
+    fn expired(&self, cluster: &Cluster, own: BrokerId) -> Vec<(BrokerId, BrokerEpoch)> {
         let image = cluster.quorum().image();
-        let mut heard = self.0.lock();
-        let others = image.brokers().filter(|broker| !broker.fenced && broker.id != own);
-        let silent = others.filter(|broker| {
-            let last = *heard.entry(broker.id).or_insert(now);
-            now.saturating_duration_since(last) > SESSION
-        });
-        silent.map(|broker| (broker.id, broker.epoch)).collect()
+        let now = clock::ticks();
+        let mut book = self.0.lock();
+        let Book { sessions, .. } = book.get_or_insert_with(|| Book::begin(&image));
+        for broker in image.brokers() {
+            match broker.fenced {
+                true => sessions.on_fenced(broker.id, broker.epoch),
+                false => sessions.on_serving(broker.id, broker.epoch, now),
+            }
+        }
+        let silent = sessions.expired(now).filter(|expired| expired.broker != own);
+        silent.map(|expired| (expired.broker, expired.incarnation)).collect()
     }
 }
 
@@ -86,7 +121,7 @@ pub(crate) async fn control(
     loop {
         tokio::select! {
             _ = looks.tick() => {}
-            () = cluster.quorum().another_leader(SESSION) => {}
+            () = cluster.quorum().another_leader(Duration::from_millis(SESSION_MS)) => {}
             gone = peers.refused() => {
                 match cluster.quorum().leader() == Some(gone) {
                     true => succeed(&cluster, &peers, (own, gone)).await,
@@ -111,7 +146,6 @@ pub(crate) async fn control(
         if !leads {
             continue;
         }
-        serve_again(&cluster, own).await;
         fence_silent(&cluster, &sessions, own).await;
         match cluster.quorum().promote_one(VOTERS).await {
             Ok(Some(node)) => tracing::info!(%node, "a broker votes on the metadata now"),
@@ -142,12 +176,12 @@ async fn succeed(cluster: &Cluster, peers: &Peers, (own, gone): (BrokerId, Broke
 
 /// Fences who was silent for a session, if this broker is the controller still: who was stopped may only believe it.
 async fn fence_silent(cluster: &Cluster, sessions: &Sessions, own: BrokerId) {
-    let expired = sessions.expired(cluster, own, Instant::now());
+    let expired = sessions.expired(cluster, own);
     if expired.is_empty() || cluster.quorum().read_barrier().await.is_err() {
         return;
     }
     for (broker, epoch) in expired {
-        tracing::warn!(%broker, session = ?SESSION, "a broker was silent for too long and is fenced");
+        tracing::warn!(%broker, session_ms = SESSION_MS, "a broker was silent for too long and is fenced");
         if let Err(error) = cluster.quorum().propose(Command::FenceBroker { broker, epoch }).await {
             tracing::warn!(%broker, %error, "a silent broker was not fenced; it is tried again");
         }
@@ -168,54 +202,5 @@ async fn fence_gone(cluster: &Cluster, peers: &Peers, broker: BrokerId) {
     tracing::warn!(%broker, "nobody listens where a broker was: it is fenced");
     if let Err(error) = quorum.propose(Command::FenceBroker { broker, epoch: known.epoch }).await {
         tracing::warn!(%broker, %error, "a broker that is gone was not fenced; its session will end");
-    }
-}
-
-/// The controller hears nobody tell that it lives itself: where one before it has fenced it, it serves again.
-async fn serve_again(cluster: &Cluster, own: BrokerId) {
-    let image = cluster.quorum().image();
-    let Some(fenced) = image.broker(own).filter(|broker| broker.fenced) else { return };
-    if let Err(error) = cluster.quorum().propose(Command::UnfenceBroker { broker: own, epoch: fenced.epoch }).await {
-        tracing::warn!(%error, "the controller was not unfenced; it is tried again");
-    }
-}
-
-/// Tells the controller that this broker lives, again and again.
-pub(crate) async fn send_heartbeats((cluster, peers): (Arc<Cluster>, Peers), own: Target, stop: CancellationToken) {
-    let mut pause = Duration::ZERO;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return,
-        }
-        pause = match send(&cluster, &peers, &own).await {
-            Some(Heard::Alive) => HEARTBEAT_EVERY,
-            Some(Heard::StaleEpoch) => {
-                tracing::error!("the controller knows another process as this broker: is it running twice?");
-                HEARTBEAT_EVERY
-            }
-            Some(Heard::NotController) | None => HEARTBEAT_AGAIN,
-        };
-    }
-}
-
-async fn send(cluster: &Cluster, peers: &Peers, own: &Target) -> Option<Heard> {
-    let node = own.node?;
-    let quorum = cluster.quorum();
-    let leader = quorum.leader()?;
-    if leader == node {
-        return Some(Heard::Alive);
-    }
-    let members = quorum.members();
-    let at = members.iter().find(|member| member.node == leader)?;
-    let target = Target { node: Some(leader), host: at.host.clone(), port: at.port };
-    let epoch = quorum.image().broker(node)?.epoch.0;
-    let beat = Heartbeat { node: node.0, epoch, host: own.host.clone(), port: own.port };
-    match peers.call(&target, Lane::Quorum, wire::request(HEARTBEAT, &beat), HEARTBEAT_EVERY).await {
-        Ok(answer) => wire::read(&answer),
-        Err(error) => {
-            tracing::debug!(%error, "the controller did not hear this broker");
-            None
-        }
     }
 }

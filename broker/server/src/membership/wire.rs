@@ -47,6 +47,8 @@ pub(super) struct Heartbeat {
     pub(super) node: i32,
     /// Its registration.
     pub(super) epoch: i64,
+    /// The version of the metadata that it has carried out.
+    pub(super) version: u64,
     /// Where it is reached.
     pub(super) host: Box<str>,
     pub(super) port: u16,
@@ -55,8 +57,10 @@ pub(super) struct Heartbeat {
 /// What the controller says to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Heard {
-    /// It is known to live.
+    /// It is known to live, and has carried out what it was to know: it may act on that for a lease.
     Alive,
+    /// It is known to live, and may have missed that it was replaced.
+    Behind,
     /// Another broker is the controller.
     NotController,
     /// The registration is not the present one.

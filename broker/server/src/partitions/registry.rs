@@ -27,6 +27,7 @@ use super::dirs::{DirLook, LogDirs, stopped};
 use super::{DirAt, Flusher, Links, Me, Partition, Settings, parallel};
 use crate::clock;
 use crate::config::LiveConfig;
+use crate::lease::HeldLease;
 
 /// All partitions that this broker keeps.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(crate) struct Partitions {
     flusher: Arc<Flusher>,
     links: Arc<Links>,
     me: Me,
+    lease: Arc<HeldLease>,
     config: Arc<LiveConfig>,
     /// Held while partitions come and go.
     carried: Mutex<Carried>,
@@ -107,7 +109,7 @@ impl Partitions {
     pub(crate) fn new(
         dirs: LogDirs,
         (flusher, links): (Arc<Flusher>, Arc<Links>),
-        me: Me,
+        (me, lease): (Me, Arc<HeldLease>),
         config: Arc<LiveConfig>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -117,6 +119,7 @@ impl Partitions {
             flusher,
             links,
             me,
+            lease,
             config,
             carried: Mutex::default(),
             moves: Moves::default(),
@@ -131,12 +134,17 @@ impl Partitions {
 
     /// The partition of the topic with this name, where this broker leads it.
     pub(crate) fn by_name(&self, name: &str, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
-        self.kept_by_name(name, index)?.led()
+        self.led(self.kept_by_name(name, index)?)
     }
 
     /// The partition of the topic with this id, where this broker leads it.
     pub(crate) fn by_id(&self, id: TopicId, index: PartitionIndex) -> Result<Arc<Partition>, NotHere> {
-        self.kept_by_id(id, index)?.led()
+        self.led(self.kept_by_id(id, index)?)
+    }
+
+    /// The partition, where this broker leads it for all that it can know.
+    fn led(&self, kept: Arc<Partition>) -> Result<Arc<Partition>, NotHere> {
+        if kept.leads() && self.lease.holds() { Ok(kept) } else { Err(NotHere::Elsewhere) }
     }
 
     /// The partition of the topic with this name, whoever leads it.
@@ -472,12 +480,6 @@ impl TopicPlaces {
             Some(Place::Elsewhere) => Err(NotHere::Elsewhere),
             None => Err(NotHere::UnknownPartition),
         }
-    }
-}
-
-impl Partition {
-    fn led(self: Arc<Self>) -> Result<Arc<Self>, NotHere> {
-        if self.leads() { Ok(self) } else { Err(NotHere::Elsewhere) }
     }
 }
 
