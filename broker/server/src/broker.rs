@@ -28,6 +28,7 @@ use crate::blocking::on_blocking_thread;
 use crate::clock::{self, CautiousClock};
 use crate::cluster::Cluster;
 use crate::config::{BrokerConfig, LiveConfig, millis};
+use crate::controller::Controller;
 use crate::coordinator::Coordinator;
 use crate::descriptors::DescriptorShares;
 use crate::dispatch::Dispatcher;
@@ -237,6 +238,7 @@ impl Broker {
             let metrics = Arc::clone(&node.metrics);
             let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics);
             replication.start(&senders_stop, &senders);
+            tasks.spawn(Controller::new(Arc::clone(&node), peering.peers.clone()).run(stop.clone()));
         }
         let versions = node.cluster.versions();
         node.coordinator.follow(&node.cluster);

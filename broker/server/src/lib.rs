@@ -23,6 +23,7 @@ mod resources;
 mod topics;
 
 mod cluster;
+mod controller;
 mod fetch_sessions;
 mod lease;
 mod membership;

@@ -232,6 +232,10 @@ keys! {
     /// Whether a replica that may lack acknowledged records can become leader when no other is left. A partition with one
     /// replica has no other to choose, so that nothing changes for it.
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", "false", "", Boolean, ClusterWide, Flag;
+    /// Whether replicas that stand first in their partition's list lead again by themselves, after others had to.
+    auto_leader_rebalance_enable: bool = "auto.leader.rebalance.enable", "true", "", Boolean, ReadOnly, Flag;
+    /// How often it is looked whether some do not.
+    leader_imbalance_check_interval_seconds: u64 = "leader.imbalance.check.interval.seconds", "300", "s", Long, ReadOnly, Number(1..=86_400);
     /// How batches are compressed on disk. producer: each as it was sent. Any other (uncompressed, gzip, snappy, lz4, zstd):
     /// batches that came otherwise are compressed anew before they are appended.
     compression_type: String = "compression.type", "producer", "", Text, ClusterWide, OneOfTexts(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::sessions::Sessions;
 use super::wire::{self, HEARTBEAT, Heard, Heartbeat, JOIN, Join, Joined};
 use crate::cluster::Cluster;
-use crate::replication::{PUSHES, Receiver};
+use crate::replication::{LOGS, PUSHES, Receiver};
 
 /// An API key that Kafka does not have and ApiVersions does not tell: a broker that joins asks a client listener by it.
 pub(crate) const PEERS_KEY: [u8; 2] = 20_001_i16.to_be_bytes();
@@ -111,6 +111,9 @@ impl Service for PeerService {
         if request.first() == Some(&PUSHES) {
             return self.0.take(&from, &request);
         }
+        if request.first() == Some(&LOGS) {
+            return futures::future::ready(self.0.tell_logs(&from, &request)).boxed();
+        }
         let shared = Arc::clone(&self.0);
         async move { shared.answer(&from, request).await }.boxed()
     }
@@ -129,6 +132,16 @@ impl Shared {
             }
             None => failed("this broker is starting"),
         }
+    }
+
+    fn tell_logs(&self, from: &Remote, request: &Bytes) -> Result<Bytes, Failed> {
+        let failed = |why: &str| Failed(why.into());
+        if from.lane != Lane::Quorum {
+            return Err(failed("the request is of another lane"));
+        }
+        let receiver = self.receiver.read();
+        let receiver = receiver.as_ref().ok_or_else(|| failed("this broker is starting"))?;
+        receiver.tell(&request.slice(1..)).ok_or_else(|| failed("the request is not understood"))
     }
 
     async fn answer(&self, from: &Remote, request: Bytes) -> Result<Bytes, Failed> {

@@ -5,6 +5,7 @@
 //!   receiving    takes frames for the partitions that this broker keeps
 //!   throttle     how fast those who are not in sync may catch up
 //!   proposing    asks leaders who shall be in sync, and the quorum whether that is so
+//!   telling      how far logs go, where somebody has to be elected by that
 //! ```
 //! What is decided is decided by `cairn-replication`, under each partition's lock: `partitions/partition/`.
 //!
@@ -13,6 +14,7 @@
 mod proposing;
 mod receiving;
 mod sending;
+mod telling;
 mod throttle;
 mod wire;
 
@@ -24,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::receiving::Receiver;
 use self::sending::Sender;
+pub(crate) use self::telling::{LOGS, ask_for_logs, tell_logs};
 use self::throttle::Pace;
 pub(crate) use self::wire::PUSHES;
 use crate::cluster::Cluster;

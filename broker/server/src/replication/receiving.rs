@@ -8,6 +8,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_metadata::BrokerEpoch;
+use cairn_protocol::ids::BrokerId;
 use cairn_protocol::records::BatchView;
 use cairn_replication::{Content, NackReason, PushNack, Span};
 use cairn_storage::log::Hole;
@@ -39,6 +41,15 @@ enum Open {
 impl Receiver {
     pub(crate) fn new(partitions: Arc<Partitions>, me: Me, metrics: Arc<Metrics>) -> Self {
         Self { partitions, me, metrics }
+    }
+
+    pub(super) fn partitions(&self) -> &Partitions {
+        &self.partitions
+    }
+
+    /// This broker, and which life of it.
+    pub(super) fn me(&self) -> (BrokerId, BrokerEpoch) {
+        (self.me.broker, self.me.incarnation)
     }
 
     /// Takes the pushes of one frame, behind its kind; the future is the answer.

@@ -13,6 +13,7 @@ pub(crate) struct ReplicationMetrics {
     pub(crate) unanswered: Counter,
     pub(crate) isr_shrinks: Counter,
     pub(crate) isr_expands: Counter,
+    pub(crate) unclean_elections: Counter,
 }
 
 /// Where the cluster and the replicas stand, as one look has found it.
@@ -44,6 +45,8 @@ impl ReplicationMetrics {
         registry.register("isr_shrinks", shrinks, self.isr_shrinks.clone());
         let expands = "Times that the in-sync replicas of a partition led here became more";
         registry.register("isr_expands", expands, self.isr_expands.clone());
+        let unclean = "Elections, proposed by this broker, of a replica that may lack acknowledged records";
+        registry.register("unclean_elections", unclean, self.unclean_elections.clone());
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use cairn_metadata::{IsrOutcome, IsrProposal};
-use cairn_protocol::ids::{BrokerId, Offset};
-use cairn_replication::{Push, PushAck, PushNack, Send, Ticks, Turn};
+use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
+use cairn_replication::{LogView, Push, PushAck, PushNack, Send, Ticks, Turn};
 
 use super::Partition;
 use super::replica::view;
@@ -109,6 +109,13 @@ impl Partition {
         self.on_role(writer, &mut tidings);
         drop(guard);
         tidings.tell(self);
+    }
+
+    /// The epoch of the log's last record, its start and its end; none where it is not open.
+    pub(crate) fn extent(&self) -> Option<(Option<LeaderEpoch>, Offset, Offset)> {
+        let writer = self.writer.lock();
+        let log = view(writer.log.as_ref()?, writer.mirror.as_ref());
+        Some((log.epoch_at(log.end().plus(-1)), log.start(), log.end()))
     }
 
     /// How many offsets the follower is behind that is furthest behind; none where nobody follows.
