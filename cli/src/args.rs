@@ -2,6 +2,7 @@
 //!
 //! Must not know: how a command is carried out.
 
+mod cluster;
 mod config;
 mod group;
 mod topic;
@@ -11,6 +12,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+pub(crate) use self::cluster::{
+    ClusterBrokersArgs, ClusterCheckArgs, ClusterCommand, ClusterDrainArgs, ClusterReassignArgs, ClusterRebalanceArgs,
+    ClusterStatusArgs, Execution,
+};
 pub(crate) use self::config::{ConfigCommand, ConfigGetArgs, ConfigSetArgs, ConfigTarget};
 pub(crate) use self::group::{
     GroupCommand, GroupDeleteArgs, GroupDescribeArgs, GroupExplainArgs, GroupListArgs, GroupResetArgs,
@@ -42,7 +47,7 @@ pub(crate) struct Cli {
 
 const TOP_EXAMPLES: &str = "\
 Examples:
-  cairn demo                                   see a broker be killed and lose nothing
+  cairn demo                                   see a leader be killed and nothing be lost
   cairn broker                                 run a broker on 127.0.0.1:9092, data in ./cairn-data
   cairn topic create orders --partitions 3     make a topic
   echo hello | cairn produce orders            write a record
@@ -56,8 +61,11 @@ Exit codes:
 pub(crate) enum Command {
     /// Run a broker until SIGTERM or SIGINT
     Broker(BrokerArgs),
-    /// See it work: a broker is killed in the middle of a stream and nothing is lost
+    /// See it work: of three brokers the leader is killed in the middle of a stream, and nothing is lost
     Demo(DemoArgs),
+    /// See how a cluster is, and move partitions between its brokers
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Create, list, describe, alter or delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -141,7 +149,7 @@ pub(crate) struct BrokerArgs {
 /// `cairn demo`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The last line is for scripts: acked=N read=N lost=0 repeated=N recovery_ms=N
+The last line is for scripts: acked=N read=N lost=0 repeated=N failover_ms=N longest_pause_ms=N
 It fails when anything that was acknowledged is missing.")]
 pub(crate) struct DemoArgs {}
 

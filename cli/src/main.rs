@@ -4,6 +4,7 @@
 
 mod args;
 mod broker;
+mod cluster;
 mod config;
 mod connect;
 mod consume;
@@ -48,6 +49,7 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Broker(args) => broker::run(&args),
         Command::Demo(args) => block_on(Box::pin(demo::run(args))),
+        Command::Cluster(command) => block_on(Box::pin(cluster::run(command))),
         Command::Topic(command) => block_on(Box::pin(topic::run(command))),
         Command::Config(command) => block_on(Box::pin(config::run(command))),
         Command::Group(command) => block_on(Box::pin(group::run(command))),

@@ -44,6 +44,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Records.
     Records,
+    /// Partitions.
+    Partitions,
 }
 
 fn template(total: Option<u64>, unit: Unit) -> &'static str {
@@ -51,6 +53,7 @@ fn template(total: Option<u64>, unit: Unit) -> &'static str {
         (Some(_), Unit::Bytes) => "{bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left",
         (None, Unit::Bytes) => "{spinner} {bytes} {binary_bytes_per_sec}",
         (Some(_), Unit::Records) => "{bar:30} {human_pos}/{human_len} records, {per_sec}, {eta} left",
+        (_, Unit::Partitions) => "{spinner} {human_pos}/{human_len} partitions moved, {elapsed}",
         (None, Unit::Records) => "{spinner} {human_pos} records, {per_sec}",
     }
 }

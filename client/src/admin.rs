@@ -1,13 +1,17 @@
-//! Topics, their configuration and records, groups and their offsets, and the cluster itself.
+//! Topics, their configuration and records, groups and their offsets, the cluster itself, and where it keeps partitions.
 //!
 //! Must not know: producers, consumers.
 
 mod cluster;
 mod configs;
+mod elections;
 mod error;
 mod group_offsets;
 mod group_state;
 mod groups;
+mod log_dirs;
+mod partitions;
+mod reassignments;
 mod records;
 mod topics;
 
@@ -18,9 +22,12 @@ use tokio::time::Instant;
 
 pub use self::cluster::{BrokerDescription, ClusterDescription};
 pub use self::configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
+pub use self::elections::Election;
 pub use self::error::AdminError;
 pub use self::group_state::{GroupState, GroupType};
 pub use self::groups::{GroupDescription, GroupFilter, GroupListing, MemberDescription};
+pub use self::log_dirs::{LogDescription, LogDirDescription};
+pub use self::reassignments::{OngoingReassignment, Reassignment};
 pub use self::topics::{NewTopic, PartitionDescription, TopicDescription, TopicListing};
 use crate::Client;
 use crate::backoff::Attempts;

@@ -58,8 +58,9 @@ mod topic_partition;
 
 pub use admin::{
     Admin, AdminError, BrokerDescription, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, ConfigSource,
-    GroupDescription, GroupFilter, GroupListing, GroupState, GroupType, MemberDescription, NewTopic,
-    PartitionDescription, TopicDescription, TopicListing,
+    Election, GroupDescription, GroupFilter, GroupListing, GroupState, GroupType, LogDescription, LogDirDescription,
+    MemberDescription, NewTopic, OngoingReassignment, PartitionDescription, Reassignment, TopicDescription,
+    TopicListing,
 };
 pub use cairn_protocol::error_code::ErrorCode;
 pub use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};

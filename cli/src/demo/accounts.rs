@@ -1,10 +1,12 @@
 //! The demo's accounts: which records were promised to be safe, and which were seen.
 //!
-//! Records have numbers, from 0. Must not know: sockets, time.
+//! Records have numbers, from 0. Must not know: sockets, clocks (whoever calls says when it was).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use cairn_client::{Offset, PartitionIndex};
+use tokio::time::Instant;
 
 /// Where a record is.
 pub(crate) type Place = (PartitionIndex, Offset);
@@ -19,6 +21,18 @@ pub(crate) struct Accounts {
     read: HashMap<u64, Place>,
     repeated: u64,
     doubled: u64,
+    /// When each partition had a record acknowledged last.
+    acked_at: HashMap<PartitionIndex, Instant>,
+    longest_pause: Duration,
+    awaited: Option<Awaited>,
+}
+
+/// The first acknowledgement of a partition for what is written from some record on.
+#[derive(Debug)]
+struct Awaited {
+    partition: PartitionIndex,
+    from: u64,
+    at: Option<Instant>,
 }
 
 /// The end of the accounts.
@@ -47,8 +61,35 @@ impl Accounts {
     }
 
     /// The broker has acknowledged it.
-    pub(crate) fn on_acked(&mut self, number: u64, place: Option<Place>) {
+    pub(crate) fn on_acked(&mut self, number: u64, place: Option<Place>, now: Instant) {
         self.acked.insert(number, place);
+        let Some((partition, _)) = place else { return };
+        if let Some(before) = self.acked_at.insert(partition, now) {
+            self.longest_pause = self.longest_pause.max(now - before);
+        }
+        if let Some(awaited) = &mut self.awaited
+            && awaited.partition == partition
+            && number >= awaited.from
+        {
+            awaited.at.get_or_insert(now);
+        }
+    }
+
+    /// From now on [`Accounts::awaited`] tells when the partition first had a record acknowledged that was written later than this.
+    pub(crate) fn await_ack(&mut self, partition: PartitionIndex) {
+        self.awaited = Some(Awaited { partition, from: self.written, at: None });
+    }
+
+    /// When that was.
+    #[must_use]
+    pub(crate) fn awaited(&self) -> Option<Instant> {
+        self.awaited.as_ref()?.at
+    }
+
+    /// The longest time between two acknowledgements of one partition.
+    #[must_use]
+    pub(crate) fn longest_pause(&self) -> Duration {
+        self.longest_pause
     }
 
     /// The broker has not acknowledged it.
@@ -109,9 +150,9 @@ mod tests {
         for _ in 0..4 {
             accounts.next_number();
         }
-        accounts.on_acked(0, Some(at(0)));
-        accounts.on_acked(1, Some(at(1)));
-        accounts.on_acked(2, None);
+        accounts.on_acked(0, Some(at(0)), Instant::now());
+        accounts.on_acked(1, Some(at(1)), Instant::now());
+        accounts.on_acked(2, None, Instant::now());
         accounts.on_failed();
         accounts.on_read(0, at(0));
         accounts.on_read(0, at(0));
@@ -126,7 +167,7 @@ mod tests {
     #[test]
     fn a_record_at_another_place_than_promised_is_lost() {
         let mut accounts = Accounts::default();
-        accounts.on_acked(0, Some(at(5)));
+        accounts.on_acked(0, Some(at(5)), Instant::now());
         accounts.on_read(0, at(4));
         assert_eq!(accounts.balance().lost, 1);
     }
@@ -134,10 +175,38 @@ mod tests {
     #[test]
     fn a_record_at_two_places_is_doubled() {
         let mut accounts = Accounts::default();
-        accounts.on_acked(0, Some(at(5)));
+        accounts.on_acked(0, Some(at(5)), Instant::now());
         accounts.on_read(0, at(4));
         accounts.on_read(0, at(5));
         let balance = accounts.balance();
         assert_eq!((balance.lost, balance.repeated, balance.doubled), (0, 1, 1));
+    }
+
+    #[test]
+    fn the_longest_pause_is_of_one_partition() {
+        let (mut accounts, begun) = (Accounts::default(), Instant::now());
+        let place = |partition, offset| Some((PartitionIndex(partition), Offset(offset)));
+        let after = |ms| begun + Duration::from_millis(ms);
+        accounts.on_acked(0, place(0, 0), after(0));
+        accounts.on_acked(1, place(1, 0), after(10));
+        accounts.on_acked(2, place(1, 1), after(30));
+        assert_eq!(accounts.longest_pause(), Duration::from_millis(20));
+        accounts.on_acked(3, place(0, 1), after(100));
+        assert_eq!(accounts.longest_pause(), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn what_was_written_before_does_not_end_the_wait() {
+        let (mut accounts, begun) = (Accounts::default(), Instant::now());
+        let place = |partition, offset| Some((PartitionIndex(partition), Offset(offset)));
+        let (before, other, after) = (accounts.next_number(), accounts.next_number(), 2);
+        accounts.await_ack(PartitionIndex(0));
+        accounts.on_acked(before, place(0, 0), begun);
+        assert_eq!(accounts.awaited(), None);
+        assert_eq!(accounts.next_number(), after);
+        accounts.on_acked(other, place(1, 0), begun);
+        accounts.on_acked(after, place(0, 1), begun + Duration::from_millis(7));
+        accounts.on_acked(after + 1, place(0, 2), begun + Duration::from_millis(9));
+        assert_eq!(accounts.awaited(), Some(begun + Duration::from_millis(7)));
     }
 }

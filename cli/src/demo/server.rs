@@ -10,10 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use cairn_client::BrokerId;
 use tokio::sync::oneshot;
 
 /// A broker that is not ready by then never will be.
-const READY_TIMEOUT: Duration = Duration::from_secs(15);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running broker. Dropping it kills it.
 pub(crate) struct Server {
@@ -27,34 +28,44 @@ pub(crate) struct Server {
 /// Where a broker keeps things.
 pub(crate) struct Home {
     folder: PathBuf,
+    node: BrokerId,
 }
 
+/// Everything has three replicas, committed offsets as well, and few partitions are enough for one group.
+const SETTINGS: [&str; 2] = ["offsets.topic.replication.factor=3", "offsets.topic.num.partitions=3"];
+
 impl Home {
-    /// Inside this folder.
+    /// Inside this folder, apart from other brokers.
     #[must_use]
-    pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+    pub(crate) fn new(folder: &Path, node: BrokerId) -> Self {
+        Self { folder: folder.to_owned(), node }
     }
 
     /// What the broker said on stderr, in all its lives.
-    #[must_use]
-    pub(crate) fn log(&self) -> PathBuf {
-        self.folder.join("broker.log")
+    fn log(&self) -> PathBuf {
+        self.folder.join(format!("broker-{}.log", self.node))
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.folder.join(format!("data-{}", self.node))
     }
 }
 
 impl Server {
-    /// Starts this very program as a broker, at this address; port 0 takes any.
-    pub(crate) async fn start(home: &Home, address: SocketAddr) -> Result<Self> {
+    /// Starts this very program as a broker, at this address; port 0 takes any. `join` is a member of the cluster that it is to be of.
+    pub(crate) async fn start(home: &Home, address: SocketAddr, join: Option<SocketAddr>) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let log =
             OpenOptions::new().create(true).append(true).open(home.log()).context("cannot write the broker's log")?;
         let mut command = Command::new(program);
         command.arg("broker").arg("--data").arg(home.data()).args(["--listen", &address.to_string()]);
+        command.args(["--node-id", &home.node.to_string()]);
+        if let Some(member) = join {
+            command.args(["--join", &member.to_string()]);
+        }
+        for setting in SETTINGS {
+            command.args(["--set", setting]);
+        }
         command.args(["--metrics", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         // What the user has set for brokers of his own is not meant for this one.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CAIRN__")) {

@@ -15,12 +15,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::accounts::Accounts;
 
 /// Records per second.
-pub(crate) const RATE: u64 = 1_000;
+pub(crate) const RATE: usize = 1_000;
 const TICK: Duration = Duration::from_millis(10);
 /// How often the reader commits.
 pub(crate) const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// A record that the broker has not acknowledged by then is given up.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(40);
 /// What makes records look like something.
 const PADDING: &str = "................................................................................";
 
@@ -31,31 +31,28 @@ pub(crate) type Shared = Arc<Mutex<Accounts>>;
 pub(crate) struct Writer {
     stop: watch::Sender<bool>,
     sending: JoinHandle<Result<()>>,
-    settling: JoinHandle<()>,
+    settling: Vec<JoinHandle<()>>,
     producer: Producer,
-    acked_at: watch::Receiver<Option<Instant>>,
 }
 
+type ToSettle = mpsc::UnboundedSender<(u64, Delivery)>;
+
 impl Writer {
-    /// Begins to write to `topic`.
-    pub(crate) fn start(client: &Client, topic: &str, accounts: &Shared) -> Result<Self> {
+    /// Begins to write to this many partitions of `topic`, one after the other.
+    pub(crate) fn start(client: &Client, topic: &str, partitions: i32, accounts: &Shared) -> Result<Self> {
         let producer =
             client.producer().delivery_timeout(DELIVERY_TIMEOUT).build().context("cannot make a producer")?;
         let (stop, stopped) = watch::channel(false);
-        // Bounded by the producer's own buffer.
-        let (deliveries, to_settle) = mpsc::unbounded_channel();
-        let (acked, acked_at) = watch::channel(None);
-        let topic: Arc<str> = topic.into();
-        let sending = tokio::spawn(send(producer.clone(), topic, Arc::clone(accounts), deliveries, stopped));
-        let settling = tokio::spawn(settle(to_settle, Arc::clone(accounts), acked));
-        Ok(Self { stop, sending, settling, producer, acked_at })
-    }
-
-    /// Waits until something is acknowledged after `moment`.
-    pub(crate) async fn ack_after(&self, moment: Instant) -> Option<Instant> {
-        let mut acked = self.acked_at.clone();
-        let ack = acked.wait_for(|ack| ack.is_some_and(|ack| ack > moment)).await.ok()?;
-        *ack
+        // One for each partition, which acknowledges in order: one that waits for a leader holds up no other's account.
+        let (deliveries, settling) = (0..partitions)
+            .map(|_| {
+                // Bounded by the producer's own buffer.
+                let (deliveries, to_settle) = mpsc::unbounded_channel();
+                (deliveries, tokio::spawn(settle(to_settle, Arc::clone(accounts))))
+            })
+            .unzip();
+        let sending = tokio::spawn(send(producer.clone(), topic.into(), Arc::clone(accounts), deliveries, stopped));
+        Ok(Self { stop, sending, settling, producer })
     }
 
     /// Writes no more, and waits until every record is acknowledged or given up.
@@ -64,7 +61,10 @@ impl Writer {
         self.sending.await.context("the writer failed")??;
         // What cannot be delivered fails by its own deadline, so the bound is never met in earnest.
         let _ = self.producer.close(DELIVERY_TIMEOUT * 2).await;
-        self.settling.await.context("the writer failed")
+        for settling in self.settling {
+            settling.await.context("the writer failed")?;
+        }
+        Ok(())
     }
 }
 
@@ -72,37 +72,36 @@ async fn send(
     producer: Producer,
     topic: Arc<str>,
     accounts: Shared,
-    deliveries: mpsc::UnboundedSender<(u64, Delivery)>,
+    deliveries: Vec<ToSettle>,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sent = 0;
+    let mut sent = 0_usize;
     while !*stopped.borrow() {
         ticks.tick().await;
-        let due = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) * RATE / 1_000;
-        while sent < due {
+        let due = usize::try_from(begun.elapsed().as_millis()).unwrap_or(usize::MAX) * RATE / 1_000;
+        for (partition, to_settle) in
+            (0..).zip(&deliveries).cycle().skip(sent % deliveries.len()).take(due.saturating_sub(sent))
+        {
             let number = accounts.lock().next_number();
-            let record = ProducerRecord::to(Arc::clone(&topic)).key(format!("key-{}", number % 97));
-            let delivery = producer.send(record.value(format!("{number} {PADDING}"))).await;
-            let _ = deliveries.send((number, delivery.context("cannot write")?));
-            sent += 1;
+            let record = ProducerRecord::to(Arc::clone(&topic)).partition(partition);
+            let record = record.key(format!("key-{}", number % 97)).value(format!("{number} {PADDING}"));
+            let delivery = producer.send(record).await;
+            let _ = to_settle.send((number, delivery.context("cannot write")?));
         }
+        sent = sent.max(due);
     }
     Ok(())
 }
 
-async fn settle(
-    mut deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
-    accounts: Shared,
-    acked_at: watch::Sender<Option<Instant>>,
-) {
+async fn settle(mut deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>, accounts: Shared) {
     while let Some((number, delivery)) = deliveries.recv().await {
         match delivery.await {
             Ok(written) => {
-                accounts.lock().on_acked(number, written.offset.map(|offset| (written.partition, offset)));
-                acked_at.send_replace(Some(Instant::now()));
+                let place = written.offset.map(|offset| (written.partition, offset));
+                accounts.lock().on_acked(number, place, Instant::now());
             }
             Err(error) => {
                 tracing::warn!(number, %error, "not acknowledged");
@@ -129,18 +128,6 @@ impl Reader {
         Ok(Self { reading, consumer })
     }
 
-    /// The sum of what the group has committed.
-    pub(crate) async fn committed(&self) -> Result<i64> {
-        let committed =
-            self.consumer.committed(&self.consumer.assigned()).await.context("cannot ask what is committed")?;
-        Ok(committed.values().map(|committed| committed.offset.0).sum())
-    }
-
-    /// Ends it without a word, as a crash would: what it read since the last commit will be read again.
-    pub(crate) fn crash(self) {
-        self.reading.abort();
-    }
-
     /// Waits until everything that is in the topic now was read. Gives `false` when that did not happen in time.
     pub(crate) async fn catch_up(&self, timeout: Duration) -> Result<bool> {
         let partitions = self.consumer.assigned();
@@ -156,8 +143,8 @@ impl Reader {
         Ok(tokio::time::timeout(timeout, waiting).await.is_ok())
     }
 
-    /// Commits and ends.
-    pub(crate) async fn finish(self) -> Result<()> {
+    /// Commits and ends. Gives the sum of what the group has committed.
+    pub(crate) async fn finish(self) -> Result<i64> {
         self.reading.abort();
         // Whether it was aborted or had failed before, its end is awaited.
         match self.reading.await {
@@ -165,7 +152,10 @@ impl Reader {
             Err(error) if error.is_cancelled() => {}
             Err(error) => return Err(anyhow::Error::new(error).context("the reader failed")),
         }
-        self.consumer.commit().await.context("cannot commit")
+        self.consumer.commit().await.context("cannot commit")?;
+        let committed = self.consumer.committed(&self.consumer.assigned()).await;
+        let committed = committed.context("cannot ask what is committed")?;
+        Ok(committed.values().map(|committed| committed.offset.0).sum())
     }
 }
 

@@ -9,7 +9,9 @@ use super::error::checked;
 use super::{Admin, AdminError};
 use crate::client::Ask;
 
-const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
+const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
+/// Brokers that are fenced are told from here on.
+const FENCED_FROM: i16 = 2;
 
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +35,12 @@ pub struct BrokerDescription {
     pub port: u16,
     /// Its rack, if it has one.
     pub rack: Option<Box<str>>,
+    /// Whether it is registered and does not serve: it is down, or was silent for too long. Older clusters tell of no such brokers.
+    pub is_fenced: bool,
 }
 
 impl Admin {
-    /// The cluster's id and brokers.
+    /// The cluster's id and brokers, fenced ones as well.
     ///
     /// Cancel-safe.
     ///
@@ -44,7 +48,10 @@ impl Admin {
     /// When no broker answers.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
         self.retry(|| async {
-            let request = |_| DescribeClusterRequest::default();
+            let request = |version| DescribeClusterRequest {
+                include_fenced_brokers: version >= FENCED_FROM,
+                ..DescribeClusterRequest::default()
+            };
             let answer = self.client.call(Ask::Any, VERSIONS, self.timeout(), request).await?;
             checked("the cluster", answer.error_code, answer.error_message.as_deref())?;
             let broker = |broker: &cairn_protocol::messages::describe_cluster_response::DescribeClusterBroker| {
@@ -53,6 +60,7 @@ impl Admin {
                     host: broker.host.clone(),
                     port: u16::try_from(broker.port).ok()?,
                     rack: broker.rack.clone(),
+                    is_fenced: broker.is_fenced,
                 })
             };
             let mut brokers: Vec<BrokerDescription> = answer.brokers.iter().filter_map(broker).collect();

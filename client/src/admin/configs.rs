@@ -2,6 +2,7 @@
 //!
 //! Must not know: which keys there are.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use cairn_protocol::ids::BrokerId;
@@ -197,6 +198,39 @@ impl Admin {
             let mut entries: Vec<ConfigEntry> = result.configs.iter().map(ConfigEntry::of).collect();
             entries.sort_by(|one, other| one.name.cmp(&other.name));
             Ok(entries)
+        })
+        .await
+    }
+
+    /// One configuration of many topics, by the topic's name. Topics that are not there, or may not be read, are left out.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub async fn describe_config_of_topics(
+        &self,
+        topics: &[Box<str>],
+        key: &str,
+    ) -> Result<HashMap<Box<str>, Box<str>>, AdminError> {
+        if topics.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.retry(|| async {
+            let resource = |name: &str| DescribeConfigsResource {
+                resource_type: TOPIC,
+                resource_name: name.into(),
+                configuration_keys: Some(vec![key.into()]),
+            };
+            let resources = topics.iter().map(|name| resource(name)).collect();
+            let request = DescribeConfigsRequest { resources, ..DescribeConfigsRequest::default() };
+            let answer = self.client.call(Ask::Any, DESCRIBE_VERSIONS, self.timeout(), |_| request).await?;
+            let told = answer.results.into_iter().filter(|result| result.error_code == 0);
+            let value = |result: cairn_protocol::messages::describe_configs_response::DescribeConfigsResult| {
+                let entry = result.configs.into_iter().find(|entry| *entry.name == *key)?;
+                Some((result.resource_name, entry.value?))
+            };
+            Ok(told.filter_map(value).collect())
         })
         .await
     }

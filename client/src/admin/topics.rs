@@ -108,6 +108,10 @@ pub struct PartitionDescription {
     pub replicas: Vec<BrokerId>,
     /// Those that have all of it.
     pub in_sync: Vec<BrokerId>,
+    /// Those that are not in sync and have all that was committed (KIP-966), where [`Admin::describe_all_topics`] was told.
+    pub eligible: Vec<BrokerId>,
+    /// Those that were in sync last, where nobody is, or could lead without a loss; told in the same way.
+    pub last_known: Vec<BrokerId>,
 }
 
 impl Admin {
@@ -207,6 +211,18 @@ impl Admin {
         .await
     }
 
+    /// What brokers can tell that do not know DescribeTopicPartitions.
+    pub(super) async fn describe_all_by_metadata(&self) -> Result<Vec<TopicDescription>, AdminError> {
+        let answer = self.retry(|| self.ask_topics(None)).await?;
+        let described = |topic: &MetadataResponseTopic| {
+            let name = topic.name.as_deref().filter(|_| topic.error_code == 0)?;
+            Some(TopicDescription::of(name, topic))
+        };
+        let mut topics: Vec<TopicDescription> = answer.topics.iter().filter_map(described).collect();
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(topics)
+    }
+
     async fn ask_topics(&self, name: Option<&str>) -> Result<MetadataResponse, AdminError> {
         let topic = |name: &str| MetadataRequestTopic { name: Some(name.into()), ..MetadataRequestTopic::default() };
         let request = MetadataRequest {
@@ -247,6 +263,8 @@ impl PartitionDescription {
             leader_epoch: (partition.leader_epoch >= 0).then_some(LeaderEpoch(partition.leader_epoch)),
             replicas: brokers(&partition.replica_nodes),
             in_sync: brokers(&partition.isr_nodes),
+            eligible: Vec::new(),
+            last_known: Vec::new(),
         }
     }
 }

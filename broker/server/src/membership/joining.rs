@@ -97,6 +97,19 @@ async fn try_once(
     Err(Again(last))
 }
 
+/// Asks a broker at its client address which members vote on the cluster's metadata, as far as it knows.
+///
+/// Cancel-safe.
+///
+/// # Errors
+/// When it does not answer, or is no broker of this kind.
+pub async fn voters(host: &str, port: u16) -> io::Result<Vec<BrokerId>> {
+    let asked = tokio::time::timeout(PEERS_TIMEOUT, ask_for_peers(&HostPort { host: host.into(), port })).await;
+    let PeersAnswer { members } = asked.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let voter = |(node, _, _, votes): (i32, Box<str>, u16, bool)| votes.then_some(BrokerId(node));
+    Ok(members.into_iter().filter_map(voter).collect())
+}
+
 /// Asks a member's client listener where members are reached by their peers.
 async fn ask_for_peers(at: &HostPort) -> io::Result<PeersAnswer> {
     let mut stream = TcpStream::connect((at.host.as_str(), at.port)).await?;

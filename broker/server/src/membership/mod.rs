@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::heartbeats::Heartbeats;
+pub use self::joining::voters;
 use self::record::{MemberFile, MemberRecord};
 pub(crate) use self::serving::{PEERS_KEY, PeerService, peers_answer};
 pub(crate) use self::sessions::Sessions;
