@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use cairn_client::{
-    Acks, Client, Compression, ConfigChange, ConfigSource, ConsumerRecord, ErrorCode, NewTopic, Offset, OffsetReset,
-    ProduceError, ProducerRecord, StartAt, Timestamp, TopicPartition,
+    Acks, AdminError, BrokerId, Client, Compression, ConfigChange, ConfigSource, ConsumerRecord, Election, ErrorCode,
+    NewTopic, Offset, OffsetReset, ProduceError, ProducerRecord, Reassignment, RequestError, StartAt, Timestamp,
+    TopicPartition,
 };
 
 use crate::support::place::{Place, unique};
@@ -85,6 +86,53 @@ fn every_compression_and_acks_carries_all_parts_of_a_record() {
                 client.admin().delete_topic(&topic).await.expect("deleted");
             }
         }
+    });
+}
+
+#[test]
+fn where_partitions_are_is_told_and_changed() {
+    let place = Place::new();
+    block_on(async {
+        let admin = place.client().admin();
+        let name = unique("placed");
+        let new = NewTopic::new(&name).partitions(2).replication_factor(1).config("min.insync.replicas", "1");
+        admin.create_topic(&new).await.expect("created");
+        let described = until(Duration::from_secs(20), async || {
+            let topics = admin.describe_all_topics().await.expect("described");
+            let found = topics.into_iter().find(|topic| *topic.name == *name);
+            found.filter(|topic| topic.partitions.iter().all(|it| it.leader.is_some()))
+        });
+        let described = described.await;
+        assert_eq!(described.partitions.len(), 2);
+        let replicas = described.partitions[0].replicas.clone();
+        assert_eq!(replicas, described.partitions[0].in_sync);
+        let cluster = admin.describe_cluster().await.expect("an answer");
+        assert!(cluster.brokers.iter().any(|broker| broker.id == replicas[0] && !broker.is_fenced));
+        let topics = [name.as_str().into(), unique("absent").as_str().into()];
+        let told = admin.describe_config_of_topics(&topics, "min.insync.replicas").await.expect("an answer");
+        assert_eq!(told.into_iter().collect::<Vec<_>>(), [(name.as_str().into(), "1".into())]);
+
+        let partition = TopicPartition::new(name.as_str(), 0);
+        let dirs = admin.describe_log_dirs(replicas[0]).await.expect("an answer");
+        assert!(dirs.iter().flat_map(|dir| &dir.logs).any(|log| log.partition == partition && !log.is_future));
+
+        let alter = async |wanted: Reassignment| {
+            let wanted = [(partition.clone(), wanted)].into();
+            let refused = admin.alter_partition_reassignments(&wanted).await.expect("an answer");
+            refused.first().and_then(|(_, error)| error.code())
+        };
+        assert_eq!(alter(Reassignment::To(replicas)).await, None);
+        assert_eq!(alter(Reassignment::To(vec![BrokerId(9_999)])).await, Some(ErrorCode::InvalidReplicaAssignment));
+        assert_eq!(alter(Reassignment::Cancel).await, Some(ErrorCode::NoReassignmentInProgress));
+        assert!(!admin.list_partition_reassignments().await.expect("an answer").contains_key(&partition));
+
+        match admin.elect_leaders(Election::Preferred, &[partition]).await {
+            // It leads already, which is no refusal.
+            Ok(refused) => assert!(refused.is_empty(), "{refused:?}"),
+            Err(AdminError::Request(RequestError::Unsupported { .. })) => {}
+            Err(error) => panic!("{error}"),
+        }
+        admin.delete_topic(&name).await.expect("deleted");
     });
 }
 
