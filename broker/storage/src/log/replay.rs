@@ -57,17 +57,27 @@ fn widen_windows(producers: &mut Producers, segments: &[Arc<Segment>], at: Offse
     if producers.is_empty() {
         return Ok(());
     }
-    let Some(segment) = segments.iter().rfind(|segment| segment.base < at) else { return Ok(()) };
-    let segment = segment.ahead()?;
-    let end = segment.find(at)?.map_or(segment.end_position(), |found| found.position);
-    let from = end.saturating_sub(LOOK_BACK_BYTES);
-    let mut position = segment.find_position(from)?.map_or(0, |found| found.position);
+    // Right behind a roll they lie in the segment before, or in several.
+    let mut parts = Vec::new();
+    let mut left = LOOK_BACK_BYTES;
+    for segment in segments.iter().rev().filter(|segment| segment.base < at) {
+        let segment = segment.ahead()?;
+        let end = segment.find(at)?.map_or(segment.end_position(), |found| found.position);
+        parts.push((segment, end.saturating_sub(left), end));
+        left = left.saturating_sub(end);
+        if left == 0 {
+            break;
+        }
+    }
     let mut recent = Producers::default();
-    while position < end
-        && let Some(found) = segment.batch_at(position)?
-    {
-        recent.note(&found.batch.header);
-        position += found.batch.size;
+    for (segment, from, end) in parts.into_iter().rev() {
+        let mut position = segment.find_position(from)?.map_or(0, |found| found.position);
+        while position < end
+            && let Some(found) = segment.batch_at(position)?
+        {
+            recent.note(&found.batch.header);
+            position += found.batch.size;
+        }
     }
     producers.widen(&recent);
     Ok(())
