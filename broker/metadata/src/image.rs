@@ -15,6 +15,7 @@ use crate::map::SharedMap;
 use crate::names;
 use crate::quotas::{QuotaEntity, Quotas};
 use crate::resource::ConfigResource;
+use crate::rules::Rules;
 use crate::topic::Topic;
 
 /// The cluster's identity, in Kafka's spelling: 22 characters of URL-safe base64.
@@ -45,9 +46,18 @@ pub struct Image {
     /// None of them empty.
     pub(crate) quotas: Arc<BTreeMap<QuotaEntity, Quotas>>,
     pub(crate) partition_count: usize,
+    /// All of them but in tests.
+    pub(crate) rules: Rules,
 }
 
 impl Image {
+    /// The same, where decisions about partitions go by these rules.
+    #[cfg(feature = "mutate")]
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
     /// The index in the metadata log of the last command that changed something; 0 before the first.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -146,15 +146,21 @@ impl This {
             return if at == push.log_start { Err(Verdict::StartAnew { at }) } else { refuse(NackReason::Gap) };
         }
         if at < log.start() {
-            // A leader that was elected without what this log begins behind, and ends before it, pushes from its own start.
+            // A leader that was elected without what this log begins behind pushes from its own start.
             return if at == push.log_start && self.is_before_unclean(log.latest_epoch(), push) {
                 Err(Verdict::StartAnew { at })
             } else {
                 refuse(NackReason::BelowStart(log.start()))
             };
         }
-        // What a log starts behind was committed, so every leader had it.
-        if at == log.start() || !self.rules.hold(Rule::PreviousEpoch) {
+        if at == log.start() {
+            // What a log starts behind was committed, so every leader had it; but not one that was elected uncleanly since, and has
+            // written there. Nothing is left here to compare: it is followed from its own start only.
+            let is_written_since = push.unclean_epoch.is_some() && push.prev.epoch >= push.unclean_epoch;
+            let is_doubtful = is_written_since && self.is_before_unclean(log.latest_epoch(), push);
+            return if is_doubtful { refuse(NackReason::BelowStart(at)) } else { Ok(()) };
+        }
+        if !self.rules.hold(Rule::PreviousEpoch) {
             return Ok(());
         }
         match push.prev.epoch {
@@ -234,7 +240,8 @@ impl Follower {
                 let told = before.map_or(Offset::ZERO, |owed| owed.told);
                 let matched = before.map_or(matched, |owed| owed.matched.max(matched));
                 self.owed = Some(Owed { generation: push.generation, matched, told });
-                self.flushed(this, log)
+                // A part is not acknowledged here: the push is answered once, and nobody would tell the rest.
+                if log.durable_end() < matched { None } else { self.flushed(this, log) }
             }
             AckWhen::Flushed => Some(this.ack(push.generation, matched, matched)),
             AckWhen::Appended => Some(this.ack(push.generation, matched, matched.min(log.durable_end()))),
@@ -259,7 +266,7 @@ impl Follower {
 }
 
 impl This {
-    fn ack(&self, generation: Generation, matched: Offset, flushed: Offset) -> PushAck {
+    pub(crate) fn ack(&self, generation: Generation, matched: Offset, flushed: Offset) -> PushAck {
         PushAck { leader_epoch: self.known_epoch, incarnation: self.incarnation, generation, matched, flushed }
     }
 }

@@ -344,6 +344,16 @@ impl Replica {
         self.this().nack(push, NackReason::Storage, log.end())
     }
 
+    /// The ack of a push that was taken before and proved everything up to `end`, if that is on disk by now and no other leader was
+    /// heard since. Every push that waits can be answered by itself: others may have been told to somebody who does not listen.
+    #[must_use]
+    pub fn flushed_ack(&self, push: &Push, end: Offset, log: &impl LogView) -> Option<PushAck> {
+        let is_follower = matches!(self.role, Role::Follower(_));
+        let is_same = push.leader_epoch == self.known_epoch && push.target == self.incarnation;
+        let is_flushed = log.durable_end() >= end;
+        (is_follower && is_same && is_flushed).then(|| self.this().ack(push.generation, end, end))
+    }
+
     /// More of a follower's log is on disk. Answers the ack that is due by that.
     pub fn on_flushed(&mut self, log: &impl LogView) -> Option<PushAck> {
         let this = self.this();

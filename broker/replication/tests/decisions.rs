@@ -4,9 +4,9 @@ use cairn_metadata::configs::Durability;
 use cairn_metadata::{BrokerEpoch, IsrOutcome, IsrProposal, IsrRefused, PartitionEpoch, ProposalSeq, SafeIn};
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use cairn_replication::{
-    Acks, AppendRefused, Assignment, BYTES_IN_FLIGHT_MAX, CommitState, Content, EpochEnd, HEARTBEAT_MS, InSync,
-    IsrChange, LogView, MayJoin, Member, NackReason, PROPOSAL_RETRY_MS, PUSHES_IN_FLIGHT_MAX, Position, Push, PushAck,
-    PushNack, Replica, Rules, Span, Ticks, Turn, Verdict, with_holes,
+    AckWhen, Acks, AppendRefused, Assignment, BYTES_IN_FLIGHT_MAX, CommitState, Content, EpochEnd, Generation,
+    HEARTBEAT_MS, InSync, IsrChange, LogView, MayJoin, Member, NackReason, PROPOSAL_RETRY_MS, PUSHES_IN_FLIGHT_MAX,
+    Position, Push, PushAck, PushNack, Replica, Rules, Span, Ticks, Turn, Verdict, with_holes,
 };
 
 const LEADER: BrokerId = BrokerId(1);
@@ -509,6 +509,78 @@ fn what_was_committed_before_an_unclean_election_gives_way() {
     assert_eq!(again.prev, Position { offset: Offset(0), epoch: None });
     assert_eq!(far.on_push(&again, std::iter::empty(), &beyond), Verdict::StartAnew { at: Offset(0) });
     assert_eq!(far.high_watermark(), Offset(0));
+}
+
+/// Found by the simulation with its seed 0, without any fault: the first push after a pause was answered with what was on disk before,
+/// and nobody told the rest.
+#[test]
+fn a_push_that_waits_for_the_disk_is_acknowledged_once_and_whole() {
+    let mut to = log(0, "1 1 1");
+    to.durable = 2;
+    let mut follows = follower(&to, 2);
+    let push = Push {
+        leader_epoch: LeaderEpoch(1),
+        target: BrokerEpoch(12),
+        generation: Generation(3),
+        prev: Position { offset: Offset(2), epoch: Some(LeaderEpoch(1)) },
+        high_watermark: Offset(2),
+        log_start: Offset(0),
+        unclean_epoch: None,
+        ack_when: AckWhen::Flushed,
+    };
+    assert_eq!(follows.on_taken(&push, Offset(3), &to).ack, None, "a part would be all that its leader hears");
+    assert_eq!(follows.flushed_ack(&push, Offset(3), &to), None, "it is not on disk");
+    to.durable = 3;
+    // Another push waits for the same, and has been answered to a connection that is no more.
+    assert!(follows.on_flushed(&to).is_some());
+    let whole = follows.flushed_ack(&push, Offset(3), &to).expect("it is on disk");
+    assert_eq!((whole.generation, whole.matched, whole.flushed), (Generation(3), Offset(3), Offset(3)));
+    let newer = Push { leader_epoch: LeaderEpoch(2), prev: Position { offset: Offset(9), epoch: None }, ..push };
+    assert!(matches!(follows.on_push(&newer, std::iter::empty(), &to), Verdict::Refuse(_)));
+    assert_eq!(follows.flushed_ack(&push, Offset(3), &to), None, "another leader may have it cut");
+}
+
+/// Found by walk 20063904 of the mode Unclean: where a log begins there was nothing to compare, so a leader that was
+/// elected without what had been deleted there was followed, and counted what the follower never had.
+#[test]
+fn where_a_log_begins_an_unclean_leader_is_not_believed() {
+    let members = members(&[LEADER]);
+    let unclean = Assignment { unclean_epoch: Some(LeaderEpoch(6)), ..assignment(&members, 6, 1) };
+    for (from, to) in [(log(0, "6"), log(1, "")), (log(0, "6 6"), log(1, "2")), (log(0, "1 6 6"), log(2, "2 2"))] {
+        let at = to.start();
+        let mut leads = Replica::new(LEADER, BrokerEpoch(11), Offset(0), &from, Rules::ALL);
+        let _ = leads.on_metadata(&unclean, &from, Ticks(0));
+        leads.on_epoch_noted(LeaderEpoch(6), &from);
+        let mut push = leads.push(FOLLOWER, &from).expect("leads");
+        push.prev = Position { offset: at, epoch: from.epoch_at(at.plus(-1)) };
+        let mut follows = follower(&to, to.end().0);
+        let verdict = follows.on_push(&push, std::iter::empty(), &to);
+        let Verdict::Refuse(below) = verdict else { panic!("{verdict:?}") };
+        assert_eq!((below.reason, below.at), (NackReason::BelowStart(at), at));
+        // Its log is another one; only from the leader's start on it can be the same.
+        let _ = leads.on_nack(FOLLOWER, &below, &from, Ticks(0));
+        let again = leads.push(FOLLOWER, &from).expect("leads");
+        assert_eq!(again.prev, Position { offset: Offset(0), epoch: None });
+        assert_eq!(follows.on_push(&again, std::iter::empty(), &to), Verdict::StartAnew { at: Offset(0) });
+        // Who has followed a leader since has proven what lies before.
+        let since = log(at.0, "6");
+        let verdict = follower(&since, at.0).on_push(&push, std::iter::empty(), &since);
+        assert_eq!(verdict, Verdict::Append { from: at, end: at });
+    }
+}
+
+/// Its ack was lost, and it has deleted since what the leader knows it to have: the leader goes on where its log begins.
+#[test]
+fn a_follower_that_has_deleted_what_it_has_proven_is_sent_what_follows() {
+    let from = log(0, "1 1 1 1 1");
+    let mut leads = leader(&from, &[FOLLOWER]);
+    let push = leads.push(FOLLOWER, &from).expect("leads");
+    leads.on_ack(FOLLOWER, &ack(&push, Offset(2), Offset(2)), &from, Ticks(0));
+    leads.on_connection_changed(FOLLOWER);
+    let push = leads.push(FOLLOWER, &from).expect("leads");
+    assert_eq!(push.prev.offset, Offset(2));
+    let _ = leads.on_nack(FOLLOWER, &nack(&push, NackReason::BelowStart(Offset(4)), 5), &from, Ticks(0));
+    assert_eq!(leads.push(FOLLOWER, &from).expect("leads").prev.offset, Offset(4));
 }
 
 #[test]

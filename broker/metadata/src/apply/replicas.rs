@@ -18,7 +18,6 @@ use crate::image::Image;
 use crate::partition::{Decided, ElectBy, Eligible, IsrProposal, LogTold, Loss, Partition, Policy, SafeIn, Standing};
 use crate::rejected::Rejected;
 use crate::resource::ConfigResource;
-use crate::rules::Rules;
 use crate::topic::Topic;
 
 impl Fold {
@@ -245,7 +244,7 @@ impl Image {
             min_insync_replicas: min_isr.and_then(|value| value.parse().ok()),
             durability: if is_synced { Durability::Synced } else { Durability::Replicated },
             eligible: if kept { Eligible::Kept } else { Eligible::NotYet },
-            rules: Rules::ALL,
+            rules: self.rules,
         }
     }
 }

@@ -92,8 +92,9 @@ impl Leader {
         let next = match nack.reason {
             NackReason::Diverged(hint) => hint.end.min(log.end_for(hint.epoch).end).min(before),
             NackReason::Gap => nack.log_end.min(before),
-            // Only one who was elected without what the follower has ends before it begins: from the start, then.
-            NackReason::BelowStart(start) if start > log.end() => log.start(),
+            // Only one who was elected without what the follower has ends before it begins, or is not believed where it begins: from
+            // the start, then.
+            NackReason::BelowStart(start) if start > log.end() || start <= asked => log.start(),
             NackReason::BelowStart(start) => start,
             NackReason::Fenced => asked,
             // Nothing that was sent again at once would go better.
@@ -103,7 +104,7 @@ impl Leader {
             }
         };
         // Whoever denies what it has proven has lost it.
-        let contradicts = matches!(nack.reason, NackReason::Diverged(_) | NackReason::Gap)
+        let contradicts = matches!(nack.reason, NackReason::Diverged(_) | NackReason::Gap | NackReason::BelowStart(_))
             && follower.proven.is_some_and(|proven| asked <= proven.matched);
         if contradicts {
             follower.unprove();

@@ -56,6 +56,10 @@ impl Committed {
         }
         for at in self.len()..len {
             self.log.append(log.get(at));
+            // Behind an unclean election a leader may commit again what it has deleted long ago: nobody can say what it was.
+            if at < log.start {
+                self.log.remove(at);
+            }
         }
         Ok(())
     }

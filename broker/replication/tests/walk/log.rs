@@ -72,7 +72,12 @@ impl Log {
 
     /// Everything before is deleted.
     pub(crate) fn delete(&mut self, before: u8) {
+        // The epoch that the log ends in stays known, as in the product's log.
+        let latest = self.latest();
         self.start = self.start.max(before);
+        if self.start >= self.len {
+            self.noted = latest;
+        }
         (self.records, self.holes) = (self.records & !mask(self.start), self.holes & !mask(self.start));
         self.flushed = self.flushed.max(self.start);
     }

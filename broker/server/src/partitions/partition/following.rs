@@ -175,14 +175,13 @@ impl Partition {
         }
     }
 
-    /// The wait of [`Taking::Waits`] for a push that ends at `end` is over: the ack that is due, if another answer does not carry it
-    /// already; or why there is none.
+    /// The wait of [`Taking::Waits`] for a push that ends at `end` is over: its ack, or why there is none; nothing where another
+    /// leader was heard since.
     pub(crate) fn flushed(&self, push: &Push, end: Offset) -> Option<Result<PushAck, PushNack>> {
-        let mut guard = self.writer.lock();
-        let writer = &mut *guard;
-        let log = writer.log.as_ref()?;
-        let seen = view(log, writer.mirror.as_ref());
-        if let Some(ack) = writer.replica.on_flushed(&seen) {
+        let guard = self.writer.lock();
+        let writer = &*guard;
+        let seen = view(writer.log.as_ref()?, writer.mirror.as_ref());
+        if let Some(ack) = writer.replica.flushed_ack(push, end, &seen) {
             return Some(Ok(ack));
         }
         (writer.durable_end() < end).then(|| Err(writer.replica.storage_failed(push, &seen)))
