@@ -1,0 +1,58 @@
+//! The simulation finds what it is there for: with a rule switched off, runs find what it prevents.
+//!
+//! Must not know: how rules are kept.
+
+use cairn_metadata::Rule as Quorum;
+use cairn_replication::Rule as Replica;
+
+use crate::setup::{Leases, Rules};
+use crate::trace::Telling;
+use crate::{number, run_seed};
+
+#[derive(Clone, Copy, Debug)]
+enum Off {
+    Replica(Replica),
+    Quorum(Quorum),
+    Leases,
+}
+
+/// Each rule, and within how many runs it is found missing at most.
+const TABLE: [(Off, u64); 8] = [
+    (Off::Replica(Replica::CutAtConflictOnly), 60),
+    (Off::Replica(Replica::PreviousEpoch), 60),
+    (Off::Replica(Replica::SkipPresent), 60),
+    (Off::Replica(Replica::AckWhatIsProven), 60),
+    (Off::Replica(Replica::ProvenJoin), 60),
+    (Off::Replica(Replica::MinIsr), 60),
+    (Off::Quorum(Quorum::LossyIsNotEligible), 60),
+    (Off::Leases, 60),
+];
+
+fn rules_without(off: Off) -> Rules {
+    let all = Rules::default();
+    match off {
+        Off::Replica(rule) => Rules { replica: all.replica.without(rule), ..all },
+        Off::Quorum(rule) => Rules { quorum: all.quorum.without(rule), ..all },
+        Off::Leases => Rules { leases: Leases::Ignored, ..all },
+    }
+}
+
+#[test]
+fn runs_find_rules_that_are_missing() {
+    let mut missed = Vec::new();
+    for (off, budget) in TABLE {
+        let budget = number("CAIRN_MUTATION_SEEDS").unwrap_or(budget);
+        let find = |seed: u64| {
+            let violation = run_seed(seed, rules_without(off), Telling::Nothing).violation?;
+            Some((seed, violation))
+        };
+        match (0..budget).find_map(find) {
+            Some((seed, violation)) => println!("{off:?}: run {} {violation}", seed + 1),
+            None => {
+                println!("{off:?}: not found in {budget} runs");
+                missed.push(off);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
