@@ -14,7 +14,7 @@ use clap_complete::Shell;
 
 pub(crate) use self::cluster::{
     ClusterBrokersArgs, ClusterCheckArgs, ClusterCommand, ClusterDrainArgs, ClusterReassignArgs, ClusterRebalanceArgs,
-    ClusterStatusArgs, Execution,
+    ClusterSecretArgs, ClusterStatusArgs, Execution,
 };
 pub(crate) use self::config::{ConfigCommand, ConfigGetArgs, ConfigSetArgs, ConfigTarget};
 pub(crate) use self::group::{

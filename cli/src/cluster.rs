@@ -5,6 +5,7 @@
 mod health;
 mod moves;
 mod plan;
+mod secret;
 mod status;
 mod survey;
 
@@ -14,6 +15,7 @@ use crate::exit::Outcome;
 /// Runs one of them.
 pub(crate) async fn run(command: ClusterCommand) -> Outcome {
     match command {
+        ClusterCommand::Secret(args) => secret::run(&args),
         ClusterCommand::Status(args) => status::status(args).await,
         ClusterCommand::Brokers(args) => status::brokers(args).await,
         ClusterCommand::Check(args) => status::check(args).await,

@@ -167,7 +167,6 @@ impl Demo {
         let killed = Instant::now();
         accounts.lock().await_ack(partition);
         self.step(&format!("kill -9 {pid}: broker {broker} is gone without a warning. It led {TOPIC}-{partition}, and was the controller."))?;
-        self.heading()?;
         let over = async { tokio::try_join!(until_led(admin, TOPIC, index, broker), first_ack(accounts)) };
         let (leader, ack) = self.watch_until(over, accounts).await??;
         let failover = ack - killed;

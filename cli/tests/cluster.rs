@@ -65,3 +65,16 @@ fn a_reassignment_to_the_same_replicas_is_done_at_once() {
     assert_eq!(run(broker.cairn(&reassign)), "orders-1  1 -> 1\n1 partitions are where they shall be\n");
     broker.cairn(&["cluster", "reassign", "--topic", "orders"]).assert().code(2);
 }
+
+#[test]
+fn the_secret_is_printed_of_data_that_is_a_members() {
+    let broker = Broker::start();
+    let folder = broker.data();
+    let folder = folder.to_str().expect("text");
+    let secret = run(broker.cairn(&["cluster", "secret", "--data", folder]));
+    assert!(secret.len() == 65 && secret.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()), "{secret}");
+    let empty = tempfile::tempdir().expect("a folder");
+    let empty = empty.path().to_str().expect("text");
+    broker.cairn(&["cluster", "secret", "--data", empty]).assert().code(1);
+    broker.cairn(&["cluster", "secret", "--data", &format!("{empty}/missing")]).assert().code(1);
+}

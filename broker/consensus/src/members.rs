@@ -80,6 +80,12 @@ impl MetadataNode {
         self.raft.metrics().borrow_watched().current_leader.and_then(broker_id)
     }
 
+    /// The term of the quorum that this node knows of.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
+    }
+
     /// Whether this node leads, as far as it knows.
     #[must_use]
     pub fn is_leader(&self) -> bool {

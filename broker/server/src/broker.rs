@@ -208,6 +208,7 @@ impl Broker {
             id: BrokerId(config.start().node_id),
             producer_ids: ProducerIds::default(),
             cluster: Arc::clone(&cluster),
+            peers: peering.as_ref().map(|peering| peering.peers.clone()),
             coordinator: Coordinator::new(
                 Arc::clone(&partitions),
                 Arc::clone(&cluster),
@@ -236,9 +237,10 @@ impl Broker {
             lease.on_granted(began);
             peering.live(&cluster, sessions, lease, &stop, &tasks);
             let metrics = Arc::clone(&node.metrics);
-            let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics);
+            let lag_max_ms = node.config.start().replica_lag_time_max_ms;
+            let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics, lag_max_ms);
             replication.start(&senders_stop, &senders);
-            tasks.spawn(Controller::new(Arc::clone(&node), peering.peers.clone()).run(stop.clone()));
+            tasks.spawn(Controller::new(Arc::clone(&node)).run(stop.clone()));
         }
         let versions = node.cluster.versions();
         node.coordinator.follow(&node.cluster);

@@ -41,7 +41,7 @@ mod telemetry;
 pub use broker::{Addresses, Broker, StartError};
 pub use descriptors::raise_descriptor_limit;
 pub use loggers::{LevelError, Loggers, ROOT};
-pub use membership::{MembershipError, voters};
+pub use membership::{MembershipError, join_secret, voters};
 pub use net::BindError;
 pub use partitions::OpenLogDirsError;
 pub use telemetry::HttpError;

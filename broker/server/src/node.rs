@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use cairn_metadata::Image;
+use cairn_peers::Peers;
 use cairn_protocol::ids::BrokerId;
 
 use crate::cluster::Cluster;
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) loggers: Loggers,
     pub(crate) cluster: Arc<Cluster>,
+    /// The other brokers; none where there never are any.
+    pub(crate) peers: Option<Peers>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) coordinator: Coordinator,

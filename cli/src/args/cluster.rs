@@ -2,6 +2,8 @@
 //!
 //! Must not know: what a cluster is asked.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::Bootstrap;
@@ -9,6 +11,12 @@ use super::Bootstrap;
 /// `cairn cluster ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
+    /// Print the secret that a broker on another machine needs to join
+    #[command(after_help = "\
+Examples:
+  cairn cluster secret --data /var/lib/cairn > join-secret
+  cairn broker --join first:9092 --join-secret-file join-secret --data /var/lib/cairn --listen second:9092")]
+    Secret(ClusterSecretArgs),
     /// Show the brokers, and what is wrong with partitions
     Status(ClusterStatusArgs),
     /// A line for each broker: what it leads and keeps
@@ -38,6 +46,14 @@ Examples:
   cairn cluster rebalance --dry-run
   cairn cluster rebalance")]
     Rebalance(ClusterRebalanceArgs),
+}
+
+/// `cairn cluster secret`
+#[derive(Debug, Args)]
+pub(crate) struct ClusterSecretArgs {
+    /// The data of a broker of the cluster, on this machine; of several folders the one with the metadata
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
 }
 
 /// `cairn cluster status`

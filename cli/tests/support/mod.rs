@@ -5,7 +5,7 @@
 pub(crate) mod place;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cairn_broker::config::{BrokerConfig, Sources};
@@ -33,18 +33,20 @@ pub(crate) fn terminate(pid: u32) {
     assert!(status.success());
 }
 
+const DATA: &str = "data";
+
 /// A broker in this process.
 pub(crate) struct Broker {
     address: String,
     broker: Option<cairn_broker::Broker>,
     runtime: tokio::runtime::Runtime,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Broker {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let data = folder.path().join("data");
+        let data = folder.path().join(DATA);
         let sources = Sources::none()
             .set("log.dir", data.to_str().expect("text"))
             .set("listeners", "PLAINTEXT://127.0.0.1:0")
@@ -54,12 +56,17 @@ impl Broker {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let broker = runtime.block_on(cairn_broker::Broker::start(config)).expect("it starts");
         let address = broker.addresses().kafka[0].1.to_string();
-        Self { address, broker: Some(broker), runtime, _folder: folder }
+        Self { address, broker: Some(broker), runtime, folder }
     }
 
     /// Where clients connect.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where its data are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join(DATA)
     }
 
     /// A command against it.

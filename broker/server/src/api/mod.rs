@@ -64,6 +64,7 @@ apis! {
     DescribeLogDirs => describe_log_dirs,
     CreatePartitions => create_partitions,
     DeleteGroups => delete_groups,
+    ElectLeaders => elect_leaders,
     IncrementalAlterConfigs => incremental_alter_configs,
     AlterPartitionReassignments => alter_partition_reassignments,
     ListPartitionReassignments => list_partition_reassignments,

@@ -232,6 +232,8 @@ keys! {
     /// Whether a replica that may lack acknowledged records can become leader when no other is left. A partition with one
     /// replica has no other to choose, so that nothing changes for it.
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", "false", "", Boolean, ClusterWide, Flag;
+    /// A replica that has not had everything for so long is no longer in sync.
+    replica_lag_time_max_ms: u64 = "replica.lag.time.max.ms", "30000", "ms", Long, ReadOnly, Number(1_000..=3_600_000);
     /// Whether replicas that stand first in their partition's list lead again by themselves, after others had to.
     auto_leader_rebalance_enable: bool = "auto.leader.rebalance.enable", "true", "", Boolean, ReadOnly, Flag;
     /// How often it is looked whether some do not.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_metadata::{CannotElect, Command, ElectBy, Image, LogTold, Rejected, Topic, names};
-use cairn_peers::{Peers, Target};
+use cairn_peers::Target;
 use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
 use futures::StreamExt;
 use futures::future::join_all;
@@ -29,6 +29,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use self::unled::Unled;
+pub(crate) use self::unled::is_serving;
 use crate::cluster::ProposeError;
 use crate::node::Node;
 use crate::replication::{ask_for_logs, tell_logs};
@@ -46,15 +47,14 @@ const UNCLEAN: &str = "unclean.leader.election.enable";
 /// The controller's work on one broker.
 pub(crate) struct Controller {
     node: Arc<Node>,
-    peers: Peers,
     /// The version of the metadata in which nothing was left to do.
     settled: Option<u64>,
     balanced_at: Instant,
 }
 
 impl Controller {
-    pub(crate) fn new(node: Arc<Node>, peers: Peers) -> Self {
-        Self { node, peers, settled: None, balanced_at: Instant::now() }
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node, settled: None, balanced_at: Instant::now() }
     }
 
     /// Looks again and again until `stop`.
@@ -139,7 +139,7 @@ impl Controller {
                 of.entry(*broker).or_default().push((unled.topic, unled.partition));
             }
         }
-        logs_of(&self.node, Some(&self.peers), image, of).await
+        logs_of(&self.node, image, of).await
     }
 
     fn allows_unclean(&self, topic: &Topic) -> bool {
@@ -155,7 +155,6 @@ impl Controller {
 /// How far the logs of these partitions go at these brokers. Who does not answer is left out.
 pub(crate) async fn logs_of(
     node: &Node,
-    peers: Option<&Peers>,
     image: &Image,
     of: HashMap<BrokerId, Vec<(TopicId, PartitionIndex)>>,
 ) -> HashMap<(TopicId, PartitionIndex), Vec<LogTold>> {
@@ -164,7 +163,7 @@ pub(crate) async fn logs_of(
         let member = members.iter().find(|member| member.node == broker);
         let target = member.map(|member| Target { node: Some(broker), host: member.host.clone(), port: member.port });
         async move {
-            match (broker == node.id, target, peers) {
+            match (broker == node.id, target, &node.peers) {
                 (true, ..) => {
                     let epoch = image.broker(broker).map(|own| own.epoch);
                     epoch.map(|epoch| tell_logs(&node.partitions, (broker, epoch), &partitions)).unwrap_or_default()

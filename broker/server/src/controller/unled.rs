@@ -41,7 +41,7 @@ fn knows_nobody(partition: &Partition) -> bool {
 }
 
 /// Whether a broker may lead.
-pub(super) fn is_serving(image: &Image, id: BrokerId) -> bool {
+pub(crate) fn is_serving(image: &Image, id: BrokerId) -> bool {
     image.broker(id).map(Broker::standing).is_some_and(|standing| standing.duty == Duty::Serving)
 }
 

@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use self::heartbeats::Heartbeats;
 pub use self::joining::voters;
+pub use self::record::join_secret;
 use self::record::{MemberFile, MemberRecord};
 pub(crate) use self::serving::{PEERS_KEY, PeerService, peers_answer};
 pub(crate) use self::sessions::Sessions;

@@ -54,11 +54,7 @@ impl MemberFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let damaged = || {
-            let text = format!("{} is damaged; restore it from a backup", self.path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        };
-        decode(&bytes).map(Some).ok_or_else(damaged)
+        decode(&bytes).map(Some).ok_or_else(|| damaged(&self.path))
     }
 
     /// Replaces what was noted, and returns when that is durable.
@@ -69,6 +65,11 @@ impl MemberFile {
         }
         self.disk.replace(&self.path, &encode(record))
     }
+}
+
+fn damaged(path: &Path) -> io::Error {
+    let text = format!("{} is damaged; restore it from a backup", path.display());
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 fn encode(record: &MemberRecord) -> Vec<u8> {
@@ -102,6 +103,23 @@ fn decode(bytes: &[u8]) -> Option<MemberRecord> {
         port: u16::from_be_bytes(*port),
         secret: std::str::from_utf8(secret).ok()?.parse().ok()?,
     })
+}
+
+/// The join secret of the cluster that the broker with this data is a member of, as text; none where it is of no cluster. The
+/// broker may run meanwhile.
+///
+/// # Errors
+/// When the folder cannot be read, or what is noted in it is damaged.
+pub fn join_secret(metadata_dir: &Path) -> io::Result<Option<String>> {
+    match std::fs::read(metadata_dir.join(FILE)) {
+        Ok(bytes) => match decode(&bytes) {
+            Some(record) => Ok(Some(record.secret.to_text().to_string())),
+            None => Err(damaged(&metadata_dir.join(FILE))),
+        },
+        // A folder that is not there is another matter.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::metadata(metadata_dir).map(|_| None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The secret in a file that a person made.

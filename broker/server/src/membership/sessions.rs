@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cairn_consensus::Role;
 use cairn_metadata::{BrokerEpoch, Command, Image};
@@ -24,7 +24,7 @@ pub(super) const SESSION_MS: u64 = 9_000;
 /// How often the controller looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Who has not looked for so long was stopped itself, and knows nothing of the others' silence.
-const STOPPED: Duration = Duration::from_secs(2);
+const STOPPED_MS: u64 = 2_000;
 /// How long a voter that asks for votes has before the next one does.
 const TURN: Duration = Duration::from_millis(200);
 /// So many members vote.
@@ -36,16 +36,26 @@ pub(crate) struct Sessions(Mutex<Option<Book>>);
 
 #[derive(Debug)]
 struct Book {
+    /// Of the quorum, in which this broker leads it: what was granted in an earlier one, others may have taken away.
+    term: u64,
     sessions: cairn_replication::Sessions,
     /// The version of the metadata when each broker was heard last.
     told: HashMap<BrokerId, u64>,
 }
 
 impl Book {
-    fn begin(image: &Image) -> Self {
+    /// The book of this term: what is there of an earlier one is forgotten.
+    fn of<'b>(book: &'b mut Option<Self>, term: u64, image: &Image) -> &'b mut Self {
+        if book.as_ref().is_some_and(|book| book.term != term) {
+            *book = None;
+        }
+        book.get_or_insert_with(|| Self::begin(term, image))
+    }
+
+    fn begin(term: u64, image: &Image) -> Self {
         let serving = image.brokers().filter(|broker| !broker.fenced).map(|broker| (broker.id, broker.epoch));
         let sessions = cairn_replication::Sessions::take_office(SESSION_MS, serving, clock::ticks());
-        Self { sessions, told: HashMap::new() }
+        Self { term, sessions, told: HashMap::new() }
     }
 }
 
@@ -60,7 +70,7 @@ impl Sessions {
         {
             let image = quorum.image();
             let mut book = self.0.lock();
-            let book = book.get_or_insert_with(|| Book::begin(&image));
+            let book = Book::of(&mut book, quorum.term(), &image);
             if image.broker(broker).is_some_and(|known| known.epoch == epoch && !known.fenced) {
                 book.sessions.on_serving(broker, epoch, clock::ticks());
             }
@@ -95,7 +105,7 @@ impl Sessions {
         let image = cluster.quorum().image();
         let now = clock::ticks();
         let mut book = self.0.lock();
-        let Book { sessions, .. } = book.get_or_insert_with(|| Book::begin(&image));
+        let Book { sessions, .. } = Book::of(&mut book, cluster.quorum().term(), &image);
         for broker in image.brokers() {
             match broker.fenced {
                 true => sessions.on_fenced(broker.id, broker.epoch),
@@ -117,7 +127,7 @@ pub(crate) async fn control(
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut led = false;
-    let mut looked = Instant::now();
+    let mut looked = clock::ticks();
     loop {
         tokio::select! {
             _ = looks.tick() => {}
@@ -132,7 +142,7 @@ pub(crate) async fn control(
             () = stop.cancelled() => return,
         }
         let leads = cluster.quorum().is_leader();
-        if leads != led || looked.elapsed() > STOPPED {
+        if leads != led || clock::ticks().since(looked) > STOPPED_MS {
             sessions.forget();
             if leads && !led {
                 // Whoever led before may be gone, and others with it, of which only that one knew.
@@ -142,7 +152,7 @@ pub(crate) async fn control(
             }
             led = leads;
         }
-        looked = Instant::now();
+        looked = clock::ticks();
         if !leads {
             continue;
         }

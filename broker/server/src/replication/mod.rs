@@ -40,13 +40,21 @@ pub(crate) struct Replication {
     peers: Peers,
     links: Arc<Links>,
     metrics: Arc<Metrics>,
+    /// So long a follower may not have what the leader had.
+    lag_max_ms: u64,
     /// Of all that this broker sends as a leader and that is slowed down.
     pace: Pace,
 }
 
 impl Replication {
-    pub(crate) fn new(cluster: Arc<Cluster>, peers: Peers, links: Arc<Links>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { cluster, peers, links, metrics, pace: Pace::default() })
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        peers: Peers,
+        links: Arc<Links>,
+        metrics: Arc<Metrics>,
+        lag_max_ms: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self { cluster, peers, links, metrics, lag_max_ms, pace: Pace::default() })
     }
 
     /// Sends and proposes until `stop`.

@@ -20,8 +20,6 @@ use crate::partitions::Partition;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// Proposals that the quorum has not answered; the others wait for the next time.
 const OPEN_MAX: usize = 256;
-/// So long a follower may not have what the leader had: Kafka's default of `replica.lag.time.max.ms`.
-const REPLICA_LAG_MAX_MS: u64 = 30_000;
 
 impl Replication {
     /// Asks leaders again and again until `stop`.
@@ -39,7 +37,7 @@ impl Replication {
                 if open.len() >= OPEN_MAX {
                     break;
                 }
-                if let Some(proposal) = partition.due_proposal(REPLICA_LAG_MAX_MS, clock::ticks()) {
+                if let Some(proposal) = partition.due_proposal(self.lag_max_ms, clock::ticks()) {
                     open.push(self.propose(partition, proposal));
                 }
             }

@@ -16,7 +16,7 @@ use super::{Member, eventually};
 type UnderWay = (Vec<i32>, Vec<i32>, Vec<i32>);
 
 impl Member {
-    async fn create_on(&self, brokers: &[i32]) -> ErrorCode {
+    pub(super) async fn create_on(&self, brokers: &[i32]) -> ErrorCode {
         let assignment = CreatableReplicaAssignment { partition_index: 0, broker_ids: brokers.to_vec() };
         let topic = CreatableTopic {
             name: TOPIC.into(),
@@ -49,7 +49,7 @@ impl Member {
     }
 
     /// Whether it is kept by these and all of them are in sync.
-    async fn is_on(&self, brokers: &[i32]) -> bool {
+    pub(super) async fn is_on(&self, brokers: &[i32]) -> bool {
         let Some(partition) = self.partition().await else { return false };
         let mut in_sync = partition.isr_nodes.clone();
         in_sync.sort_unstable();
@@ -69,7 +69,7 @@ impl Member {
     }
 }
 
-async fn three() -> Vec<Option<Member>> {
+pub(super) async fn three() -> Vec<Option<Member>> {
     let first = Member::first().await;
     let second = Member::joining(&first).await;
     let third = Member::joining(&first).await;
@@ -77,7 +77,7 @@ async fn three() -> Vec<Option<Member>> {
     vec![Some(first), Some(second), Some(third)]
 }
 
-async fn stop_all(members: Vec<Option<Member>>) {
+pub(super) async fn stop_all(members: Vec<Option<Member>>) {
     join_all(members.into_iter().flatten().map(Member::stop)).await;
 }
 
