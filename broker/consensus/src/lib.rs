@@ -24,7 +24,7 @@ mod node;
 mod propose;
 mod updates;
 
-pub use members::{Member, MembersError, Role};
+pub use members::{Member, MemberProgress, MembersError, Progress, Role};
 pub use node::{Formation, Link, MetadataNode, NodeConfig, StartError};
 pub use propose::{ProposeError, Proposed};
 pub use updates::Updates;

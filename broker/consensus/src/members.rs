@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cairn_protocol::ids::BrokerId;
 use openraft::ChangeMembers;
+use openraft::Instant as _;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
@@ -31,6 +32,30 @@ pub struct Member {
     pub port: u16,
     /// What it is.
     pub role: Role,
+}
+
+/// The quorum as its leader knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The term that it leads in.
+    pub term: u64,
+    /// Behind the last entry that is committed.
+    pub committed: u64,
+    /// How far the members are.
+    pub members: Vec<MemberProgress>,
+}
+
+/// How far a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberProgress {
+    /// Its broker.
+    pub node: BrokerId,
+    /// What it is.
+    pub role: Role,
+    /// Behind the last entry that it is known to have; none while nothing is known.
+    pub end: Option<u64>,
+    /// How long ago it was heard; none for the leader itself, and where it never was.
+    pub heard: Option<Duration>,
 }
 
 /// What a member is.
@@ -78,6 +103,33 @@ impl MetadataNode {
     #[must_use]
     pub fn leader(&self) -> Option<BrokerId> {
         self.raft.metrics().borrow_watched().current_leader.and_then(broker_id)
+    }
+
+    /// On the leader: how far the members are. None elsewhere.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        let members = self.members();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.as_ref()?;
+        let behind = |index: Option<u64>| index.map_or(0, |index| index + 1);
+        let of = |member: &Member| {
+            let id = NodeId::try_from(member.node.0).ok()?;
+            let is_leader = id == metrics.id;
+            let matched = replication.get(&id).copied().flatten().map(|at| at.index() + 1);
+            let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
+            Some(MemberProgress {
+                node: member.node,
+                role: member.role,
+                end: if is_leader { Some(behind(metrics.last_log_index)) } else { matched },
+                heard: heard.filter(|_| !is_leader).map(|at| at.elapsed()),
+            })
+        };
+        Some(Progress {
+            term: metrics.current_term,
+            committed: behind(metrics.cluster_committed.as_ref().map(|at| at.index())),
+            members: members.iter().filter_map(of).collect(),
+        })
     }
 
     /// The term of the quorum that this node knows of.

@@ -132,7 +132,7 @@ impl Service for Dispatcher {
 }
 
 /// Where a response says how long the client is to wait.
-pub(crate) type ThrottleTimeOf<T> = fn(&mut T) -> &mut i32;
+pub(crate) type ThrottleTimeOf<T> = fn(&mut T) -> Option<&mut i32>;
 
 /// Decodes the body, has `handle` do the work, and encodes the answer. What does not decode ends the connection, as in
 /// Kafka: there is no answer to what was not understood.
@@ -240,7 +240,8 @@ fn finish<T: Response>(
     response.each_error(&mut |code| {
         node.metrics.error(call.api, ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError));
     });
-    let told = throttle_time(&mut response);
+    let mut untold = 0;
+    let told = throttle_time(&mut response).unwrap_or(&mut untold);
     let mut throttle = Throttle::from_millis(*told);
     if node.quotas.has_any() {
         let now = Instant::now();

@@ -18,8 +18,18 @@ mod led;
 pub(crate) mod once;
 pub(crate) mod refusal;
 
+/// Where an answer tells for how long its client shall wait, if it does.
+macro_rules! throttle_time {
+    () => {
+        |response| Some(&mut response.throttle_time_ms)
+    };
+    (untold) => {
+        |_| None
+    };
+}
+
 macro_rules! apis {
-    ($($key:ident => $module:ident),+ $(,)?) => {
+    ($($key:ident => $module:ident $(, throttle $untold:ident)?);+ $(;)?) => {
         $(mod $module;)+
 
         /// The APIs that ApiVersions shows, by key.
@@ -31,7 +41,7 @@ macro_rules! apis {
                 return refuse(node, &call);
             }
             match call.api {
-                $(ApiKey::$key => serve(node, call, reader, $module::handle, |response| &mut response.throttle_time_ms),)+
+                $(ApiKey::$key => serve(node, call, reader, $module::handle, throttle_time!($($untold)?)),)+
                 _ => refuse(node, &call),
             }
         }
@@ -39,45 +49,46 @@ macro_rules! apis {
 }
 
 apis! {
-    Produce => produce,
-    Fetch => fetch,
-    ListOffsets => list_offsets,
-    Metadata => metadata,
-    OffsetCommit => offset_commit,
-    OffsetFetch => offset_fetch,
-    FindCoordinator => find_coordinator,
-    JoinGroup => join_group,
-    Heartbeat => heartbeat,
-    LeaveGroup => leave_group,
-    SyncGroup => sync_group,
-    DescribeGroups => describe_groups,
-    ListGroups => list_groups,
-    ApiVersions => api_versions,
-    CreateTopics => create_topics,
-    DeleteTopics => delete_topics,
-    DeleteRecords => delete_records,
-    InitProducerId => init_producer_id,
-    OffsetForLeaderEpoch => offset_for_leader_epoch,
-    DescribeConfigs => describe_configs,
-    AlterConfigs => alter_configs,
-    AlterReplicaLogDirs => alter_replica_log_dirs,
-    DescribeLogDirs => describe_log_dirs,
-    CreatePartitions => create_partitions,
-    DeleteGroups => delete_groups,
-    ElectLeaders => elect_leaders,
-    IncrementalAlterConfigs => incremental_alter_configs,
-    AlterPartitionReassignments => alter_partition_reassignments,
-    ListPartitionReassignments => list_partition_reassignments,
-    OffsetDelete => offset_delete,
-    DescribeClientQuotas => describe_client_quotas,
-    AlterClientQuotas => alter_client_quotas,
-    DescribeUserScramCredentials => describe_user_scram_credentials,
-    DescribeCluster => describe_cluster,
-    DescribeProducers => describe_producers,
-    ConsumerGroupHeartbeat => consumer_group_heartbeat,
-    ConsumerGroupDescribe => consumer_group_describe,
-    ListConfigResources => list_config_resources,
-    DescribeTopicPartitions => describe_topic_partitions,
+    Produce => produce;
+    Fetch => fetch;
+    ListOffsets => list_offsets;
+    Metadata => metadata;
+    OffsetCommit => offset_commit;
+    OffsetFetch => offset_fetch;
+    FindCoordinator => find_coordinator;
+    JoinGroup => join_group;
+    Heartbeat => heartbeat;
+    LeaveGroup => leave_group;
+    SyncGroup => sync_group;
+    DescribeGroups => describe_groups;
+    ListGroups => list_groups;
+    ApiVersions => api_versions;
+    CreateTopics => create_topics;
+    DeleteTopics => delete_topics;
+    DeleteRecords => delete_records;
+    InitProducerId => init_producer_id;
+    OffsetForLeaderEpoch => offset_for_leader_epoch;
+    DescribeConfigs => describe_configs;
+    AlterConfigs => alter_configs;
+    AlterReplicaLogDirs => alter_replica_log_dirs;
+    DescribeLogDirs => describe_log_dirs;
+    CreatePartitions => create_partitions;
+    DeleteGroups => delete_groups;
+    ElectLeaders => elect_leaders;
+    IncrementalAlterConfigs => incremental_alter_configs;
+    AlterPartitionReassignments => alter_partition_reassignments;
+    ListPartitionReassignments => list_partition_reassignments;
+    OffsetDelete => offset_delete;
+    DescribeClientQuotas => describe_client_quotas;
+    AlterClientQuotas => alter_client_quotas;
+    DescribeUserScramCredentials => describe_user_scram_credentials;
+    DescribeQuorum => describe_quorum, throttle untold;
+    DescribeCluster => describe_cluster;
+    DescribeProducers => describe_producers;
+    ConsumerGroupHeartbeat => consumer_group_heartbeat;
+    ConsumerGroupDescribe => consumer_group_describe;
+    ListConfigResources => list_config_resources;
+    DescribeTopicPartitions => describe_topic_partitions;
 }
 
 /// Whether requests of this version are handled. Produce shows versions from 0 on, and has them from 3 on.

@@ -9,6 +9,7 @@
 
 mod heartbeats;
 mod joining;
+mod quorum;
 mod record;
 mod serving;
 mod sessions;
@@ -28,6 +29,7 @@ use uuid::Uuid;
 
 use self::heartbeats::Heartbeats;
 pub use self::joining::voters;
+pub(crate) use self::quorum::{MemberTold, QuorumTold, ask_for_quorum};
 pub use self::record::join_secret;
 use self::record::{MemberFile, MemberRecord};
 pub(crate) use self::serving::{PEERS_KEY, PeerService, peers_answer};

@@ -15,8 +15,9 @@ use futures::{FutureExt, TryFutureExt};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
+use super::quorum;
 use super::sessions::Sessions;
-use super::wire::{self, HEARTBEAT, Heard, Heartbeat, JOIN, Join, Joined};
+use super::wire::{self, HEARTBEAT, Heard, Heartbeat, JOIN, Join, Joined, QUORUM};
 use crate::cluster::Cluster;
 use crate::replication::{LOGS, PUSHES, Receiver};
 
@@ -169,6 +170,7 @@ impl Shared {
                 cluster.quorum().learn_address(BrokerId(beat.node), &beat.host, beat.port);
                 Ok(wire::answer(&self.heartbeat(&cluster, &beat).await))
             }
+            QUORUM => Ok(wire::answer(&quorum::tell(cluster.quorum()))),
             _ => Err(failed("requests of this kind are not known")),
         }
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 /// The kinds, above those of the quorum.
 pub(super) const JOIN: u8 = cairn_consensus::KINDS_END;
 pub(super) const HEARTBEAT: u8 = JOIN + 1;
+pub(super) const QUORUM: u8 = JOIN + 2;
 
 /// A broker asks to be a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 mod elected;
 mod grown;
 mod moved;
+mod quorum;
 mod replicated;
 
 use std::net::SocketAddr;
