@@ -79,7 +79,7 @@ impl Network {
         if request.len() > BODY_BYTES_MAX {
             return Err(NotCalled::TooLong(request.len()));
         }
-        Ok(peers.call(&target, lane, request.into(), within).await?)
+        Ok(peers.call(&target, lane, Bytes::from(request), within).await?)
     }
 }
 

@@ -23,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::frame::{BODY_BYTES_MAX, Frame, FrameDecoder, FrameError, HANDSHAKE_BYTES_MAX, Kind, head};
+use crate::frame::{BODY_BYTES_MAX, Frame, FrameDecoder, FrameError, Kind, head};
 use crate::handshake::{self, Halves, HandshakeError, Lane, Refusal};
 use crate::identity::Local;
+use crate::message::{Pieces, Request};
 
 /// How long the loop rests after the system refused a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -81,7 +82,7 @@ pub struct Failed(pub Box<str>);
 /// What answers peers.
 pub trait Service: Send + Sync + 'static {
     /// Answers one request. Dropped when the connection ends before it is ready.
-    fn call(&self, from: Remote, request: Bytes) -> BoxFuture<'static, Result<Bytes, Failed>>;
+    fn call(&self, from: Remote, request: Request) -> BoxFuture<'static, Result<Bytes, Failed>>;
 }
 
 /// A socket that listens for peers.
@@ -206,7 +207,7 @@ impl Accepting {
 
     async fn requests(&self, halves: Halves, remote: &Remote) -> Result<(), Ended> {
         let Halves { mut frames, writer, .. } = halves;
-        frames.decoder_mut().set_body_max(BODY_BYTES_MAX);
+        frames.decoder_mut().on_proven(remote.lane.payload_max());
         let mut writer = BufWriter::new(writer);
         let mut running = FuturesUnordered::new();
         let mut idle_at = Instant::now() + self.limits.idle;
@@ -234,8 +235,8 @@ impl Accepting {
                         Err(_) => return Err(Ended::Idle),
                     };
                     idle_at = Instant::now() + self.limits.idle;
-                    let Frame { kind: Kind::Request, id, body } = frame else { return Err(Ended::Kind(frame.kind)) };
-                    running.push(self.service.call(remote.clone(), body).map(move |answer| (id, answer)));
+                    let Frame { kind: Kind::Request, id, body, payload } = frame else { return Err(Ended::Kind(frame.kind)) };
+                    running.push(self.service.call(remote.clone(), Request { body, payload }).map(move |answer| (id, answer)));
                 }
             }
         }
@@ -252,11 +253,9 @@ impl Accepting {
             Ok(body) => (Kind::Response, body),
             Err(Failed(text)) => (Kind::Failed, Bytes::from(text.into_string())),
         };
-        let write = async {
-            writer.write_all(&head(kind, id, &body)).await?;
-            writer.write_all(&body).await
-        };
-        Ok(timeout(self.limits.write, write).await.map_err(|_| Ended::SlowReader)??)
+        let head = head(kind, id, &body, 0);
+        let mut pieces = Pieces::new(Bytes::copy_from_slice(&head), body.into());
+        Ok(timeout(self.limits.write, writer.write_all_buf(&mut pieces)).await.map_err(|_| Ended::SlowReader)??)
     }
 }
 
@@ -265,7 +264,7 @@ pub(crate) fn halves(stream: TcpStream) -> io::Result<Halves> {
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?.ip();
     let (reader, writer) = stream.into_split();
-    Ok(Halves { frames: FramedRead::new(reader, FrameDecoder::new(HANDSHAKE_BYTES_MAX)), writer, peer })
+    Ok(Halves { frames: FramedRead::new(reader, FrameDecoder::new()), writer, peer })
 }
 
 impl fmt::Debug for Accepting {

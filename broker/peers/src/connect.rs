@@ -29,6 +29,7 @@ use crate::accept::{Failed, halves};
 use crate::frame::{BODY_BYTES_MAX, Frame, FrameDecoder, Kind, head};
 use crate::handshake::{self, Halves, HandshakeError, Lane, Refusal};
 use crate::identity::Local;
+use crate::message::{Message, Pieces};
 
 /// How long connecting and proving who we are may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -151,15 +152,18 @@ impl Peers {
     /// Asks, and waits for the answer. Dropping the future does not take the request back.
     ///
     /// # Panics
-    /// When the request is longer than [`BODY_BYTES_MAX`].
+    /// When the request is longer than [`Message`] says.
     pub async fn call(
         &self,
         target: &Target,
         lane: Lane,
-        request: Bytes,
+        request: impl Into<Message>,
         within: Duration,
     ) -> Result<Bytes, CallError> {
-        assert!(request.len() <= BODY_BYTES_MAX, "a request of {} bytes", request.len());
+        let request = request.into();
+        let (body, payload) = (request.body.len(), request.payload_len());
+        let is_allowed = body <= BODY_BYTES_MAX && payload <= lane.payload_max();
+        assert!(is_allowed, "a request with a body of {body} bytes and a payload of {payload}");
         let mut used = None;
         let asked = timeout(within, async {
             let connection = self.connection(target, lane).await?;
@@ -288,7 +292,7 @@ type Reply = Result<Bytes, Failed>;
 
 /// One connection.
 struct Connection {
-    queue: mpsc::Sender<(Bytes, oneshot::Sender<Reply>)>,
+    queue: mpsc::Sender<(Message, oneshot::Sender<Reply>)>,
     /// Counts what has come.
     heard: AtomicU64,
     /// Who waits, by request.
@@ -298,7 +302,7 @@ struct Connection {
 
 impl Connection {
     /// None when the connection ends before the answer has come.
-    async fn ask(&self, request: Bytes) -> Option<Reply> {
+    async fn ask(&self, request: Message) -> Option<Reply> {
         let (reply, answer) = oneshot::channel();
         self.queue.send((request, reply)).await.ok()?;
         answer.await.ok()
@@ -327,7 +331,7 @@ enum Ending {
 async fn run(
     connection: Arc<Connection>,
     halves: Halves,
-    queued: mpsc::Receiver<(Bytes, oneshot::Sender<Reply>)>,
+    queued: mpsc::Receiver<(Message, oneshot::Sender<Reply>)>,
     stop: CancellationToken,
 ) -> Ending {
     let Halves { frames, writer, .. } = halves;
@@ -345,9 +349,10 @@ async fn run(
 }
 
 async fn read(connection: &Connection, mut frames: FramedRead<OwnedReadHalf, FrameDecoder>) -> Box<str> {
-    frames.decoder_mut().set_body_max(BODY_BYTES_MAX);
+    // Answers have no payload.
+    frames.decoder_mut().on_proven(0);
     while let Some(frame) = frames.next().await {
-        let Frame { kind, id, body } = match frame {
+        let Frame { kind, id, body, .. } = match frame {
             Ok(frame) => frame,
             Err(error) => return error.to_string().into(),
         };
@@ -368,7 +373,7 @@ async fn read(connection: &Connection, mut frames: FramedRead<OwnedReadHalf, Fra
 
 async fn write(
     connection: &Connection,
-    mut queued: mpsc::Receiver<(Bytes, oneshot::Sender<Reply>)>,
+    mut queued: mpsc::Receiver<(Message, oneshot::Sender<Reply>)>,
     writer: OwnedWriteHalf,
 ) -> Box<str> {
     let mut writer = BufWriter::new(writer);
@@ -391,11 +396,9 @@ async fn write(
         let Some((request, reply)) = next else { return "nobody asks any more".into() };
         id += 1;
         connection.waiting.lock().insert(id, reply);
-        let request = async {
-            writer.write_all(&head(Kind::Request, id, &request)).await?;
-            writer.write_all(&request).await
-        };
-        if let Err(reason) = in_time(timeout(WRITE_TIMEOUT, request).await) {
+        let head = head(Kind::Request, id, &request.body, request.payload_len());
+        let mut pieces = Pieces::new(Bytes::copy_from_slice(&head), request);
+        if let Err(reason) = in_time(timeout(WRITE_TIMEOUT, writer.write_all_buf(&mut pieces)).await) {
             return reason;
         }
     }

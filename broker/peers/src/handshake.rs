@@ -23,7 +23,7 @@ use tokio_util::codec::FramedRead;
 use uuid::Uuid;
 
 use crate::bytes::{Cursor, Malformed, put_node, put_uuid_or_none};
-use crate::frame::{Frame, FrameDecoder, FrameError, Kind, head};
+use crate::frame::{Frame, FrameDecoder, FrameError, Kind, PAYLOAD_BYTES_MAX, head};
 use crate::identity::Identity;
 use crate::secret::PROOF_BYTES;
 
@@ -52,6 +52,11 @@ pub enum Lane {
 impl Lane {
     fn of(code: u8) -> Option<Self> {
         [Self::Quorum, Self::Bulk, Self::Join, Self::Replication].into_iter().find(|lane| *lane as u8 == code)
+    }
+
+    /// The longest payload of a request.
+    pub(crate) fn payload_max(self) -> usize {
+        if self == Self::Replication { PAYLOAD_BYTES_MAX } else { 0 }
     }
 }
 
@@ -368,7 +373,7 @@ pub(crate) async fn turn_away(writer: &mut OwnedWriteHalf, refusal: &Refusal) ->
 }
 
 async fn send(writer: &mut (impl AsyncWrite + Unpin), kind: Kind, body: &[u8]) -> std::io::Result<()> {
-    writer.write_all(&[&head(kind, 0, body)[..], body].concat()).await
+    writer.write_all(&[&head(kind, 0, body, 0)[..], body].concat()).await
 }
 
 async fn expect(frames: &mut FramedRead<OwnedReadHalf, FrameDecoder>, wanted: Kind) -> Result<Bytes, HandshakeError> {

@@ -12,11 +12,13 @@ mod connect;
 mod frame;
 mod handshake;
 mod identity;
+mod message;
 mod secret;
 
 pub use accept::{Bound, Failed, Limits, Remote, Service, accept_loop, bind};
 pub use connect::{CallError, Peers, Target};
-pub use frame::BODY_BYTES_MAX;
+pub use frame::{BODY_BYTES_MAX, PAYLOAD_BYTES_MAX};
 pub use handshake::{HandshakeError, Lane, Refusal};
 pub use identity::{Identity, Local};
+pub use message::{Message, Request};
 pub use secret::{JoinSecret, ParseSecretError};

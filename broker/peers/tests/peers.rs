@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_peers::{
     BODY_BYTES_MAX, CallError, Failed, HandshakeError, Identity, JoinSecret, Lane, Limits, Local, Peers, Refusal,
-    Remote, Service, Target, accept_loop, bind,
+    Remote, Request, Service, Target, accept_loop, bind,
 };
 use cairn_protocol::ids::BrokerId;
 use futures::FutureExt;
@@ -30,20 +30,20 @@ struct Echo {
 }
 
 impl Service for Echo {
-    fn call(&self, from: Remote, request: Bytes) -> BoxFuture<'static, Result<Bytes, Failed>> {
+    fn call(&self, from: Remote, request: Request) -> BoxFuture<'static, Result<Bytes, Failed>> {
         self.begun.send_modify(|begun| *begun += 1);
         let let_go = Arc::clone(&self.let_go);
         async move {
-            if request.starts_with(b"wait") {
+            if request.body.starts_with(b"wait") {
                 let_go.acquire().await.expect("open").forget();
             }
-            if request.starts_with(b"never") {
+            if request.body.starts_with(b"never") {
                 std::future::pending::<()>().await;
             }
-            if request.starts_with(b"fail") {
+            if request.body.starts_with(b"fail") {
                 return Err(Failed(format!("{:?} must not", from.node).into()));
             }
-            Ok(request)
+            Ok([request.body, request.payload].concat().into())
         }
         .boxed()
     }

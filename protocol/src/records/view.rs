@@ -135,6 +135,12 @@ impl<'a> BatchView<'a> {
         Ok(Self { bytes, header, compression })
     }
 
+    /// What the checksum does not cover: all that stands before it, and the checksum.
+    #[must_use]
+    pub fn unchecked(&self) -> &'a [u8] {
+        &self.bytes[..CHECKED_FROM]
+    }
+
     /// Compares the checksum with the bytes.
     pub fn verify_crc(&self) -> Result<(), CrcMismatch> {
         let checked = &self.bytes[CHECKED_FROM..];

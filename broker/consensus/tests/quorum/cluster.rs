@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_consensus::{Formation, Link, MetadataNode, NodeConfig, ProposeError, Role};
 use cairn_metadata::{Answer, Command, NewBroker, NewTopic, Rejected};
-use cairn_peers::{Failed, Identity, JoinSecret, Limits, Local, Peers, Remote, Service, accept_loop, bind};
+use cairn_peers::{Failed, Identity, JoinSecret, Limits, Local, Peers, Remote, Request, Service, accept_loop, bind};
 use cairn_protocol::ids::{BrokerId, Timestamp, TopicId};
 use cairn_storage::DataDir;
 use cairn_storage::dir::DirConfig;
@@ -66,11 +66,11 @@ struct Running {
 struct Serving(Arc<Mutex<Option<Arc<MetadataNode>>>>);
 
 impl Service for Serving {
-    fn call(&self, _from: Remote, request: Bytes) -> BoxFuture<'static, Result<Bytes, Failed>> {
+    fn call(&self, _from: Remote, request: Request) -> BoxFuture<'static, Result<Bytes, Failed>> {
         let node = self.0.lock().clone();
         async move {
             match node {
-                Some(node) => node.serve(request).await,
+                Some(node) => node.serve(request.body).await,
                 None => Err(Failed("not there yet".into())),
             }
         }

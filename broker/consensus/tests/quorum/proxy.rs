@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Where the first frame says who connects.
-const FROM_AT: usize = 48;
+const FROM_AT: usize = 52;
 const READ_BYTES: usize = 16 << 10;
 
 type Pairs = BTreeSet<(i32, i32)>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_consensus::{KINDS_END, MembersError, Role};
 use cairn_metadata::{Command, NewBroker, features};
-use cairn_peers::{Failed, Lane, Local, Remote, Service};
+use cairn_peers::{Failed, Lane, Local, Remote, Request, Service};
 use cairn_protocol::ids::BrokerId;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
@@ -108,29 +108,27 @@ impl PeerService {
 }
 
 impl Service for PeerService {
-    fn call(&self, from: Remote, request: Bytes) -> BoxFuture<'static, Result<Bytes, Failed>> {
-        if request.first() == Some(&PUSHES) {
-            return self.0.take(&from, &request);
+    fn call(&self, from: Remote, request: Request) -> BoxFuture<'static, Result<Bytes, Failed>> {
+        if request.body.first() == Some(&PUSHES) {
+            return self.0.take(&from, request);
         }
-        if request.first() == Some(&LOGS) {
-            return futures::future::ready(self.0.tell_logs(&from, &request)).boxed();
+        if request.body.first() == Some(&LOGS) {
+            return futures::future::ready(self.0.tell_logs(&from, &request.body)).boxed();
         }
         let shared = Arc::clone(&self.0);
-        async move { shared.answer(&from, request).await }.boxed()
+        async move { shared.answer(&from, request.body).await }.boxed()
     }
 }
 
 impl Shared {
     /// Records are taken here and now: in the order in which they come.
-    fn take(&self, from: &Remote, request: &Bytes) -> BoxFuture<'static, Result<Bytes, Failed>> {
+    fn take(&self, from: &Remote, request: Request) -> BoxFuture<'static, Result<Bytes, Failed>> {
         let failed = |why: &str| futures::future::ready(Err(Failed(why.into()))).boxed();
         if from.lane != Lane::Replication {
             return failed("the request is of another lane");
         }
         match &*self.receiver.read() {
-            Some(receiver) => {
-                receiver.take(request.slice(1..)).map_err(|malformed| Failed(malformed.to_string().into())).boxed()
-            }
+            Some(receiver) => receiver.take(request).map_err(|malformed| Failed(malformed.to_string().into())).boxed(),
             None => failed("this broker is starting"),
         }
     }

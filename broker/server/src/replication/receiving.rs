@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_metadata::BrokerEpoch;
-use cairn_protocol::ids::BrokerId;
+use cairn_peers::Request;
+use cairn_protocol::ids::{BrokerId, Offset};
 use cairn_protocol::records::BatchView;
 use cairn_replication::{Content, NackReason, PushNack, Span};
 use cairn_storage::log::Hole;
@@ -32,8 +33,8 @@ pub(crate) struct Receiver {
 
 /// A push whose answer is not known yet.
 enum Open {
-    /// It waits for a flush.
-    Waits(Arc<Partition>, PartitionPush),
+    /// It waits for a flush up to there.
+    Waits(Arc<Partition>, PartitionPush, Offset),
     /// It is taken where waiting for the disk is allowed.
     Blocks(Arc<Partition>, PartitionPush),
 }
@@ -52,8 +53,8 @@ impl Receiver {
         (self.me.broker, self.me.incarnation)
     }
 
-    /// Takes the pushes of one frame, behind its kind; the future is the answer.
-    pub(crate) fn take(&self, frame: Bytes) -> BoxFuture<'static, Result<Bytes, wire::Malformed>> {
+    /// Takes the pushes of one frame; the future is the answer.
+    pub(crate) fn take(&self, frame: Request) -> BoxFuture<'static, Result<Bytes, wire::Malformed>> {
         let pushes = match wire::decode_pushes(frame) {
             Ok(pushes) => pushes,
             Err(malformed) => return futures::future::ready(Err(malformed)).boxed(),
@@ -85,7 +86,7 @@ impl Receiver {
             return;
         };
         match take(&held, &push, MayWait::No, wait) {
-            Taking::Waits => open.push(Open::Waits(held, push)),
+            Taking::Waits { end } => open.push(Open::Waits(held, push, end)),
             Taking::Blocks => open.push(Open::Blocks(held, push)),
             other => answers.extend(answer(&push, other)),
         }
@@ -98,7 +99,7 @@ async fn finish(open: Vec<Open>, wait: AckWait, mut answers: Vec<PartitionAnswer
     let mut blocking = Vec::new();
     for push in open {
         match push {
-            Open::Waits(held, push) => waiting.push((held, push)),
+            Open::Waits(held, push, end) => waiting.push((held, push, end)),
             Open::Blocks(held, push) => blocking.push((held, push)),
         }
     }
@@ -109,7 +110,7 @@ async fn finish(open: Vec<Open>, wait: AckWait, mut answers: Vec<PartitionAnswer
             let (mut taken, mut further) = (Vec::new(), Vec::new());
             for (held, push) in blocking {
                 match take(&held, &push, MayWait::Yes, &wait) {
-                    Taking::Waits => further.push((held, push)),
+                    Taking::Waits { end } => further.push((held, push, end)),
                     other => taken.extend(answer(&push, other)),
                 }
             }
@@ -121,8 +122,7 @@ async fn finish(open: Vec<Open>, wait: AckWait, mut answers: Vec<PartitionAnswer
         wait
     };
     wait.await;
-    for (held, push) in waiting {
-        let end = end_of(&push);
+    for (held, push, end) in waiting {
         answers.extend(held.flushed(&push.push, end).map(|answer| PartitionAnswer { of: push.of, answer }));
     }
     Ok(wire::encode_answers(&answers))
@@ -142,7 +142,7 @@ fn answer(push: &PartitionPush, taking: Taking) -> Option<PartitionAnswer> {
     let answer = match taking {
         Taking::Acked(ack) => Ok(ack),
         Taking::Refused(nack) => Err(nack),
-        Taking::Ignored | Taking::Waits | Taking::Blocks => return None,
+        Taking::Ignored | Taking::Waits { .. } | Taking::Blocks => return None,
     };
     Some(PartitionAnswer { of: push.of, answer })
 }
@@ -169,9 +169,4 @@ fn check(push: &PartitionPush) -> Option<Pushed<'_>> {
     }
     spans.extend(holes);
     Some(Pushed { spans, batches })
-}
-
-/// The end of what a push proves.
-fn end_of(push: &PartitionPush) -> cairn_protocol::ids::Offset {
-    check(push).and_then(|pushed| Some(pushed.spans.last()?.end)).unwrap_or(push.push.prev.offset)
 }

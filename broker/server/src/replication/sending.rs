@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_peers::{BODY_BYTES_MAX, CallError, Lane, Target};
+use cairn_peers::{CallError, Lane, Message, Target};
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use cairn_protocol::records::{BatchHeader, BatchView};
 use cairn_replication::{
@@ -151,11 +151,6 @@ impl Sender {
             && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
         {
             let Some((sent, frame)) = self.next_frame().await else { return };
-            if frame.len() > BODY_BYTES_MAX {
-                // Only a first batch alone is as large. The other partitions go on.
-                tracing::error!(follower = %self.link.to(), bytes = frame.len(), "a batch is too large to be replicated");
-                continue;
-            }
             self.bytes_in_flight += sent.bytes;
             self.replication.metrics.replication.sent.inc_by(sent.bytes as u64);
             let replication = Arc::clone(&self.replication);
@@ -168,7 +163,7 @@ impl Sender {
     }
 
     /// The next frame: pushes that are acknowledged alike, so that none waits for the disk of another.
-    async fn next_frame(&mut self) -> Option<(Sent, Bytes)> {
+    async fn next_frame(&mut self) -> Option<(Sent, Message)> {
         let mut pushes: Vec<PartitionPush> = Vec::new();
         let mut sent = Sent { streams: Vec::new(), bytes: 0 };
         while let Some(stream) = self.left.take().or_else(|| self.link.next()) {
@@ -190,7 +185,7 @@ impl Sender {
                 Found::Nothing => {}
             }
         }
-        (!pushes.is_empty()).then(|| (sent, wire::encode_pushes(&pushes)))
+        (!pushes.is_empty()).then(|| (sent, wire::encode_pushes(pushes)))
     }
 
     async fn next_push(&mut self, stream: &Arc<Stream>, left: u64, kind: Option<AckWhen>) -> Found {
@@ -308,7 +303,7 @@ impl Sender {
 
 impl Replication {
     /// Asks a follower's broker.
-    async fn call(&self, to: BrokerId, frame: Bytes) -> Result<Bytes, CallError> {
+    async fn call(&self, to: BrokerId, frame: Message) -> Result<Bytes, CallError> {
         let member = self.cluster.quorum().members().into_iter().find(|member| member.node == to);
         let (host, port) = member.map_or_else(|| (Box::default(), 0), |member| (member.host, member.port));
         let target = Target { node: Some(to), host, port };

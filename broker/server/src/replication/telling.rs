@@ -41,7 +41,10 @@ pub(crate) async fn ask_for_logs(peers: &Peers, target: &Target, of: &[(TopicId,
     let mut told = Vec::new();
     for some in of.chunks(PARTITIONS_MAX) {
         let request = postcard::to_extend(some, vec![LOGS]).expect("fields encode into memory");
-        match peers.call(target, Lane::Quorum, request.into(), ANSWER_WITHIN).await.map(|answer| read::<Told>(&answer))
+        match peers
+            .call(target, Lane::Quorum, Bytes::from(request), ANSWER_WITHIN)
+            .await
+            .map(|answer| read::<Told>(&answer))
         {
             Ok(Some(mut answer)) => told.append(&mut answer),
             Ok(None) => tracing::warn!(%target, "how far logs go is not understood"),

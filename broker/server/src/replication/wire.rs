@@ -4,7 +4,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cairn_metadata::BrokerEpoch;
+use cairn_peers::{Message, Request};
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use cairn_protocol::records::BatchView;
 use cairn_replication::{AckWhen, Content, EpochEnd, Generation, NackReason, Position, Push, PushAck, PushNack, Span};
 use uuid::Uuid;
 
@@ -15,7 +17,7 @@ const VERSION: u8 = 0;
 /// No epoch.
 const NONE: i32 = -1;
 /// A push without holes and records.
-const PUSH_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 4 + 8 + 4 + 8 + 8 + 4 + 1 + 2 + 4;
+const PUSH_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 4 + 8 + 4 + 8 + 8 + 4 + 1 + 2 + 4 + 4;
 const HOLE_BYTES: usize = 8 + 8 + 4;
 const ANSWER_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 4 + 1;
 
@@ -29,7 +31,7 @@ pub(crate) struct PartitionPush {
     pub(crate) push: Push,
     /// What compaction has left of the leader's log between and behind the batches.
     pub(crate) holes: Vec<Span>,
-    /// Batches as they lie on disk.
+    /// Batches as they lie on disk: the frame's payload, where all pushes have theirs one behind the other.
     pub(crate) records: Bytes,
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Malformed;
 
 impl PartitionPush {
     fn len(&self) -> usize {
-        PUSH_BYTES_MIN + self.holes.len() * HOLE_BYTES + self.records.len()
+        PUSH_BYTES_MIN + self.holes.len() * HOLE_BYTES
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -71,11 +73,11 @@ impl PartitionPush {
             out.put_i64(hole.end.0);
             out.put_i32(hole.epoch.0);
         }
-        out.put_u32(u32::try_from(self.records.len()).expect("a frame is smaller"));
-        out.put_slice(&self.records);
+        out.put_u32(u32::try_from(self.records.len()).expect("a payload is smaller"));
+        out.put_u32(unchecked(&self.records));
     }
 
-    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+    fn decode(bytes: &mut Bytes, payload: &mut Bytes) -> Result<Self, Malformed> {
         has(bytes, PUSH_BYTES_MIN)?;
         let of = get_id(bytes);
         let push = Push {
@@ -93,16 +95,30 @@ impl PartitionPush {
             },
         };
         let holes = usize::from(bytes.get_u16());
-        has(bytes, holes * HOLE_BYTES + 4)?;
+        has(bytes, holes * HOLE_BYTES + 8)?;
         let hole = |_| {
             let (base, end) = (Offset(bytes.get_i64()), Offset(bytes.get_i64()));
             Span { base, end, epoch: LeaderEpoch(bytes.get_i32()), content: Content::Hole }
         };
         let holes = (0..holes).map(hole).collect();
         let length = usize::try_from(bytes.get_u32()).map_err(|_| Malformed)?;
-        has(bytes, length)?;
-        Ok(Self { of, push, holes, records: bytes.split_to(length) })
+        has(payload, length)?;
+        let records = payload.split_to(length);
+        if bytes.get_u32() != unchecked(&records) {
+            return Err(Malformed);
+        }
+        Ok(Self { of, push, holes, records })
     }
+}
+
+/// The checksum of what no batch's own checksum covers: how each of them begins, and whatever is no batch.
+fn unchecked(mut records: &[u8]) -> u32 {
+    let mut checksum = 0;
+    while let Ok(batch) = BatchView::parse_first(records) {
+        checksum = crc32c::crc32c_append(checksum, batch.unchecked());
+        records = &records[batch.as_bytes().len()..];
+    }
+    crc32c::crc32c_append(checksum, records)
 }
 
 impl PartitionAnswer {
@@ -175,20 +191,24 @@ impl PartitionAnswer {
     }
 }
 
-/// A request with pushes.
-pub(crate) fn encode_pushes(pushes: &[PartitionPush]) -> Bytes {
+/// A request with pushes, and their records, which are not copied.
+pub(crate) fn encode_pushes(pushes: Vec<PartitionPush>) -> Message {
     let length = 6 + pushes.iter().map(PartitionPush::len).sum::<usize>();
-    let mut out = BytesMut::with_capacity(length);
-    out.put_u8(PUSHES);
-    out.put_u8(VERSION);
-    out.put_u32(u32::try_from(pushes.len()).expect("a frame has fewer"));
-    pushes.iter().for_each(|push| push.encode(&mut out));
-    out.freeze()
+    let mut body = BytesMut::with_capacity(length);
+    body.put_u8(PUSHES);
+    body.put_u8(VERSION);
+    body.put_u32(u32::try_from(pushes.len()).expect("a frame has fewer"));
+    pushes.iter().for_each(|push| push.encode(&mut body));
+    Message { body: body.freeze(), payload: pushes.into_iter().map(|push| push.records).collect() }
 }
 
-/// The pushes of a request, behind its kind.
-pub(crate) fn decode_pushes(mut bytes: Bytes) -> Result<Vec<PartitionPush>, Malformed> {
-    decode_all(&mut bytes, PUSH_BYTES_MIN, PartitionPush::decode)
+/// The pushes of a request.
+pub(crate) fn decode_pushes(mut request: Request) -> Result<Vec<PartitionPush>, Malformed> {
+    has(&request.body, 1)?;
+    request.body.advance(1);
+    let payload = &mut request.payload;
+    let pushes = decode_all(&mut request.body, PUSH_BYTES_MIN, |bytes| PartitionPush::decode(bytes, payload))?;
+    if payload.has_remaining() { Err(Malformed) } else { Ok(pushes) }
 }
 
 /// The answer to a request with pushes.
@@ -208,7 +228,7 @@ pub(crate) fn decode_answers(mut bytes: Bytes) -> Result<Vec<PartitionAnswer>, M
 fn decode_all<T>(
     bytes: &mut Bytes,
     bytes_min: usize,
-    decode: impl Fn(&mut Bytes) -> Result<T, Malformed>,
+    mut decode: impl FnMut(&mut Bytes) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {
     has(bytes, 5)?;
     if bytes.get_u8() != VERSION {
@@ -240,6 +260,8 @@ fn epoch(value: i32) -> Option<LeaderEpoch> {
 
 #[cfg(test)]
 mod tests {
+    use cairn_protocol::records::{BatchBuilder, NewRecord};
+
     use super::*;
 
     fn id() -> PartitionId {
@@ -282,9 +304,33 @@ mod tests {
         refused.chain([Ok(ack)]).map(|answer| PartitionAnswer { of: id(), answer }).collect()
     }
 
+    fn batch() -> Bytes {
+        let mut builder = BatchBuilder::new();
+        builder.append(&NewRecord { value: Some(b"value"), ..NewRecord::default() }).unwrap();
+        builder.finish(None).unwrap()
+    }
+
+    fn arrived(message: Message) -> Request {
+        Request { body: message.body, payload: message.payload.concat().into() }
+    }
+
+    #[test]
+    fn a_changed_bit_of_records_is_seen_by_one_checksum_or_the_other() {
+        let records = batch();
+        let sent = PartitionPush { holes: Vec::new(), records: records.clone(), ..push() };
+        let request = arrived(encode_pushes(vec![sent]));
+        for bit in 0..records.len() * 8 {
+            let mut changed = records.to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let taken = decode_pushes(Request { payload: changed.clone().into(), ..request.clone() });
+            let is_whole = BatchView::parse_first(&changed).is_ok_and(|batch| batch.verify_crc().is_ok());
+            assert!(taken.is_err() || !is_whole, "bit {bit}");
+        }
+    }
+
     #[test]
     fn golden_bytes_of_a_push() {
-        let bytes = encode_pushes(&[push()]);
+        let message = encode_pushes(vec![push()]);
         let expected = [
             &[64, 0, 0, 0, 0, 1][..],                            // kind, version, count
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],   // topic
@@ -295,30 +341,37 @@ mod tests {
             &[255, 255, 255, 255, 1, 0, 1],                      // no unclean epoch, flushed, one hole
             &[0, 0, 0, 0, 0, 0, 0, 101, 0, 0, 0, 0, 0, 0, 0, 103, 0, 0, 0, 4],
             &[0, 0, 0, 7],
-            b"records",
+            &crc32c::crc32c(b"records").to_be_bytes(),
         ]
         .concat();
-        assert_eq!(bytes, expected);
+        assert_eq!(message, Message { body: expected.into(), payload: vec![Bytes::from_static(b"records")] });
     }
 
     #[test]
     fn what_is_encoded_is_decoded() {
         let pushes = vec![push(), PartitionPush { holes: Vec::new(), records: Bytes::new(), ..push() }];
-        assert_eq!(decode_pushes(encode_pushes(&pushes).slice(1..)), Ok(pushes));
+        assert_eq!(decode_pushes(arrived(encode_pushes(pushes.clone()))), Ok(pushes));
         assert_eq!(decode_answers(encode_answers(&answers())), Ok(answers()));
     }
 
     #[test]
     fn what_is_cut_or_too_long_is_refused() {
-        let pushes = encode_pushes(&[push(), push()]).slice(1..);
+        let Request { body, payload } = arrived(encode_pushes(vec![push(), push()]));
         let told = encode_answers(&answers());
-        for cut in 0..pushes.len() {
-            assert_eq!(decode_pushes(pushes.slice(..cut)), Err(Malformed), "{cut}");
+        for cut in 0..body.len() {
+            let request = Request { body: body.slice(..cut), payload: payload.clone() };
+            assert_eq!(decode_pushes(request), Err(Malformed), "{cut}");
+        }
+        for cut in 0..payload.len() {
+            let request = Request { body: body.clone(), payload: payload.slice(..cut) };
+            assert_eq!(decode_pushes(request), Err(Malformed), "{cut}");
         }
         for cut in 0..told.len() {
             assert_eq!(decode_answers(told.slice(..cut)), Err(Malformed), "{cut}");
         }
-        assert_eq!(decode_pushes([&pushes[..], &[0]].concat().into()), Err(Malformed));
+        let longer = |bytes: &Bytes| Bytes::from([&bytes[..], &[0]].concat());
+        assert_eq!(decode_pushes(Request { body: longer(&body), payload: payload.clone() }), Err(Malformed));
+        assert_eq!(decode_pushes(Request { body, payload: longer(&payload) }), Err(Malformed));
         assert_eq!(decode_answers(Bytes::from_static(&[0, 255, 255, 255, 255])), Err(Malformed));
         assert_eq!(decode_answers(Bytes::from_static(&[1, 0, 0, 0, 0])), Err(Malformed), "a later version");
     }

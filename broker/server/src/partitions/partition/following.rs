@@ -37,8 +37,10 @@ pub(crate) enum Taking {
     Ignored,
     Acked(PushAck),
     Refused(PushNack),
-    /// It is in the log, and is acknowledged when it is on disk: [`Partition::flushed`], when the wait is over.
-    Waits,
+    /// It is in the log up to `end`, and is acknowledged when that is on disk: [`Partition::flushed`], when the wait is over.
+    Waits {
+        end: Offset,
+    },
     /// It has to wait for the disk first: to be taken again where that is allowed.
     Blocks,
 }
@@ -162,7 +164,7 @@ impl Partition {
             None => {
                 writer.acks.push(end, wait.ticket());
                 self.sync_soon(writer);
-                (Taking::Waits, removal)
+                (Taking::Waits { end }, removal)
             }
         }
     }
