@@ -121,3 +121,28 @@ async fn what_was_acknowledged_is_there_whoever_leads() {
         member.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_larger_than_any_other_message_is_replicated() {
+    let large = ("message.max.bytes", "33554432");
+    let first = Member::start(tempfile::tempdir().unwrap(), &[large]).await;
+    let join = first.address().to_string();
+    let second = Member::start(tempfile::tempdir().unwrap(), &[large, ("cluster.join", &join)]).await;
+    assert_eq!(first.create(TOPIC, 1, 2).await, ErrorCode::None);
+    let both = [&first, &second];
+    eventually("both are in sync", || async { leader(&both).await.is_some_and(|(_, in_sync)| in_sync == 2) }).await;
+    let (leads, _) = leader(&both).await.expect("a leader");
+    let led_by = both[leads - 1];
+    let it_leads = || async { leader(&[led_by]).await.is_some_and(|(now, _)| now == leads) };
+    eventually("whoever leads has heard of it", it_leads).await;
+    // The bodies of messages between brokers end at 16 MiB.
+    let value = "v".repeat(17 << 20);
+    assert_eq!(led_by.produce(-1, &value).await, (ErrorCode::None, 0));
+    assert_eq!(led_by.produce(-1, "after").await, (ErrorCode::None, 1));
+    let read = led_by.values(0).await.expect("served");
+    assert!(read.first() == Some(&value), "{} values", read.len());
+    assert_eq!(leader(&both).await, Some((leads, 2)), "both have it");
+    for member in [second, first] {
+        member.stop().await;
+    }
+}
