@@ -10,7 +10,8 @@
 //!   What may take long goes to a thread of its own, and the connection's next request waits for it.
 //! - acks=all with fewer in-sync replicas than `min.insync.replicas`: NOT_ENOUGH_REPLICAS.
 //! - A topic with `cleanup.policy=compact` refuses a batch with a record without a key: INVALID_RECORD.
-//! - Idempotent producers: a retry of one of the last five batches is answered with where it is.
+//! - Idempotent producers: a retry of one of the last five batches is answered with where it is. When a producer's first batch
+//!   is refused for the moment, those behind it are refused with OUT_OF_ORDER_SEQUENCE_NUMBER until it was taken.
 //! - Transactions are refused with INVALID_TXN_STATE and a message; so are writes to the cluster's own topics, with
 //!   INVALID_TOPIC_EXCEPTION.
 //! - Below its disk reserve the broker answers KAFKA_STORAGE_ERROR, upon which clients keep the batch and try again.
@@ -31,7 +32,7 @@ use cairn_protocol::messages::produce_response::{
 };
 use cairn_protocol::messages::{ProduceRequest, ProduceResponse};
 use cairn_protocol::records::{
-    BatchView, Compression, DecompressError, InvalidProduced, ProduceLimits, Produced, RecompressError, Record, Records,
+    BatchHeader, BatchView, Compression, DecompressError, InvalidProduced, ProduceLimits, Produced, RecompressError, Record, Records,
 };
 use cairn_replication::CommitState;
 use cairn_storage::log::{AppendError, ProducerError};
@@ -212,11 +213,15 @@ impl Produce<'_> {
         let mut partition_responses = Vec::with_capacity(partition_data.len());
         for PartitionProduceData { index, records } in partition_data {
             let found = find(self.node, self.by_id, &name, topic_id, index);
-            partition_responses.push(match self.append(found, records) {
+            let records = records.unwrap_or_default();
+            partition_responses.push(match self.append(found, &records) {
                 Ok(response) => PartitionProduceResponse { index, ..response },
                 Err(refusal) => {
                     if self.first_error == ErrorCode::None {
                         self.first_error = refusal.error;
+                    }
+                    if refusal.is_for_now() {
+                        self.note_refused((&name, topic_id, index), &records);
                     }
                     refusal.answer(index)
                 }
@@ -225,8 +230,20 @@ impl Produce<'_> {
         TopicProduceResponse { name, topic_id, partition_responses }
     }
 
+    /// A batch will be sent again, while what was sent behind it is on its way: see `storage/src/log/refused.rs`.
+    fn note_refused(&self, (name, id, index): (&str, Uuid, i32), records: &Bytes) {
+        let index = PartitionIndex(index);
+        let partitions = &self.node.partitions;
+        let kept = if self.by_id { partitions.kept_by_id(TopicId(id), index) } else { partitions.kept_by_name(name, index) };
+        if let (Ok(kept), Ok(header)) = (kept, BatchHeader::decode(records))
+            && header.producer.is_some()
+        {
+            kept.on_refused(&header, self.now);
+        }
+    }
+
     /// Checks one partition's batch, outside any lock, and appends it.
-    fn append(&mut self, found: Result<Arc<Partition>, NotHere>, records: Option<Bytes>) -> Result<PartitionProduceResponse, Refusal> {
+    fn append(&mut self, found: Result<Arc<Partition>, NotHere>, records: &Bytes) -> Result<PartitionProduceResponse, Refusal> {
         let required = self.required.clone()?;
         let partition = found?;
         if names::is_internal(&partition.topic) {
@@ -236,14 +253,13 @@ impl Produce<'_> {
         if required == Required::InSyncReplicas && partition.in_sync_replicas() < settings.topic.min_insync_replicas {
             return Err(Refusal::plain(ErrorCode::NotEnoughReplicas));
         }
-        let records = records.unwrap_or_default();
-        let batch = BatchView::parse(&records).map_err(|error| Refusal::new(error.error_code(), &error))?;
+        let batch = BatchView::parse(records).map_err(|error| Refusal::new(error.error_code(), &error))?;
         if batch.header().attributes.is_transactional() {
             return Err(Refusal::transactions());
         }
         let produced = batch.validate_produced(&ProduceLimits::default()).map_err(|error| Refusal::invalid(&error))?;
-        check_times(&settings, &produced, self.now, || batch.records(&records, &ProduceLimits::default().decompress))?;
-        check_keys(&settings, &produced, || batch.records(&records, &ProduceLimits::default().decompress))?;
+        check_times(&settings, &produced, self.now, || batch.records(records, &ProduceLimits::default().decompress))?;
+        check_keys(&settings, &produced, || batch.records(records, &ProduceLimits::default().decompress))?;
 
         let recompressed = match settings.topic.compression {
             Some(wanted) if wanted.codec != batch.compression() => Some(recompress(&batch, wanted, &settings)?),
@@ -369,6 +385,14 @@ impl Refusal {
 
     fn new(error: ErrorCode, why: &dyn std::error::Error) -> Self {
         Self { error, message: Some(cut(why.to_string())), records: Vec::new() }
+    }
+
+    /// Whether clients try the same batch again, here.
+    fn is_for_now(&self) -> bool {
+        matches!(
+            self.error,
+            ErrorCode::NotEnoughReplicas | ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError
+        )
     }
 
     fn transactions() -> Self {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicUsize
 use arc_swap::ArcSwap;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
-use cairn_protocol::records::{BatchView, Produced, TimestampPolicy, TimestampType};
+use cairn_protocol::records::{BatchHeader, BatchView, Produced, TimestampPolicy, TimestampType};
 use cairn_replication::{Acks, Replica, Rules};
 use cairn_storage::dir::DirOffline;
 use cairn_storage::log::{
@@ -317,6 +317,13 @@ impl Partition {
             },
             waits: for_disk || for_replicas,
         })
+    }
+
+    /// A client's batch was refused, and will be sent again.
+    pub(crate) fn on_refused(&self, header: &BatchHeader, now: Timestamp) {
+        if let Some(log) = &mut self.writer.lock().log {
+            log.on_refused(header, now);
+        }
     }
 
     /// Rolls and retains as the configs say. The files to be removed are removed by the caller, without the lock.

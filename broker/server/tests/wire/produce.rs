@@ -203,3 +203,21 @@ async fn idempotent_producers_write_each_batch_once() {
     let fenced = produce("t", 0, -1, idempotent(7, 0, 3, &["e"]));
     assert_eq!(error(&mut client, &fenced).await, ErrorCode::InvalidProducerEpoch);
 }
+
+#[tokio::test]
+async fn what_follows_a_refused_first_batch_is_not_taken_for_the_first() {
+    let broker = TestBroker::with(&[("min.insync.replicas", "2")]).await;
+    let mut client = broker.connect().await;
+    make_topic(&mut client, "t").await;
+    // A producer does not wait for the answer to its first batch before it sends the second, and nothing refuses that one.
+    let first = idempotent(7, 0, 0, &["a", "b"]);
+    assert_eq!(error(&mut client, &produce("t", 0, -1, first.clone())).await, ErrorCode::NotEnoughReplicas);
+    let second = produce("t", 0, 1, idempotent(7, 0, 2, &["c"]));
+    assert_eq!(error(&mut client, &second).await, ErrorCode::OutOfOrderSequenceNumber);
+    let other = produce("t", 0, 1, idempotent(8, 0, 2, &["d"]));
+    assert_eq!(error(&mut client, &other).await, ErrorCode::None, "a producer that was never refused begins anywhere");
+    assert_eq!(error(&mut client, &produce("t", 0, 1, first)).await, ErrorCode::None);
+    assert_eq!(error(&mut client, &second).await, ErrorCode::None);
+    let all = values(&fetched(client.call(11, &fetch("t", 0, 0)).await));
+    assert_eq!(all.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), ["d", "a", "b", "c"]);
+}

@@ -87,6 +87,9 @@ impl Log {
                 outcome: Outcome::Duplicate,
             });
         }
+        if !self.producers.knows(batch.header()) {
+            self.refused.check(batch.header(), now)?;
+        }
         let space = self.dir.spend(size)?;
         if space.is_below_reserve() {
             let (free_bytes, reserve_bytes) = (space.free_bytes, space.reserve_bytes);
@@ -97,7 +100,16 @@ impl Log {
             return Err(EpochOrderError { epoch, start: end, last }.into());
         }
         let front = stamped_header(batch, end, epoch, timestamps);
+        self.refused.forget(batch.header());
         self.write(&front, batch.record_bytes(), epoch, now)
+    }
+
+    /// A client's batch was refused for the moment: it will be sent again, and until then nothing that its producer has
+    /// sent behind it is taken for its first.
+    pub fn on_refused(&mut self, header: &BatchHeader, now: Timestamp) {
+        if !self.producers.knows(header) {
+            self.refused.note(header, now);
+        }
     }
 
     fn append_as_follower(&mut self, batch: &BatchView<'_>, now: Timestamp) -> Result<Appended, AppendError> {

@@ -37,6 +37,7 @@ mod producers;
 mod reader;
 mod recover;
 mod recovery_scan;
+mod refused;
 mod replay;
 mod roll;
 mod segment;
@@ -82,6 +83,7 @@ pub use self::producers::{ProducedBatch, ProducerError, ProducerState};
 use self::reader::Shared;
 pub use self::reader::{Batches, FirstBatch, HotRead, Limits, LogReader, ReadError, Scrubbed};
 pub(crate) use self::recover::open;
+use self::refused::Refused;
 use self::roll::StartError;
 pub use self::snapshot::SnapshotError;
 pub(crate) use self::snapshot::decode as decode_snapshot;
@@ -104,6 +106,7 @@ pub struct Log {
     marks: Arc<Marks>,
     active: Active,
     producers: Producers,
+    refused: Refused,
     unsynced: Unsynced,
     /// What cuts have left in files of segments that stay.
     dead_tails: Vec<DeadTail>,
@@ -279,6 +282,7 @@ fn assemble(foundation: Foundation, parts: recover::Parts) -> Log {
         marks,
         active,
         producers,
+        refused: Refused::default(),
         unsynced,
         dead_tails: Vec::new(),
         swapping: Arc::default(),

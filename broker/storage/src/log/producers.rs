@@ -120,6 +120,10 @@ impl Producers {
         self.by_id.insert(state.id, state);
     }
 
+    pub(crate) fn knows(&self, header: &BatchHeader) -> bool {
+        header.producer.is_some_and(|producer| self.by_id.contains_key(&producer.id))
+    }
+
     /// Whether a leader may append a batch with this header: Kafka's rules for batches of clients.
     pub(crate) fn check(&self, header: &BatchHeader) -> Result<Checked, ProducerError> {
         let Some(producer) = header.producer else { return Ok(Checked::New) };

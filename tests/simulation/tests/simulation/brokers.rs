@@ -5,17 +5,19 @@
 use std::sync::Arc;
 
 use cairn_metadata::{Broker, BrokerEpoch, Command};
-use cairn_protocol::ids::{BrokerId, Offset};
+use cairn_protocol::ids::{BrokerId, Offset, Timestamp};
+use cairn_protocol::records::{BatchHeader, BatchProducer};
 use cairn_replication::{
     Assignment, CommitState, Heartbeat, Member, NackReason, PushNack, Replica, Sessions, Ticks, Turn, WhyExpired,
 };
+use cairn_storage::disk::memory::Crash;
 use cairn_storage::log::{LogConfig, LogName, OpenLogError};
 
 use crate::held::{Held, Reply, Taking, View, Waiting};
 use crate::machine::{OpenFrame, Pending};
 use crate::message::{Answer, Heard, Lane, PartitionPush, Refused, Request};
 use crate::network::{CallId, Node};
-use crate::setup::{Leases, PARTITIONS};
+use crate::setup::{DATA_PARTITIONS, FirstBatches, Leases, PARTITIONS};
 use crate::world::{Event, Phase, Sync, World, broker_id, partition_id, place_of, topic_name};
 
 const HEARTBEAT_MS: u64 = 500;
@@ -23,11 +25,20 @@ const PROPOSE_MS: u64 = 100;
 const CHECKPOINT_MS: u64 = 1_000;
 const FLUSH_MS: u64 = 100;
 const REST_MS: u64 = 100;
+/// So long it takes until somebody starts a broker again that is registered no more.
+const SUPERSEDED_FOR_MS: u64 = 2_000;
 /// Frames to one follower that are not answered.
 const FRAMES_MAX: usize = 16;
 
 fn log_config() -> LogConfig {
     LogConfig { segment_bytes: 8192, index_interval_bytes: 512, retention_ms: None, ..LogConfig::default() }
+}
+
+/// Whose batch it is, and which.
+fn told_producer(batch: &[u8]) -> String {
+    let header = BatchHeader::decode(batch).expect("clients send whole batches");
+    let of = |it: BatchProducer| format!("{}'s {} of its epoch {}", it.id, it.base_sequence, it.epoch);
+    header.producer.map(of).unwrap_or_default()
 }
 
 impl World {
@@ -428,7 +439,11 @@ impl World {
             (Pending::Heartbeat { sent }, Answer::Heartbeat(Heard::Alive)) => {
                 process.lease.on_heartbeat_answered(Ticks(sent));
             }
-            (Pending::Heartbeat { .. }, Answer::Heartbeat(Heard::NotRegistered)) => process.lease.on_fenced(),
+            (Pending::Heartbeat { .. }, Answer::Heartbeat(Heard::NotRegistered)) => {
+                // A registration of the process before it came late. It says so, and somebody starts it again.
+                self.trace.note(self.now, || format!("{at} is superseded"));
+                return self.crash(at, Crash::KeepAll, SUPERSEDED_FOR_MS);
+            }
             (
                 Pending::Register,
                 Answer::Proposed { answer: Some(cairn_metadata::Answer::BrokerRegistered(epoch)), version },
@@ -577,8 +592,8 @@ impl World {
         let refused = if self.holds_lease(broker) { None } else { Some(Refused::NotLeader) };
         let Some(process) = &mut self.machines[broker].process else { return };
         let appended = match (refused, process.held.get_mut(&partition)) {
+            (_, None) => Err(Refused::NotKept),
             (Some(refused), _) => Err(refused),
-            (None, None) => Err(Refused::NotLeader),
             (None, Some(held)) => held.append(batch, self.now).inspect(|(epoch, base, end)| {
                 held.waiting.push(Waiting { reply, epoch: *epoch, base: *base, end: *end, is_commit });
                 if !self.setup.is_synced() {
@@ -588,15 +603,35 @@ impl World {
         };
         match appended {
             Ok((epoch, base, end)) => {
-                self.trace.note(self.now, || format!("{broker}/{partition} appends {base}..{end} in {epoch}"));
+                self.trace.note(self.now, || {
+                    format!("{broker}/{partition} appends {base}..{end} in {epoch}: {}", told_producer(batch))
+                });
                 if self.setup.is_synced() {
                     self.sync(broker, partition);
                 }
             }
             Err(refused) => {
+                self.note_refused(broker, partition, batch, refused);
+                self.trace
+                    .note(self.now, || format!("{broker}/{partition} refuses: {refused:?}, {}", told_producer(batch)));
                 let answer = if is_commit { Answer::Committed(Err(refused)) } else { Answer::Produced(Err(refused)) };
                 self.answer(broker, &reply, Lane::Client, answer);
             }
+        }
+    }
+
+    /// As `produce.rs note_refused`.
+    fn note_refused(&mut self, broker: usize, partition: usize, batch: &[u8], refused: Refused) {
+        if refused == Refused::NotKept && partition < DATA_PARTITIONS {
+            self.on_unnoted(partition, batch);
+        }
+        let now = Timestamp(i64::try_from(self.now).expect("early"));
+        let held = self.machines[broker].process.as_mut().and_then(|process| process.held.get_mut(&partition));
+        if self.setup.rules.first_batches == FirstBatches::Kept
+            && refused != Refused::OutOfOrder
+            && let (Some(held), Ok(header)) = (held, BatchHeader::decode(batch))
+        {
+            held.log.on_refused(&header, now);
         }
     }
 

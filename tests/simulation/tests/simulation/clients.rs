@@ -28,6 +28,8 @@ struct Batch {
     bytes: Bytes,
     call: Option<CallId>,
     acked: Option<i64>,
+    /// A broker has refused it that could not remember so.
+    was_unnoted: bool,
 }
 
 /// A producer.
@@ -36,6 +38,9 @@ pub(crate) struct Producer {
     pub(crate) node: Node,
     numbers: u64,
     sequences: [i32; DATA_PARTITIONS],
+    epochs: [i16; DATA_PARTITIONS],
+    /// It has given a batch up, and begins a new epoch once all others are answered.
+    begins_anew: [bool; DATA_PARTITIONS],
     open: [VecDeque<Batch>; DATA_PARTITIONS],
     rests_until: [u64; DATA_PARTITIONS],
     refused: [Option<Refused>; DATA_PARTITIONS],
@@ -86,6 +91,8 @@ impl Producer {
             node,
             numbers: 0,
             sequences: [0; DATA_PARTITIONS],
+            epochs: [0; DATA_PARTITIONS],
+            begins_anew: [false; DATA_PARTITIONS],
             open: Default::default(),
             rests_until: [0; DATA_PARTITIONS],
             refused: [None; DATA_PARTITIONS],
@@ -104,6 +111,37 @@ impl Producer {
             self.open.each_ref().map(VecDeque::len),
             self.refused
         )
+    }
+
+    /// A batch was refused. Answers how many are given up: those that no broker will ever take. Kafka's client does so after
+    /// `delivery.timeout.ms`, tells its application, and goes on in a new epoch.
+    fn on_refused(&mut self, partition: usize, call: CallId, refused: Refused, now: u64) -> u64 {
+        self.rests_until[partition] = now + 50;
+        self.leaders.known[partition] = None;
+        let open = &mut self.open[partition];
+        let Some(at) = open.iter().position(|batch| batch.call == Some(call)) else { return 0 };
+        open[at].call = None;
+        let is_first = at == 0 && open[at].was_unnoted;
+        let is_passed = open.iter().any(|batch| batch.acked.is_some());
+        if refused != Refused::OutOfOrder || !is_first || !is_passed {
+            return 0;
+        }
+        let mut given_up = 0;
+        while open.pop_front_if(|batch| batch.acked.is_none() && batch.was_unnoted).is_some() {
+            given_up += 1;
+        }
+        self.begins_anew[partition] = true;
+        self.take_answered(partition);
+        given_up
+    }
+
+    fn take_answered(&mut self, partition: usize) {
+        while self.open[partition].pop_front_if(|batch| batch.acked.is_some()).is_some() {}
+        if self.begins_anew[partition] && self.open[partition].is_empty() {
+            self.begins_anew[partition] = false;
+            self.epochs[partition] += 1;
+            self.sequences[partition] = 0;
+        }
     }
 
     /// What was sent to a partition is sent again, in its order.
@@ -137,6 +175,12 @@ pub(crate) fn number_of(value: &[u8]) -> Option<(u64, u64)> {
 }
 
 impl World {
+    /// A broker has refused a batch, and cannot remember that, whether or not the producer hears of it.
+    pub(crate) fn on_unnoted(&mut self, partition: usize, bytes: &[u8]) {
+        let open = self.producers.iter_mut().flat_map(|producer| &mut producer.open[partition]);
+        open.filter(|batch| batch.bytes == bytes).for_each(|batch| batch.was_unnoted = true);
+    }
+
     pub(crate) fn on_client(&mut self, node: Node) {
         let after = self.dice.among(5, 60);
         self.at(self.now + after, Event::Client(node));
@@ -166,7 +210,8 @@ impl World {
         let partition = self.dice.place(DATA_PARTITIONS);
         let records = 1 + self.dice.among(0, 3);
         let producer = &mut self.producers[place];
-        if self.phase == Phase::Faults && producer.open[partition].len() < IN_FLIGHT_MAX {
+        let has_room = producer.open[partition].len() < IN_FLIGHT_MAX && !producer.begins_anew[partition];
+        if self.phase == Phase::Faults && has_room {
             let values: Vec<_> =
                 (producer.numbers..producer.numbers + records).map(|at| value(producer.node, at)).collect();
             producer.numbers += records;
@@ -178,10 +223,11 @@ impl World {
                 builder.append(&record).expect("a small record fits");
             }
             let id = ProducerId(i64::try_from(producer.node).expect("few"));
-            let stamp = BatchProducer { id, epoch: ProducerEpoch(0), base_sequence: sequence };
+            let stamp = BatchProducer { id, epoch: ProducerEpoch(producer.epochs[partition]), base_sequence: sequence };
             let bytes = builder.finish(Some(stamp)).expect("a small batch is whole");
             producer.sequences[partition] = sequence + i32::try_from(records).expect("few");
-            producer.open[partition].push_back(Batch { sequence, values, bytes, call: None, acked: None });
+            let batch = Batch { sequence, values, bytes, call: None, acked: None, was_unnoted: false };
+            producer.open[partition].push_back(batch);
         }
         for partition in 0..DATA_PARTITIONS {
             self.send_open(place, partition);
@@ -205,6 +251,8 @@ impl World {
             let request = Request::Produce { partition, batch: batch.bytes.clone() };
             let call = self.call(node, leader, Lane::Client, request);
             let producer = &mut self.producers[place];
+            let sequence = producer.open[partition][at].sequence;
+            self.trace.note(self.now, || format!("{node} sends {sequence} of partition {partition} to {leader}"));
             producer.open[partition][at].call = Some(call);
             producer.calls.insert(call, (leader, partition));
         }
@@ -293,7 +341,8 @@ impl World {
             Ok(base) => base.0,
             Err(refused) => {
                 producer.refused[partition] = Some(refused);
-                return producer.again(partition, self.now);
+                self.sum.given_up += producer.on_refused(partition, call, refused, self.now);
+                return;
             }
         };
         let Some(batch) = producer.open[partition].iter_mut().find(|batch| batch.call == Some(call)) else { return };
@@ -305,7 +354,7 @@ impl World {
             let end = &mut self.truth.acked_end[partition];
             *end = (*end).max(offset + 1);
         }
-        while producer.open[partition].pop_front_if(|batch| batch.acked.is_some()).is_some() {}
+        producer.take_answered(partition);
     }
 
     fn on_consumed(&mut self, place: usize, call: CallId, answer: Answer) {

@@ -187,7 +187,7 @@ impl World {
         may
     }
 
-    fn crash(&mut self, broker: usize, crash: Crash, for_ms: u64) {
+    pub(crate) fn crash(&mut self, broker: usize, crash: Crash, for_ms: u64) {
         self.at(self.now + for_ms, Event::Over(Over::Start(broker)));
         let machine = &mut self.machines[broker];
         machine.disk.crash(crash);

@@ -136,12 +136,12 @@ impl Held {
 
     /// A client's batch. Answers its place.
     pub(crate) fn append(&mut self, batch: &[u8], now: u64) -> Result<(LeaderEpoch, Offset, Offset), Refused> {
+        let view = BatchView::parse(batch).expect("clients send whole batches");
+        let now = Timestamp(i64::try_from(now).expect("early"));
         let epoch = self.replica.may_append(Acks::All).map_err(|refused| match refused {
             cairn_replication::AppendRefused::NotLeader => Refused::NotLeader,
             cairn_replication::AppendRefused::NotEnoughReplicas { .. } => Refused::NotEnoughReplicas,
         })?;
-        let view = BatchView::parse(batch).expect("clients send whole batches");
-        let now = Timestamp(i64::try_from(now).expect("early"));
         let role = AppendAs::Leader { epoch, now, timestamps: TimestampPolicy::Keep };
         let appended = self.log.append(&view, role).map_err(|error| match error {
             AppendError::Producer(_) => Refused::OutOfOrder,

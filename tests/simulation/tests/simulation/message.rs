@@ -90,6 +90,8 @@ pub(crate) enum Heard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     NotLeader,
+    /// As far as this broker knows, it has never been a replica.
+    NotKept,
     NotEnoughReplicas,
     OutOfOrder,
     NotKnownYet,

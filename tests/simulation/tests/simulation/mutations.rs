@@ -5,7 +5,7 @@
 use cairn_metadata::Rule as Quorum;
 use cairn_replication::Rule as Replica;
 
-use crate::setup::{Leases, Rules};
+use crate::setup::{FirstBatches, Leases, Rules};
 use crate::trace::Telling;
 use crate::{number, run_seed};
 
@@ -14,10 +14,11 @@ enum Off {
     Replica(Replica),
     Quorum(Quorum),
     Leases,
+    FirstBatches,
 }
 
 /// Each rule, and within how many runs it is found missing at most.
-const TABLE: [(Off, u64); 8] = [
+const TABLE: [(Off, u64); 9] = [
     (Off::Replica(Replica::CutAtConflictOnly), 60),
     (Off::Replica(Replica::PreviousEpoch), 60),
     (Off::Replica(Replica::SkipPresent), 60),
@@ -26,6 +27,7 @@ const TABLE: [(Off, u64); 8] = [
     (Off::Replica(Replica::MinIsr), 60),
     (Off::Quorum(Quorum::LossyIsNotEligible), 60),
     (Off::Leases, 60),
+    (Off::FirstBatches, 60),
 ];
 
 fn rules_without(off: Off) -> Rules {
@@ -34,6 +36,7 @@ fn rules_without(off: Off) -> Rules {
         Off::Replica(rule) => Rules { replica: all.replica.without(rule), ..all },
         Off::Quorum(rule) => Rules { quorum: all.quorum.without(rule), ..all },
         Off::Leases => Rules { leases: Leases::Ignored, ..all },
+        Off::FirstBatches => Rules { first_batches: FirstBatches::Forgotten, ..all },
     }
 }
 

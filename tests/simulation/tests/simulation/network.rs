@@ -2,7 +2,7 @@
 //!
 //! A call is a request and its answer over one connection. A cut holds what is under way until it heals; nobody notices but by
 //! waiting. A connection that breaks fails its calls at once; of the requests in it some arrive all the same, late, and are
-//! answered to nobody.
+//! answered to nobody: a client's first ones, of brokers' any.
 //!
 //! Must not know: what messages say.
 
@@ -120,7 +120,15 @@ impl Network {
                 }
                 _ => None,
             };
-            for (_, envelope) in queue.into_iter().flatten() {
+            let queue = queue.unwrap_or_default();
+            if way.lane == Lane::Client {
+                // What a broker's socket has already is read, in its order.
+                let arrives = self.dice.place(queue.len() + 1);
+                let at = now + self.dice.among(1, 3_000);
+                strays.extend(queue.into_iter().take(arrives).map(|(_, envelope)| (at, envelope)));
+                continue;
+            }
+            for (_, envelope) in queue {
                 if self.dice.percent(50) {
                     strays.push((now + self.dice.among(1, 3_000), envelope));
                 }

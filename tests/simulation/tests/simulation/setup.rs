@@ -40,6 +40,7 @@ pub(crate) struct Rules {
     pub(crate) replica: cairn_replication::Rules,
     pub(crate) quorum: cairn_metadata::Rules,
     pub(crate) leases: Leases,
+    pub(crate) first_batches: FirstBatches,
 }
 
 /// Whether brokers ask their lease before they act.
@@ -48,6 +49,14 @@ pub(crate) enum Leases {
     #[default]
     Kept,
     Ignored,
+}
+
+/// Whether a producer's first batch that was refused is remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FirstBatches {
+    #[default]
+    Kept,
+    Forgotten,
 }
 
 impl Setup {

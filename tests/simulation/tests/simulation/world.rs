@@ -114,6 +114,8 @@ pub(crate) struct Sum {
     pub(crate) runs: u64,
     pub(crate) events: u64,
     pub(crate) acked: u64,
+    /// Batches that producers gave up: those behind them were taken by a broker that had not known the partition a moment before.
+    pub(crate) given_up: u64,
     pub(crate) read: u64,
     pub(crate) commits: u64,
     pub(crate) leaders: u64,
@@ -126,6 +128,7 @@ impl Sum {
         self.runs += other.runs;
         self.events += other.events;
         self.acked += other.acked;
+        self.given_up += other.given_up;
         self.read += other.read;
         self.commits += other.commits;
         self.leaders += other.leaders;
