@@ -235,7 +235,7 @@ impl Broker {
         if let Some(peering) = &peering {
             // That it serves was decided just now, and it has seen it.
             lease.on_granted(began);
-            peering.live(&cluster, sessions, lease, &stop, &tasks);
+            peering.live(&cluster, sessions, (lease, epoch), &stop, &tasks);
             let metrics = Arc::clone(&node.metrics);
             let lag_max_ms = node.config.start().replica_lag_time_max_ms;
             let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics, lag_max_ms);

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_metadata::BrokerEpoch;
 use cairn_peers::{Lane, Peers, Target};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub(super) struct Heartbeats {
     /// The controller's book, for the time that this broker is the controller.
     pub(super) sessions: Arc<Sessions>,
     pub(super) lease: Arc<HeldLease>,
+    /// As which it has registered. Where the metadata knows a later one, that lives or not by its own word.
+    pub(super) epoch: BrokerEpoch,
     /// This broker, and where the others reach it.
     pub(super) own: Target,
 }
@@ -48,7 +51,10 @@ impl Heartbeats {
                     HEARTBEAT_EVERY
                 }
                 Some(Heard::StaleEpoch) => {
-                    tracing::error!("the controller knows another process as this broker: is it running twice?");
+                    tracing::error!(
+                        "the controller knows another process as this broker: is it running twice? Unless it is, \
+                         start it again"
+                    );
                     self.lease.on_lost();
                     HEARTBEAT_EVERY
                 }
@@ -64,7 +70,7 @@ impl Heartbeats {
         let node = self.own.node?;
         let quorum = self.cluster.quorum();
         let leader = quorum.leader()?;
-        let (epoch, version) = (quorum.image().broker(node)?.epoch.0, self.cluster.image().version());
+        let (epoch, version) = (self.epoch.0, self.cluster.image().version());
         if leader == node {
             return Some(self.sessions.heard(&self.cluster, (node, epoch), version).await);
         }

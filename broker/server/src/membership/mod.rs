@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use cairn_consensus::{Formation, Link, MetadataNode};
-use cairn_metadata::Image;
+use cairn_metadata::{BrokerEpoch, Image};
 use cairn_peers::{Bound, Identity, Limits, Local, Peers, Service, Target, accept_loop, bind};
 use cairn_protocol::ids::BrokerId;
 use cairn_storage::disk::Disk;
@@ -203,7 +203,7 @@ impl Peering {
         &self,
         cluster: &Arc<Cluster>,
         sessions: Arc<Sessions>,
-        lease: Arc<HeldLease>,
+        (lease, epoch): (Arc<HeldLease>, BrokerEpoch),
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
@@ -212,6 +212,7 @@ impl Peering {
             peers: self.peers.clone(),
             sessions: Arc::clone(&sessions),
             lease,
+            epoch,
             own: Target { node: Some(self.node), host: self.host.clone(), port: self.port },
         };
         tasks.spawn(heartbeats.send(stop.clone()));
