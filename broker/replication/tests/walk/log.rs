@@ -89,8 +89,10 @@ impl Log {
 
     pub(crate) fn truncate(&mut self, to: u8) {
         if to < self.len {
+            // Of a log of which nothing is left but where it starts, the epoch that it ended in stays known.
+            let noted = if to > 0 && to <= self.start { self.latest() } else { None };
             (self.records, self.holes) = (self.records & mask(to), self.holes & mask(to));
-            (self.len, self.flushed, self.noted) = (to, self.flushed.min(to), None);
+            (self.len, self.flushed, self.noted) = (to, self.flushed.min(to), noted);
         }
     }
 

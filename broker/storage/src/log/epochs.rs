@@ -125,6 +125,17 @@ impl EpochHistory {
         Trimmed::Some
     }
 
+    /// Forgets what a cut at `end` takes. Where nothing is left but records that are deleted, the newest epoch stays, without a
+    /// record: what was deleted was that leader's too, and nothing else tells it any more.
+    pub(crate) fn cut_to(&mut self, end: Offset) -> Trimmed {
+        let Some(latest) = self.latest() else { return Trimmed::Nothing };
+        let trimmed = self.truncate_to(end);
+        if self.starts.is_empty() && end > Offset::ZERO {
+            self.starts.push(EpochStart { epoch: latest.epoch, start: end });
+        }
+        trimmed
+    }
+
     /// Forgets what lies wholly before `start`; the epoch that covers `start` begins there.
     pub(crate) fn advance_to(&mut self, start: Offset) -> Trimmed {
         let covering = self.starts.partition_point(|known| known.start <= start);
@@ -190,6 +201,21 @@ pub(crate) enum Trimmed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_is_cut_to_its_start_knows_the_newest_epoch() {
+        let mut some = history(&[(2, 10), (5, 20)]);
+        assert_eq!(some.cut_to(Offset(20)), Trimmed::Some);
+        assert_eq!(some, history(&[(2, 10)]));
+        some = history(&[(2, 10), (5, 20)]);
+        assert_eq!(some.cut_to(Offset(10)), Trimmed::Some);
+        assert_eq!(some, history(&[(5, 10)]));
+        let older = some.followed_by(LeaderEpoch(3), Offset(10)).unwrap();
+        assert_eq!(older, Some(history(&[(3, 10)])), "an epoch without a record gives way");
+        some = history(&[(2, 0), (5, 20)]);
+        assert_eq!(some.cut_to(Offset(0)), Trimmed::Some);
+        assert_eq!(some, EpochHistory::default(), "nothing was deleted");
+    }
 
     fn history(starts: &[(i32, i64)]) -> EpochHistory {
         let mut history = EpochHistory::default();

@@ -205,7 +205,7 @@ impl Log {
         self.remove_snapshots(&stale)?;
         self.keep_unsynced();
         let mut epochs = EpochHistory::clone(&self.shared.epochs.load());
-        if epochs.truncate_to(cut) == Trimmed::Some {
+        if epochs.cut_to(cut) == Trimmed::Some {
             self.set_epochs(epochs);
         }
         match self.write_epochs() {
