@@ -17,7 +17,7 @@ use crate::held::{Held, Reply, Taking, View, Waiting};
 use crate::machine::{OpenFrame, Pending};
 use crate::message::{Answer, Heard, Lane, PartitionPush, Refused, Request};
 use crate::network::{CallId, Node};
-use crate::setup::{DATA_PARTITIONS, FirstBatches, Leases, PARTITIONS};
+use crate::setup::{DATA_PARTITIONS, FirstBatches, Leases, OFFSETS, PARTITIONS};
 use crate::world::{Event, Phase, Sync, World, broker_id, partition_id, place_of, topic_name};
 
 const HEARTBEAT_MS: u64 = 500;
@@ -495,6 +495,12 @@ impl World {
     pub(crate) fn settle(&mut self, broker: usize) {
         for partition in 0..PARTITIONS {
             self.check_watermark(broker, partition);
+            if partition == OFFSETS
+                && let Some(process) = &mut self.machines[broker].process
+                && let (Some(held), Some(coordinator)) = (process.held.get(&OFFSETS), &mut process.coordinator)
+            {
+                coordinator.on_committed(held);
+            }
             self.answer_waiting(broker, partition);
         }
         self.answer_frames(broker);
@@ -588,9 +594,16 @@ impl World {
     }
 
     /// A client's batch, or a commit of offsets.
-    pub(crate) fn append(&mut self, broker: usize, partition: usize, batch: &[u8], reply: Reply, is_commit: bool) {
+    pub(crate) fn append(
+        &mut self,
+        broker: usize,
+        partition: usize,
+        batch: &[u8],
+        reply: Reply,
+        is_commit: bool,
+    ) -> Option<(Offset, Offset)> {
         let refused = if self.holds_lease(broker) { None } else { Some(Refused::NotLeader) };
-        let Some(process) = &mut self.machines[broker].process else { return };
+        let process = self.machines[broker].process.as_mut()?;
         let appended = match (refused, process.held.get_mut(&partition)) {
             (_, None) => Err(Refused::NotKept),
             (Some(refused), _) => Err(refused),
@@ -609,6 +622,7 @@ impl World {
                 if self.setup.is_synced() {
                     self.sync(broker, partition);
                 }
+                Some((base, end))
             }
             Err(refused) => {
                 self.note_refused(broker, partition, batch, refused);
@@ -616,6 +630,7 @@ impl World {
                     .note(self.now, || format!("{broker}/{partition} refuses: {refused:?}, {}", told_producer(batch)));
                 let answer = if is_commit { Answer::Committed(Err(refused)) } else { Answer::Produced(Err(refused)) };
                 self.answer(broker, &reply, Lane::Client, answer);
+                None
             }
         }
     }

@@ -9,7 +9,7 @@ use cairn_protocol::ids::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use cairn_protocol::records::{BatchBuilder, BatchIter, BatchProducer, DecompressLimits, NewRecord};
 use cairn_storage::log::{FirstBatch, Limits};
 
-use crate::held::{Reply, read_all};
+use crate::held::Reply;
 use crate::message::{Answer, Lane, Refused, Request};
 use crate::network::{CallId, Node};
 use crate::setup::{DATA_PARTITIONS, OFFSETS, PARTITIONS};
@@ -68,8 +68,10 @@ enum Asked {
     /// When so much was acknowledged.
     End(i64),
     Commit(i64),
-    /// When this was acknowledged.
-    Offset(Option<i64>),
+    /// When this was acknowledged, and that was told.
+    Offset(Option<i64>, Option<i64>),
+    /// As somebody who watches another consumer.
+    Watched(usize, Option<i64>),
 }
 
 /// Who leads, as far as a client knows, and the question about it that is not answered.
@@ -266,13 +268,22 @@ impl World {
         let (node, partition, number) = (consumer.node, consumer.partition, place);
         let comes_back = consumer.position.is_some() && self.dice.percent(2);
         let asks_end = self.dice.percent(10);
+        let (watches, watched) = (self.dice.percent(10), self.dice.place(self.setup.consumers));
         let consumer = &mut self.consumers[place];
         if comes_back {
             (consumer.position, consumer.read) = (None, 0);
         }
         let acked = self.truth.acked_end[partition];
         let (at, request, asked) = match consumer.position {
-            None => (OFFSETS, Request::FetchOffset { consumer: number, partition }, Asked::Offset(consumer.acked)),
+            None => {
+                let told = self.truth.told.get(&number).copied().flatten();
+                (OFFSETS, Request::FetchOffset { consumer: number, partition }, Asked::Offset(consumer.acked, told))
+            }
+            Some(_) if watches => {
+                let told = self.truth.told.get(&watched).copied().flatten();
+                let request = Request::FetchOffset { consumer: watched, partition: watched % DATA_PARTITIONS };
+                (OFFSETS, request, Asked::Watched(watched, told))
+            }
             Some(offset) if consumer.read >= COMMIT_EVERY => {
                 (OFFSETS, Request::CommitOffset { consumer: number, partition, offset }, Asked::Commit(offset))
             }
@@ -383,10 +394,12 @@ impl World {
                 (consumer.acked, consumer.read) = (Some(offset), 0);
                 self.sum.commits += 1;
             }
-            (Asked::Offset(acked), Answer::Offset(Ok(offset))) => {
+            (Asked::Offset(acked, told), Answer::Offset(Ok(offset))) => {
                 consumer.position = Some(offset.unwrap_or(0));
                 self.check_offset(place, partition, offset, acked);
+                self.check_told(place, offset, told);
             }
+            (Asked::Watched(watched, told), Answer::Offset(Ok(offset))) => self.check_told(watched, offset, told),
             _ => {}
         }
     }
@@ -395,16 +408,24 @@ impl World {
     pub(crate) fn on_client_request(&mut self, at: usize, reply: Reply, request: Request) {
         let answer = match request {
             Request::Leaders => Answer::Leaders(self.leaders_seen(at)),
-            Request::Produce { partition, batch } => return self.append(at, partition, &batch, reply, false),
+            Request::Produce { partition, batch } => {
+                self.append(at, partition, &batch, reply, false);
+                return;
+            }
             Request::CommitOffset { consumer, partition, offset } => {
-                let batch = commit_batch(consumer, partition, offset);
-                return self.append(at, OFFSETS, &batch, reply, true);
+                match self.decide_commit(at, consumer, partition, offset) {
+                    Ok((records, batch)) => {
+                        if let Some((base, end)) = self.append(at, OFFSETS, &batch, reply, true) {
+                            self.on_commit_appended(at, base, end, records);
+                        }
+                        return;
+                    }
+                    Err(refused) => Answer::Committed(Err(refused)),
+                }
             }
             Request::Fetch { partition, from } => Answer::Fetched(self.fetch(at, partition, from)),
             Request::End { partition } => Answer::End(self.end_of(at, partition)),
-            Request::FetchOffset { consumer, partition } => {
-                Answer::Offset(self.end_of(at, OFFSETS).and_then(|end| self.offset_of(at, consumer, partition, end)))
-            }
+            Request::FetchOffset { consumer, partition } => Answer::Offset(self.offset_of(at, consumer, partition)),
             Request::Pushes(_) | Request::Heartbeat { .. } | Request::Propose(_) | Request::Entries { .. } => return,
         };
         self.answer(at, &reply, Lane::Client, answer);
@@ -445,32 +466,4 @@ impl World {
             held.filter(|held| held.replica.leads().is_some() && self.holds_lease(at)).ok_or(Refused::NotLeader)?;
         if held.replica.knows_the_end() { Ok(held.replica.high_watermark()) } else { Err(Refused::NotKnownYet) }
     }
-
-    /// The newest commit below `end`.
-    fn offset_of(&self, at: usize, consumer: usize, partition: usize, end: Offset) -> Result<Option<i64>, Refused> {
-        let held = self.machines[at].process.as_ref().and_then(|process| process.held.get(&OFFSETS));
-        let held = held.ok_or(Refused::NotLeader)?;
-        let wanted = format!("{consumer} {partition}");
-        let mut newest = None;
-        for bytes in read_all(&held.log.reader(), end).map_err(|_| Refused::Storage)? {
-            for batch in BatchIter::new(&bytes).filter_map(Result::ok) {
-                let records = batch.records(&bytes, &DecompressLimits::default()).map_err(|_| Refused::Storage)?;
-                for record in records.iter().filter_map(Result::ok) {
-                    if record.key == Some(wanted.as_bytes()) && record.offset < end {
-                        newest = record.value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-                    }
-                }
-            }
-        }
-        Ok(newest)
-    }
-}
-
-fn commit_batch(consumer: usize, partition: usize, offset: i64) -> Bytes {
-    let (key, value) = (format!("{consumer} {partition}"), offset.to_string());
-    let mut builder = BatchBuilder::new();
-    let record =
-        NewRecord { timestamp: Timestamp(0), key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[] };
-    builder.append(&record).expect("a small record fits");
-    builder.finish(None).expect("a small batch is whole")
 }

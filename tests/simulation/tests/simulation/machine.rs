@@ -14,6 +14,7 @@ use cairn_storage::dir::{DirConfig, Preparing};
 use cairn_storage::disk::memory::MemoryDisk;
 use uuid::Uuid;
 
+use crate::coordinator::Coordinator;
 use crate::held::{Held, Reply};
 use crate::network::{CallId, Node};
 
@@ -64,6 +65,7 @@ pub(crate) struct Process {
     /// The version that shows it as registered.
     pub(crate) held: BTreeMap<usize, Held>,
     pub(crate) lease: Lease,
+    pub(crate) coordinator: Option<Coordinator>,
     /// While it leads the quorum, and in which term.
     pub(crate) sessions: Option<(u64, Sessions)>,
     pub(crate) calls: BTreeMap<CallId, (Node, Pending)>,
@@ -103,6 +105,7 @@ impl Machine {
             incarnation: None,
             seen: self.version,
             held: BTreeMap::new(),
+            coordinator: None,
             lease: Lease::of_session(session_ms),
             sessions: None,
             calls: BTreeMap::new(),

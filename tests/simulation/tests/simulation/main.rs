@@ -7,6 +7,7 @@
 mod brokers;
 mod check;
 mod clients;
+mod coordinator;
 mod dice;
 mod faults;
 mod held;

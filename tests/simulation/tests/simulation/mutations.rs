@@ -5,7 +5,7 @@
 use cairn_metadata::Rule as Quorum;
 use cairn_replication::Rule as Replica;
 
-use crate::setup::{FirstBatches, Leases, Rules};
+use crate::setup::{FirstBatches, Groups, Leases, Rules};
 use crate::trace::Telling;
 use crate::{number, run_seed};
 
@@ -15,10 +15,11 @@ enum Off {
     Quorum(Quorum),
     Leases,
     FirstBatches,
+    Groups(Groups),
 }
 
 /// Each rule, and within how many runs it is found missing at most.
-const TABLE: [(Off, u64); 9] = [
+const TABLE: [(Off, u64); 12] = [
     (Off::Replica(Replica::CutAtConflictOnly), 60),
     (Off::Replica(Replica::PreviousEpoch), 60),
     (Off::Replica(Replica::SkipPresent), 60),
@@ -28,6 +29,9 @@ const TABLE: [(Off, u64); 9] = [
     (Off::Quorum(Quorum::LossyIsNotEligible), 60),
     (Off::Leases, 60),
     (Off::FirstBatches, 60),
+    (Off::Groups(Groups::KeptOverEpochs), 200),
+    (Off::Groups(Groups::ReadEarly), 200),
+    (Off::Groups(Groups::SeenEarly), 200),
 ];
 
 fn rules_without(off: Off) -> Rules {
@@ -36,6 +40,7 @@ fn rules_without(off: Off) -> Rules {
         Off::Replica(rule) => Rules { replica: all.replica.without(rule), ..all },
         Off::Quorum(rule) => Rules { quorum: all.quorum.without(rule), ..all },
         Off::Leases => Rules { leases: Leases::Ignored, ..all },
+        Off::Groups(groups) => Rules { groups, ..all },
         Off::FirstBatches => Rules { first_batches: FirstBatches::Forgotten, ..all },
     }
 }

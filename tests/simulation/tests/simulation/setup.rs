@@ -41,6 +41,7 @@ pub(crate) struct Rules {
     pub(crate) quorum: cairn_metadata::Rules,
     pub(crate) leases: Leases,
     pub(crate) first_batches: FirstBatches,
+    pub(crate) groups: Groups,
 }
 
 /// Whether brokers ask their lease before they act.
@@ -57,6 +58,19 @@ pub(crate) enum FirstBatches {
     #[default]
     Kept,
     Forgotten,
+}
+
+/// What coordinators of groups do wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Groups {
+    #[default]
+    Right,
+    /// Groups of a former term are not read anew.
+    KeptOverEpochs,
+    /// Groups are read before the leader knows what was committed.
+    ReadEarly,
+    /// A commit is seen before it is durable.
+    SeenEarly,
 }
 
 impl Setup {

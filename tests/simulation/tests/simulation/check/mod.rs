@@ -11,6 +11,7 @@ mod offsets;
 mod order;
 mod reads;
 mod superset;
+mod told;
 mod watermarks;
 mod whole;
 
@@ -30,6 +31,8 @@ pub(crate) struct Truth {
     pub(crate) acked_end: Vec<i64>,
     /// What consumers have read, by offset.
     pub(crate) read: Vec<BTreeMap<i64, Vec<u8>>>,
+    /// The most that anybody was told that a consumer has committed.
+    pub(crate) told: BTreeMap<usize, Option<i64>>,
 }
 
 impl Default for Truth {
@@ -39,6 +42,7 @@ impl Default for Truth {
             acked: vec![BTreeMap::new(); PARTITIONS],
             acked_end: vec![0; PARTITIONS],
             read: vec![BTreeMap::new(); PARTITIONS],
+            told: BTreeMap::new(),
         }
     }
 }
