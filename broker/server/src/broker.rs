@@ -138,15 +138,25 @@ impl Broker {
 
     /// Starts a broker in a process whose log levels can be changed.
     pub async fn start_with(config: BrokerConfig, loggers: Loggers) -> Result<Self, StartError> {
-        Self::start_whole(on_blocking_thread(real_disk).await?, config, loggers).await
+        Self::start_whole(on_blocking_thread(real_disk).await?, boot_id(), config, loggers).await
+    }
+
+    /// Starts a broker as if its machine were in this boot: for tests of what another boot means.
+    pub async fn start_in_boot(boot_id: Uuid, config: BrokerConfig) -> Result<Self, StartError> {
+        Self::start_whole(on_blocking_thread(real_disk).await?, Some(boot_id), config, Loggers::fixed()).await
     }
 
     /// Starts a broker on this disk, which may be one in memory, or one that fails as a test wants it.
     pub async fn start_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Self, StartError> {
-        Self::start_whole(disk, config, Loggers::fixed()).await
+        Self::start_whole(disk, boot_id(), config, Loggers::fixed()).await
     }
 
-    async fn start_whole(disk: Arc<dyn Disk>, mut config: BrokerConfig, loggers: Loggers) -> Result<Self, StartError> {
+    async fn start_whole(
+        disk: Arc<dyn Disk>,
+        boot_id: Option<Uuid>,
+        mut config: BrokerConfig,
+        loggers: Loggers,
+    ) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (senders_stop, senders) = (CancellationToken::new(), TaskTracker::new());
         let metrics = Arc::new(Metrics::new(api::SERVED.iter().copied()));
@@ -189,8 +199,8 @@ impl Broker {
             endpoints: if peering.is_some() { endpoints(&listeners) } else { Vec::new() },
             rack: config.broker_rack.as_deref().map(Into::into),
             storage_ids,
-            boot_id: boot_id(),
-            clean_shutdown: None,
+            boot_id,
+            clean_shutdown: dirs.closed_by(),
         };
         let epoch = register(&metadata, new, &stop).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));

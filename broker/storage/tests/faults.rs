@@ -301,10 +301,15 @@ fn how_it_was_left_is_known() {
     drop(dir);
     let dir = open(2);
     assert_eq!((dir.last_shutdown(), dir.storage_id()), (LastShutdown::Lossy, id));
-    dir.close().unwrap();
+    dir.close_as(Some(5)).unwrap();
     memory.crash(Crash::LoseUnsynced);
     let dir = open(3);
-    assert_eq!((dir.last_shutdown(), dir.storage_id()), (LastShutdown::Clean, id));
+    assert_eq!((dir.last_shutdown(), dir.storage_id(), dir.closed_by()), (LastShutdown::Clean, id, Some(5)));
+    // The mark is gone from here on, whatever becomes of the machine.
+    drop(dir);
+    memory.crash(Crash::LoseUnsynced);
+    let dir = open(3);
+    assert_eq!((dir.last_shutdown(), dir.closed_by()), (LastShutdown::SameBoot, None));
     let log = dir.create_log(&name(), topic_id(), small()).unwrap();
     dir.close().unwrap();
     drop(log);

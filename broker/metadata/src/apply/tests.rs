@@ -382,6 +382,24 @@ fn who_may_have_lost_something_is_not_eligible() {
     }
 }
 
+#[test]
+fn a_mark_of_an_older_incarnation_says_nothing() {
+    for (incarnations_ago, eligible) in [(0, vec![2]), (1, vec![])] {
+        let mut cluster = three_replicas(&[]);
+        let older = cluster.epoch(B2);
+        cluster.restart(B2, 1, 1, false);
+        cluster.unfence(B2);
+        assert!(matches!(cluster.propose(1, &[1, 2]), IsrOutcome::Accepted(_)));
+        cluster.fence(B2);
+        let mark = if incarnations_ago == 0 { cluster.epoch(B2) } else { older };
+        let Command::RegisterBroker(mut new) = register(B2, 77) else { unreachable!("as made") };
+        new.storage_ids = vec![Uuid::from_u128(1)];
+        (new.boot_id, new.clean_shutdown) = (Some(Uuid::from_u128(2)), Some(mark));
+        cluster.ok(&Command::RegisterBroker(new));
+        assert_eq!(cluster.roles(), (Some(1), vec![1], eligible), "{incarnations_ago}");
+    }
+}
+
 /// How far the log of a broker goes, by its present incarnation.
 fn told(cluster: &Cluster, broker: i32, last_epoch: i32, end: i64) -> LogTold {
     let (broker, last_epoch, end) = (BrokerId(broker), Some(LeaderEpoch(last_epoch)), Offset(end));

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cairn_metadata::BrokerEpoch;
 use cairn_protocol::ids::{PartitionIndex, TopicId};
 use cairn_storage::DataDir;
 use cairn_storage::dir::{Assignments, Closed, DirOffline, ReplaceError, SpaceState};
@@ -287,8 +288,8 @@ impl LogDirs {
         self.online().try_for_each(|(_, dir)| work(dir))
     }
 
-    /// Closes all in good order. Blocks.
-    pub(super) fn close(self) {
+    /// Closes all in good order, as this incarnation. Blocks.
+    pub(super) fn close(self, incarnation: BrokerEpoch) {
         let Self { dirs, metadata, .. } = self;
         let mut open: Vec<Arc<DataDir>> = dirs.into_iter().filter_map(|dir| dir.opened.ok()).collect();
         if !open.iter().any(|dir| Arc::ptr_eq(dir, &metadata)) {
@@ -299,7 +300,7 @@ impl LogDirs {
             let path = dir.path().to_owned();
             // Nobody else has it by now but who has forgotten to let it go.
             let Some(dir) = Arc::into_inner(dir) else { continue };
-            match dir.close() {
+            match dir.close_as(Some(incarnation.0)) {
                 Ok(Closed::Clean) => {}
                 Ok(Closed::Unclean { left_open }) => {
                     tracing::warn!(path = %path.display(), left_open, "data directory closed with open logs");

@@ -465,7 +465,7 @@ impl Partitions {
             }
         });
         if let Some(dirs) = self.dirs.write().take() {
-            dirs.close();
+            dirs.close(self.me.incarnation);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Three brokers in one process, found and joined as a person would do it, and spoken to in raw frames.
 
+mod clean;
 mod elected;
 mod grown;
 mod moved;

@@ -55,6 +55,8 @@ pub struct CleanMark {
     pub storage_id: Uuid,
     /// The checkpoint that was written before it.
     pub checkpoint_sequence: u64,
+    /// What whoever closed it called itself, if anything: a directory that was put back from an old copy has an old one.
+    pub owner: Option<i64>,
 }
 
 impl CleanMark {
@@ -63,6 +65,9 @@ impl CleanMark {
     pub fn encode(&self) -> Vec<u8> {
         let mut content = self.storage_id.as_bytes().to_vec();
         content.extend_from_slice(&self.checkpoint_sequence.to_be_bytes());
+        if let Some(owner) = self.owner {
+            content.extend_from_slice(&owner.to_be_bytes());
+        }
         CLEAN.encode(&content)
     }
 
@@ -75,6 +80,7 @@ impl CleanMark {
         let mark = Self {
             storage_id: Uuid::from_bytes(fields.array().ok_or(FrameError::Damaged)?),
             checkpoint_sequence: fields.u64().ok_or(FrameError::Damaged)?,
+            owner: fields.i64(),
         };
         if fields.0.is_empty() { Ok(mark) } else { Err(FrameError::Damaged) }
     }
@@ -88,8 +94,10 @@ mod tests {
     fn round_trips() {
         let identity = Identity { storage_id: Uuid::from_u128(1), boot_id: Uuid::from_u128(2) };
         assert_eq!(Identity::decode(&identity.encode()), Ok(identity));
-        let mark = CleanMark { storage_id: Uuid::from_u128(1), checkpoint_sequence: 9 };
+        let mark = CleanMark { storage_id: Uuid::from_u128(1), checkpoint_sequence: 9, owner: Some(7) };
         assert_eq!(CleanMark::decode(&mark.encode()), Ok(mark));
+        let nobodys = CleanMark { owner: None, ..mark };
+        assert_eq!(CleanMark::decode(&nobodys.encode()), Ok(nobodys));
         assert!(Identity::decode(&mark.encode()).is_err());
     }
 

@@ -52,6 +52,7 @@ pub struct DataDir {
     state: Arc<DirState>,
     storage_id: Uuid,
     last_shutdown: LastShutdown,
+    closed_by: Option<i64>,
     /// Held for its drop.
     _lock: Lock,
 }
@@ -92,6 +93,12 @@ impl DataDir {
     #[must_use]
     pub fn last_shutdown(&self) -> LastShutdown {
         self.last_shutdown
+    }
+
+    /// Who closed it in good order before it was opened, where that is known: see [`Self::close_as`].
+    #[must_use]
+    pub fn closed_by(&self) -> Option<i64> {
+        self.closed_by
     }
 
     /// The path.
@@ -450,12 +457,21 @@ impl DataDir {
     /// # Errors
     /// When the disk fails, or is full.
     pub fn close(self) -> Result<Closed, ReplaceError> {
+        self.close_as(None)
+    }
+
+    /// [`Self::close`], and the mark says who did it.
+    ///
+    /// # Errors
+    /// When the disk fails, or is full.
+    pub fn close_as(self, owner: Option<i64>) -> Result<Closed, ReplaceError> {
         self.state.write_checkpoint()?;
         let left_open = self.state.open_logs();
         if left_open > 0 {
             return Ok(Closed::Unclean { left_open });
         }
-        let mark = CleanMark { storage_id: self.storage_id, checkpoint_sequence: self.state.checkpoint_sequence() };
+        let checkpoint_sequence = self.state.checkpoint_sequence();
+        let mark = CleanMark { storage_id: self.storage_id, checkpoint_sequence, owner };
         self.state.replace(&self.state.root.join(CLEAN_FILE), &mark.encode())?;
         Ok(Closed::Clean)
     }

@@ -112,10 +112,11 @@ pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, config: &DirConfig) -> Resu
     let before = read_identity(&*disk, path)?;
     let (checkpoint, is_whole) = read_checkpoint(&*disk, path)?;
     let clean = read_clean_mark(&*disk, path)?;
+    let clean = clean.filter(|mark| is_whole && before.is_some_and(|before| mark.is_of(&before, &checkpoint)));
     let boot_id = config.boot_id.unwrap_or(Uuid::nil());
     let last_shutdown = match before {
         None => LastShutdown::New,
-        Some(before) if clean.is_some_and(|mark| is_whole && mark.is_of(&before, &checkpoint)) => LastShutdown::Clean,
+        Some(_) if clean.is_some() => LastShutdown::Clean,
         Some(before) if !boot_id.is_nil() && before.boot_id == boot_id => LastShutdown::SameBoot,
         Some(_) => LastShutdown::Lossy,
     };
@@ -146,7 +147,8 @@ pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, config: &DirConfig) -> Resu
     };
     let cleaned = read_cleaned(&*disk, path)?;
     let state = DirState::new(disk, path.to_owned(), allocator, space, reserve, (checkpoint, cleaned));
-    Ok(DataDir { state: Arc::new(state), storage_id, last_shutdown, _lock: lock })
+    let closed_by = clean.and_then(|mark| mark.owner);
+    Ok(DataDir { state: Arc::new(state), storage_id, last_shutdown, closed_by, _lock: lock })
 }
 
 /// Makes a new directory's own entry durable, and those of the folders that were made for it.

@@ -68,11 +68,14 @@ pub(super) fn dump(disk: &dyn Disk, path: &Path, target: Target, out: &mut dyn W
         Ok(Content::Identity(identity)) => {
             writeln!(out, "identity {shown} storage_id={} boot_id={}", identity.storage_id, identity.boot_id)?;
         }
-        Ok(Content::CleanMark(mark)) => writeln!(
-            out,
-            "clean-shutdown mark {shown} storage_id={} checkpoint={}",
-            mark.storage_id, mark.checkpoint_sequence
-        )?,
+        Ok(Content::CleanMark(mark)) => {
+            let owner = mark.owner.map_or(String::new(), |owner| format!(" broker_epoch={owner}"));
+            writeln!(
+                out,
+                "clean-shutdown mark {shown} storage_id={} checkpoint={}{owner}",
+                mark.storage_id, mark.checkpoint_sequence
+            )?;
+        }
         Ok(Content::Checkpoint(checkpoint)) => {
             writeln!(out, "checkpoint {shown} sequence={} logs={}", checkpoint.sequence, checkpoint.logs.len())?;
             for (folder, marks) in &checkpoint.logs {

@@ -8,10 +8,11 @@ use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use cairn_metadata::BrokerEpoch;
 use cairn_metadata::names::CLUSTER_METADATA_TOPIC;
 use cairn_protocol::ids::PartitionIndex;
 use cairn_storage::DataDir;
-use cairn_storage::dir::{Assignments, DirConfig, OpenDirError};
+use cairn_storage::dir::{Assignments, DirConfig, LastShutdown, OpenDirError};
 use cairn_storage::disk::Disk;
 use cairn_storage::log::LogName;
 use parking_lot::Mutex;
@@ -74,6 +75,15 @@ impl LogDirs {
         note_dirs(&mut noted, &dirs);
         let filling = Mutex::new(vec![0; dirs.len()]);
         Ok(Self { dirs, metadata, noted: Mutex::new(noted), filling })
+    }
+
+    /// Which incarnation of this broker has closed all of them in good order before they were opened. A dir that is new has nothing
+    /// to lose; one that is offline has not said anything.
+    pub(crate) fn closed_by(&self) -> Option<BrokerEpoch> {
+        let opened = self.dirs.iter().map(|dir| dir.opened.as_ref().ok());
+        let mut known = opened.filter(|dir| dir.is_none_or(|dir| dir.last_shutdown() != LastShutdown::New));
+        let first = known.next()??.closed_by()?;
+        known.all(|dir| dir.is_some_and(|dir| dir.closed_by() == Some(first))).then_some(BrokerEpoch(first))
     }
 
     /// Whether there is a metadata log: the broker has a past.
