@@ -24,20 +24,21 @@ use crate::node::Node;
 /// Kafka's name of the listener by which controllers are reached.
 const LISTENER: &str = "CONTROLLER";
 const UNKNOWN: i64 = -1;
+const NODES_SINCE: i16 = 2;
 
 #[expect(clippy::needless_pass_by_value, reason = "all APIs take their request by value")]
 pub(super) fn handle(
     node: &Arc<Node>,
-    _call: &Call,
+    call: &Call,
     request: DescribeQuorumRequest,
 ) -> Outcome<DescribeQuorumResponse> {
     if !is_of_metadata(&request.topics) {
         return Outcome::Now(refused(ErrorCode::UnknownTopicOrPartition));
     }
-    let node = Arc::clone(node);
+    let (node, version) = (Arc::clone(node), call.version);
     Outcome::alone(async move {
         let told = ask_for_quorum(&node.cluster, node.peers.as_ref()).await;
-        told.map_or_else(|| refused(ErrorCode::NotLeaderOrFollower), |told| answer(&node, &told))
+        told.map_or_else(|| refused(ErrorCode::NotLeaderOrFollower), |told| answer(&node, &told, version))
     })
 }
 
@@ -57,7 +58,7 @@ fn refused(error: ErrorCode) -> DescribeQuorumResponse {
     }
 }
 
-fn answer(node: &Node, told: &QuorumTold) -> DescribeQuorumResponse {
+fn answer(node: &Node, told: &QuorumTold, version: i16) -> DescribeQuorumResponse {
     let of_role = |role: Role| {
         let members = told.members.iter().filter(move |member| member.votes == (role == Role::Voter));
         members.map(|member| state(told, member)).collect()
@@ -73,7 +74,8 @@ fn answer(node: &Node, told: &QuorumTold) -> DescribeQuorumResponse {
     };
     let topic = TopicData { topic_name: CLUSTER_METADATA_TOPIC.into(), partitions: vec![partition] };
     let voters = node.cluster.quorum().members().into_iter().filter(|member| member.role == Role::Voter);
-    let nodes = voters.map(|member| QuorumNode {
+    // Earlier versions have no word for where they are reached.
+    let nodes = voters.filter(|_| version >= NODES_SINCE).map(|member| QuorumNode {
         node_id: member.node.0,
         listeners: vec![Listener { name: LISTENER.into(), host: member.host, port: member.port }],
     });

@@ -11,9 +11,13 @@ use super::{Member, eventually};
 
 impl Member {
     async fn quorum_of(&self, topic: &str) -> DescribeQuorumResponse {
+        self.quorum_in(2, topic).await
+    }
+
+    async fn quorum_in(&self, version: i16, topic: &str) -> DescribeQuorumResponse {
         let partitions = vec![PartitionData { partition_index: 0 }];
         let request = DescribeQuorumRequest { topics: vec![TopicData { topic_name: topic.into(), partitions }] };
-        self.ask(ApiKey::DescribeQuorum, 2, &request).await
+        self.ask(ApiKey::DescribeQuorum, version, &request).await
     }
 
     async fn quorum(&self) -> Option<Told> {
@@ -50,6 +54,9 @@ async fn every_broker_tells_who_votes_and_how_far_they_are() {
     }
     let one = members[0].as_ref().expect("it serves");
     assert_eq!(one.quorum_of("t").await.error_code, ErrorCode::UnknownTopicOrPartition.code());
-    assert_eq!(one.quorum_of("__cluster_metadata").await.nodes.len(), 3);
+    for (version, nodes) in [(0, 0), (1, 0), (2, 3)] {
+        let told = one.quorum_in(version, "__cluster_metadata").await;
+        assert_eq!((told.error_code, told.topics.len(), told.nodes.len()), (0, 1, nodes), "version {version}");
+    }
     stop_all(members).await;
 }
