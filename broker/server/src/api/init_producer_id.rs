@@ -3,7 +3,8 @@
 //! - A producer without a transactional id always gets a new id with epoch 0, also when it names the one that it has.
 //! - Transactions are not served yet: a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which
 //!   every client takes as final; a retriable code would make it hang until its own timeout.
-//! - While the metadata cannot be changed: COORDINATOR_NOT_AVAILABLE, and the producer asks again.
+//! - While the metadata cannot be changed: COORDINATOR_LOAD_IN_PROGRESS, as in Kafka, and the producer asks again. COORDINATOR_NOT_AVAILABLE
+//!   would have it look for the coordinator of a transactional id that it does not have: kafka-python does so without end.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub(super) fn handle(node: &Arc<Node>, _call: &Call, request: InitProducerIdRequ
             Ok(id) => InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..InitProducerIdResponse::default() },
             Err(error) => {
                 tracing::warn!(%error, "no producer ids to give");
-                refused(ErrorCode::CoordinatorNotAvailable)
+                refused(ErrorCode::CoordinatorLoadInProgress)
             }
         }
     })

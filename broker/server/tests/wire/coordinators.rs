@@ -1,12 +1,15 @@
 //! FindCoordinator, InitProducerId and DescribeCluster.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use cairn_protocol::messages::{
     DescribeClusterRequest, DescribeConfigsRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest,
 };
+use cairn_storage::disk::faulty::{Call, Fault, FaultyDisk, Rule};
+use cairn_storage::disk::memory::MemoryDisk;
 
 use crate::harness::TestBroker;
 
@@ -81,6 +84,17 @@ async fn producer_ids_are_given_once() {
             assert!(seen.insert(answer.producer_id), "{}", answer.producer_id);
         }
     }
+}
+
+#[tokio::test]
+async fn a_producer_that_gets_no_id_now_asks_again_and_looks_for_no_coordinator() {
+    let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+    let broker = TestBroker::on(Arc::new(disk.clone()), &[]).await;
+    let mut client = broker.connect().await;
+    disk.inject(Rule::always(Call::Sync, Fault::Io));
+    let request = InitProducerIdRequest { transactional_id: None, ..InitProducerIdRequest::default() };
+    let answer = client.call(4, &request).await;
+    assert_eq!((answer.error_code, answer.producer_id), (ErrorCode::CoordinatorLoadInProgress.code(), -1));
 }
 
 #[tokio::test]
