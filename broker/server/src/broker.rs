@@ -185,7 +185,8 @@ impl Broker {
             quorum.link = Some(peering.link());
             serving = Some(peering.serve(Arc::clone(&sessions), &stop, &tasks));
         }
-        let metadata = Arc::new(MetadataNode::start(quorum, Arc::clone(dirs.metadata()), Arc::clone(&disk)).await?);
+        let metadata_dir = Arc::clone(dirs.metadata());
+        let metadata = Arc::new(MetadataNode::start(quorum, Arc::clone(&metadata_dir), Arc::clone(&disk)).await?);
         if let Some(serving) = &serving {
             serving.set_quorum(Arc::clone(&metadata));
         }
@@ -245,7 +246,7 @@ impl Broker {
         if let Some(peering) = &peering {
             // That it serves was decided just now, and it has seen it.
             lease.on_granted(began);
-            peering.live(&cluster, sessions, (lease, epoch), &stop, &tasks);
+            peering.live(&cluster, sessions, (lease, epoch, metadata_dir), &stop, &tasks);
             let metrics = Arc::clone(&node.metrics);
             let lag_max_ms = node.config.start().replica_lag_time_max_ms;
             let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics, lag_max_ms);

@@ -1,4 +1,5 @@
-//! A broker tells the controller that it lives, and hears for how long it may believe what it knows.
+//! A broker tells the controller that it lives, and hears for how long it may believe what it knows. One whose metadata cannot be written
+//! any more learns nothing: it falls silent, and the others take over when its session ends.
 //!
 //! Must not know: what the controller does about who is silent.
 
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use cairn_metadata::BrokerEpoch;
 use cairn_peers::{Lane, Peers, Target};
+use cairn_storage::DataDir;
 use tokio_util::sync::CancellationToken;
 
 use super::sessions::Sessions;
@@ -31,6 +33,8 @@ pub(super) struct Heartbeats {
     pub(super) lease: Arc<HeldLease>,
     /// As which it has registered. Where the metadata knows a later one, that lives or not by its own word.
     pub(super) epoch: BrokerEpoch,
+    /// Where the metadata lies.
+    pub(super) metadata: Arc<DataDir>,
     /// This broker, and where the others reach it.
     pub(super) own: Target,
 }
@@ -43,6 +47,14 @@ impl Heartbeats {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return,
+            }
+            if let Some(why) = self.metadata.failure()
+                && self.cluster.quorum().members().len() > 1
+            {
+                tracing::error!(%why, "the metadata cannot be written any more: the other brokers are to take over");
+                // A controller would go on being it until it has something to write.
+                self.cluster.quorum().shutdown().await;
+                return;
             }
             let sent = clock::ticks();
             pause = match self.send_one().await {

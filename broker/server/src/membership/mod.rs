@@ -22,6 +22,7 @@ use cairn_consensus::{Formation, Link, MetadataNode};
 use cairn_metadata::{BrokerEpoch, Image};
 use cairn_peers::{Bound, Identity, Limits, Local, Peers, Service, Target, accept_loop, bind};
 use cairn_protocol::ids::BrokerId;
+use cairn_storage::DataDir;
 use cairn_storage::disk::Disk;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -203,7 +204,7 @@ impl Peering {
         &self,
         cluster: &Arc<Cluster>,
         sessions: Arc<Sessions>,
-        (lease, epoch): (Arc<HeldLease>, BrokerEpoch),
+        (lease, epoch, metadata): (Arc<HeldLease>, BrokerEpoch, Arc<DataDir>),
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
@@ -213,6 +214,7 @@ impl Peering {
             sessions: Arc::clone(&sessions),
             lease,
             epoch,
+            metadata,
             own: Target { node: Some(self.node), host: self.host.clone(), port: self.port },
         };
         tasks.spawn(heartbeats.send(stop.clone()));

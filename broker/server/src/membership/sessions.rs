@@ -39,8 +39,17 @@ struct Book {
     /// Of the quorum, in which this broker leads it: what was granted in an earlier one, others may have taken away.
     term: u64,
     sessions: cairn_replication::Sessions,
-    /// The version of the metadata when each broker was heard last.
-    told: HashMap<BrokerId, u64>,
+    told: HashMap<BrokerId, Told>,
+}
+
+/// What a broker knew when it was heard last, in which life, and what it was to know from then on.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    epoch: BrokerEpoch,
+    /// The version of the metadata that it had carried out.
+    carried_out: u64,
+    /// The newest there was.
+    newest: u64,
 }
 
 impl Book {
@@ -57,26 +66,49 @@ impl Book {
         let sessions = cairn_replication::Sessions::take_office(SESSION_MS, serving, clock::ticks());
         Self { term, sessions, told: HashMap::new() }
     }
+
+    /// What a broker was told in this life.
+    fn told(&self, (broker, epoch): (BrokerId, BrokerEpoch)) -> Option<Told> {
+        self.told.get(&broker).copied().filter(|told| told.epoch == epoch)
+    }
+
+    /// Whether a broker that is heard carries out what it is told, or at least some of it: who does neither leads what others
+    /// could lead, without a lease.
+    fn is_learning(&self, who: (BrokerId, BrokerEpoch), version: u64) -> bool {
+        self.told(who).is_none_or(|told| version >= told.newest || version > told.carried_out)
+    }
+
+    /// Notes what a broker knows, and what there is; says whether it had carried out what there was when it was heard before.
+    fn tell(&mut self, (broker, epoch): (BrokerId, BrokerEpoch), version: u64, newest: u64) -> bool {
+        let before = self.told((broker, epoch));
+        let carried_out = before.map_or(version, |told| told.carried_out.max(version));
+        self.told.insert(broker, Told { epoch, carried_out, newest });
+        before.is_some_and(|told| version >= told.newest)
+    }
 }
 
 impl Sessions {
     /// A broker has told that it lives, and which version of the metadata it has carried out.
     ///
-    /// It hears that it may believe it only when this broker was the controller after that, when it was not fenced meanwhile, and when it
+    /// Its session goes on when it carries out what it is told, be it late. It hears that it may believe it only when this broker was the controller after that, when it was not fenced meanwhile, and when it
     /// has carried out what there was when it was heard before.
     pub(super) async fn heard(&self, cluster: &Cluster, (broker, epoch): (BrokerId, i64), version: u64) -> Heard {
         let quorum = cluster.quorum();
         let epoch = BrokerEpoch(epoch);
-        {
+        let is_learning = {
             let image = quorum.image();
             let mut book = self.0.lock();
             let book = Book::of(&mut book, quorum.term(), &image);
             if image.broker(broker).is_some_and(|known| known.epoch == epoch && !known.fenced) {
                 book.sessions.on_serving(broker, epoch, clock::ticks());
             }
-            // One that is fenced has no session to go on.
-            book.sessions.on_heartbeat(broker, epoch, clock::ticks());
-        }
+            let is_learning = book.is_learning((broker, epoch), version);
+            // One that is fenced has no session to go on, and one that learns nothing is as good as silent.
+            if is_learning {
+                book.sessions.on_heartbeat(broker, epoch, clock::ticks());
+            }
+            is_learning
+        };
         if quorum.read_barrier().await.is_err() {
             return Heard::NotController;
         }
@@ -84,15 +116,15 @@ impl Sessions {
         let Some(known) = image.broker(broker).filter(|known| known.epoch == epoch) else {
             return Heard::StaleEpoch;
         };
-        if known.fenced {
+        if known.fenced && is_learning {
             let unfence = Command::UnfenceBroker { broker, epoch };
             if let Err(error) = quorum.propose(unfence).await {
                 tracing::warn!(%broker, %error, "a broker that lives was not unfenced; it is tried again");
             }
         }
         let now = quorum.image().version();
-        let told = self.0.lock().as_mut().and_then(|book| book.told.insert(broker, now));
-        if !known.fenced && told.is_some_and(|told| version >= told) { Heard::Alive } else { Heard::Behind }
+        let knows = self.0.lock().as_mut().is_some_and(|book| book.tell((broker, epoch), version, now));
+        if !known.fenced && knows { Heard::Alive } else { Heard::Behind }
     }
 
     /// Forgets all: who becomes the controller gives every broker a whole session.
@@ -212,5 +244,27 @@ async fn fence_gone(cluster: &Cluster, peers: &Peers, broker: BrokerId) {
     tracing::warn!(%broker, "nobody listens where a broker was: it is fenced");
     if let Err(error) = quorum.propose(Command::FenceBroker { broker, epoch: known.epoch }).await {
         tracing::warn!(%broker, %error, "a broker that is gone was not fenced; its session will end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHO: (BrokerId, BrokerEpoch) = (BrokerId(1), BrokerEpoch(5));
+
+    #[test]
+    fn who_carries_nothing_out_is_as_good_as_silent() {
+        let mut book = Book::begin(1, &Image::default());
+        assert!(book.is_learning(WHO, 10), "it is heard for the first time");
+        assert!(!book.tell(WHO, 10, 12), "and was told nothing before");
+        assert!(!book.is_learning(WHO, 10), "it stands still");
+        assert!(book.is_learning(WHO, 11), "it is late");
+        assert!(!book.tell(WHO, 11, 15), "and may not believe what it knows");
+        assert!(!book.is_learning(WHO, 11));
+        assert!(book.tell(WHO, 15, 15), "it has caught up");
+        assert!(book.is_learning(WHO, 15), "nothing is new");
+        let next_life = (WHO.0, BrokerEpoch(16));
+        assert!(book.is_learning(next_life, 3), "another process, which begins");
     }
 }
