@@ -17,3 +17,5 @@ pub mod report;
 pub mod stored;
 pub mod streams;
 pub mod traffic;
+pub mod verifiable;
+pub mod wire;

@@ -3,7 +3,7 @@
 //! It must not know what is judged.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -37,7 +37,9 @@ impl RawClient {
 
     /// Connects to somebody who may be silent: an answer that has not come within this time never will.
     pub fn connect_within(bootstrap: &str, answer_time: Duration) -> anyhow::Result<RawClient> {
-        let stream = TcpStream::connect(bootstrap).with_context(|| format!("connect to {bootstrap}"))?;
+        let address = bootstrap.to_socket_addrs()?.next().with_context(|| format!("an address of {bootstrap}"))?;
+        let stream =
+            TcpStream::connect_timeout(&address, answer_time).with_context(|| format!("connect to {bootstrap}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(answer_time))?;
         Ok(RawClient { stream, next_correlation_id: 1 })

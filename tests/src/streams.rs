@@ -3,6 +3,8 @@
 //! It must not know what happens to the broker, nor judge what was seen.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -10,10 +12,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::broker::kafka_script;
 use crate::clients::{Place, Python};
 use crate::history::{Event, Seen, Value, parse};
+use crate::verifiable::{Line, consumed, produced};
 
 /// The longest that a client may take to end after it was asked to: it waits for its last answers.
 const END_TIME_MAX: Duration = Duration::from_secs(120);
@@ -40,16 +45,36 @@ enum Work {
     Script { stdin: ChildStdin, lines: mpsc::Receiver<Vec<String>>, process: u32 },
     /// kcat: its input is written here, its answers come in the order of its input.
     Kcat { stop: Arc<AtomicBool>, feeder: JoinHandle<anyhow::Result<Vec<Event>>> },
+    /// One of Apache Kafka's verifiable clients: it ends when it is asked to by a signal.
+    Verifiable { lines: mpsc::Receiver<Vec<Line>>, parse: Parse },
 }
 
-/// A process that does not outlive its judge: one that waits for an answer without end would.
+/// What a verifiable client's lines say, once all are there.
+struct Parse(Box<Parsing>);
+
+type Parsing = dyn FnOnce(&[Line]) -> anyhow::Result<Vec<Event>> + Send;
+
+impl std::fmt::Debug for Parse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Parse")
+    }
+}
+
+/// A process group that does not outlive its judge: one that waits for an answer without end would.
 #[derive(Debug)]
 struct Guarded(Child);
+
+impl Guarded {
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let group = Pid::from_raw(i32::try_from(self.0.id())?).context("a child's process id")?;
+        Ok(kill_process_group(group, signal)?)
+    }
+}
 
 impl Drop for Guarded {
     fn drop(&mut self) {
         // It has usually ended already.
-        drop(self.0.kill());
+        drop(self.signal(Signal::KILL));
         drop(self.0.wait());
     }
 }
@@ -71,6 +96,7 @@ impl Stream {
     }
 
     fn script(process: u32, command: &mut Command) -> anyhow::Result<Stream> {
+        command.process_group(0);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let stdin = child.stdin.take().context("stdin")?;
         let stdout = child.stdout.take().context("stdout")?;
@@ -96,6 +122,7 @@ impl Stream {
         for option in ["acks=all", "enable.idempotence=true", "message.timeout.ms=0", "reconnect.backoff.max.ms=500"] {
             command.args(["-X", option]);
         }
+        command.process_group(0);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut stdin = child.stdin.take().context("stdin")?;
         let stderr = child.stderr.take().context("stderr")?;
@@ -134,6 +161,54 @@ impl Stream {
         Ok(Stream { name: format!("{command:?}"), child: Guarded(child), work: Work::Kcat { stop, feeder }, errors })
     }
 
+    /// Starts `kafka-verifiable-producer` as process `process`, which retries without end; `config` is a file that it may write.
+    pub fn verifiable_producer(
+        process: u32,
+        to: &Place,
+        partitions: i32,
+        rate: u32,
+        config: &Path,
+    ) -> anyhow::Result<Stream> {
+        let properties = [
+            "enable.idempotence=true",
+            "retries=2147483647",
+            "delivery.timeout.ms=2147483647",
+            "max.block.ms=3600000",
+            "reconnect.backoff.max.ms=500",
+        ];
+        std::fs::write(config, properties.join("\n"))?;
+        let mut command = kafka_script();
+        command.args(["tool", "org.apache.kafka.tools.VerifiableProducer", "--bootstrap-server", &to.bootstrap]);
+        command.args(["--topic", &to.topic, "--acks", "-1", "--throughput", &rate.to_string()]);
+        command.args(["--value-prefix", &process.to_string(), "--command-config"]).arg(config);
+        let began = now_ns();
+        Stream::verifiable(&mut command, Parse(Box::new(move |lines| produced(process, partitions, began, lines))))
+    }
+
+    /// Starts `kafka-verifiable-consumer` as process `process`, the only member of a group, which speaks this protocol of groups.
+    pub fn verifiable_consumer(process: u32, from: &Place, protocol: &str) -> anyhow::Result<Stream> {
+        let mut command = kafka_script();
+        command.args(["tool", "org.apache.kafka.tools.VerifiableConsumer", "--bootstrap-server", &from.bootstrap]);
+        command.args(["--topic", &from.topic, "--group-id", &format!("verifiable-{process}"), "--verbose"]);
+        command.args(["--group-protocol", protocol, "--reset-policy", "earliest"]);
+        Stream::verifiable(&mut command, Parse(Box::new(move |lines| consumed(process, lines))))
+    }
+
+    fn verifiable(command: &mut Command, parse: Parse) -> anyhow::Result<Stream> {
+        command.process_group(0);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("stdout")?;
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            // Nobody receives any more when the time was up.
+            drop(send.send(lines.map(|line| (now_ns(), line)).collect()));
+        });
+        let errors = collect_errors(&mut child)?;
+        let work = Work::Verifiable { lines, parse };
+        Ok(Stream { name: format!("{command:?}"), child: Guarded(child), work, errors })
+    }
+
     /// Asks it to end, waits for its last answers, and returns what it saw.
     pub fn end(mut self) -> anyhow::Result<Vec<Event>> {
         let events = match self.work {
@@ -158,6 +233,19 @@ impl Stream {
                     thread::sleep(Duration::from_millis(50));
                 }
                 feeder.join().map_err(|_| anyhow!("feeding kcat"))?
+            }
+            Work::Verifiable { lines, parse } => {
+                self.child.signal(Signal::TERM)?;
+                let Ok(lines) = lines.recv_timeout(END_TIME_MAX) else {
+                    drop(self.child);
+                    let errors = self.errors.join().unwrap_or_default();
+                    bail!("{} did not end within {END_TIME_MAX:?}; it said: {}", self.name, last_lines(&errors));
+                };
+                let events = (parse.0)(&lines);
+                // It was ended by a signal, and says itself whether that was in order.
+                self.child.0.wait()?;
+                let errors = self.errors.join().unwrap_or_default();
+                return events.with_context(|| format!("{} said: {}", self.name, last_lines(&errors)));
             }
         };
         let status = self.child.0.wait()?;

@@ -1,5 +1,5 @@
-//! The traffic of judges of crashes: three foreign producers that wait for acks=all, readers that commit, and at the end one who reads
-//! all that is there.
+//! The traffic of judges of crashes: foreign producers that wait for acks=all, readers that commit, and at the end one who reads all that
+//! is there.
 //!
 //! It must not know what happens to the brokers, nor judge what was seen.
 
@@ -7,14 +7,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use tempfile::TempDir;
 
 use crate::clients::{Client, Kcat, Place, Python};
 use crate::history::{Event, History, Seen, Value};
 use crate::process::run;
 use crate::streams::{Stream, now_ns};
-
-/// The producers, by their place in the traffic.
-pub const PRODUCERS: [&str; 3] = ["confluent-kafka", "kafka-python", "kcat"];
 
 /// Processes from here on read all partitions at the end, one each.
 const LAST_READERS: u32 = 100;
@@ -24,8 +22,10 @@ const LAST_READERS: u32 = 100;
 pub struct Traffic {
     place: Place,
     partitions: i32,
-    /// The producers first.
-    streams: Vec<Stream>,
+    /// With the names of those that produce.
+    streams: Vec<(Stream, Option<&'static str>)>,
+    /// Configs of clients.
+    folder: TempDir,
 }
 
 /// What they saw.
@@ -34,7 +34,7 @@ pub struct Observed {
     /// All of it, in the order of time.
     pub history: History,
     /// The longest time in which each producer got no acknowledgement.
-    pub pauses: [Duration; PRODUCERS.len()],
+    pub pauses: Vec<(&'static str, Duration)>,
 }
 
 impl Traffic {
@@ -47,28 +47,41 @@ impl Traffic {
     /// Starts producers of `rate` records a second each (kcat to the place's partition, the others to all), and `readers` of all
     /// partitions, each with a group of its own. The topic has to be there.
     pub fn start(place: &Place, partitions: i32, rate: u32, readers: u32) -> anyhow::Result<Traffic> {
+        let (confluent, kafka_python) = (Python::confluent(), Python::kafka_python());
         let mut streams = vec![
-            Stream::produce(&Python::confluent(), 0, place, partitions, rate)?,
-            Stream::produce(&Python::kafka_python(), 1, place, partitions, rate)?,
-            Stream::kcat(2, place, rate)?,
+            (Stream::produce(&confluent, 0, place, partitions, rate)?, Some(confluent.name())),
+            (Stream::produce(&kafka_python, 1, place, partitions, rate)?, Some(kafka_python.name())),
+            (Stream::kcat(2, place, rate)?, Some(Kcat.name())),
         ];
         for reader in (3..).take(usize::try_from(readers)?) {
-            streams.push(Stream::follow(&Python::confluent(), reader, place, partitions)?);
+            streams.push((Stream::follow(&confluent, reader, place, partitions)?, None));
         }
-        Ok(Traffic { place: place.clone(), partitions, streams })
+        Ok(Traffic { place: place.clone(), partitions, streams, folder: TempDir::with_prefix("cairn-traffic-")? })
+    }
+
+    /// Adds Apache Kafka's verifiable producer, and a verifiable consumer with each protocol of groups.
+    pub fn add_verifiable(&mut self, rate: u32) -> anyhow::Result<()> {
+        let process = u32::try_from(self.streams.len())?;
+        let config = self.folder.path().join("producer.properties");
+        let producer = Stream::verifiable_producer(process, &self.place, self.partitions, rate, &config)?;
+        self.streams.push((producer, Some("verifiable")));
+        for (process, protocol) in (process + 1..).zip(["classic", "consumer"]) {
+            self.streams.push((Stream::verifiable_consumer(process, &self.place, protocol)?, None));
+        }
+        Ok(())
     }
 
     /// Ends it, and reads all that is there. Every producer has to have got through since `healed_ns`, when the last fault was over.
     pub fn end(self, healed_ns: u64) -> anyhow::Result<Observed> {
         let mut history = History::default();
-        let mut pauses = [Duration::ZERO; PRODUCERS.len()];
-        for (process, stream) in self.streams.into_iter().enumerate() {
+        let mut pauses = Vec::new();
+        for (stream, produces) in self.streams {
             let events = stream.end()?;
-            if let (Some(name), Some(pause)) = (PRODUCERS.get(process), pauses.get_mut(process)) {
+            if let Some(name) = produces {
                 let acked = acknowledgements(&events);
                 let last = acked.last().with_context(|| format!("{name} got no acknowledgement"))?;
                 ensure!(*last > healed_ns, "{name} got no acknowledgement after the last fault");
-                *pause = longest_pause(&acked);
+                pauses.push((name, longest_pause(&acked)));
             }
             history.add(events);
         }

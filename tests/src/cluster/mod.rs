@@ -2,11 +2,15 @@
 //!
 //! It must not know what clients do with them, nor when what happens to them.
 
+mod disk;
 mod faults;
+mod ground;
 mod replicas;
 mod view;
+mod waits;
 
-use std::fs::{OpenOptions, create_dir};
+use std::collections::BTreeSet;
+use std::fs::{OpenOptions, create_dir, remove_dir_all};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -19,12 +23,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-pub use faults::{Deck, Fault};
+pub use disk::missing as missing_disks;
+pub use faults::{Deck, Fault, Target};
+pub use ground::{Disks, Ground, Plan};
 pub use replicas::same_bytes;
 pub use view::View;
 
-use crate::broker::{Kind, free_port, kafka_script};
+use self::disk::Disk;
+use crate::broker::{Kind, binary, free_port, kafka_script};
 use crate::process::run;
+use crate::wire::Wire;
 
 /// The longest that a cluster may take to get to where it has to be, and a broker to end when it is asked to.
 const TIME_MAX: Duration = Duration::from_secs(120);
@@ -37,25 +45,36 @@ const KAFKA_HEAP: &str = "256m";
 #[derive(Debug)]
 pub struct Cluster {
     kind: Kind,
-    folder: TempDir,
     settings: Vec<String>,
+    /// They go in this order: processes before disks and hosts, and these before the folder that holds all.
     members: Vec<Member>,
+    ground: Ground,
+    folder: TempDir,
 }
 
 #[derive(Debug)]
 struct Member {
     id: i32,
+    /// Its address, without a port.
+    host: String,
     /// Where clients connect.
     port: u16,
     /// Where other brokers, or controllers, connect.
     peer_port: u16,
     folder: PathBuf,
+    /// Holds the folder of its data, where it has one of its own.
+    disk: Option<Disk>,
     child: Option<Child>,
 }
 
 impl Member {
     fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The folder that holds the partitions' folders.
+    fn data(&self) -> PathBuf {
+        self.disk.as_ref().map_or(&*self.folder, Disk::folder).join("data")
     }
 
     fn said(&self) -> PathBuf {
@@ -80,22 +99,18 @@ impl Member {
 }
 
 impl Cluster {
-    /// Starts `size` brokers on empty data and returns when they are a cluster. `settings` are `key=value` in Kafka's names.
-    pub fn start(kind: Kind, size: i32, settings: &[&str]) -> anyhow::Result<Cluster> {
+    /// Starts brokers on empty data and returns when they are a cluster.
+    pub fn start(plan: Plan<'_>) -> anyhow::Result<Cluster> {
+        let Plan { kind, size, settings, ground, disks } = plan;
         let folder = TempDir::with_prefix("cairn-judge-")?;
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let mut cluster = Cluster { kind, folder, settings, members: Vec::new() };
+        let mut cluster = Cluster { kind, folder, settings, ground, members: Vec::new() };
         for id in 1..=size {
-            let (port, peer_port) = cluster.free_ports()?;
-            let folder = cluster.folder.path().join(id.to_string());
-            cluster.members.push(Member { id, port, peer_port, folder, child: None });
+            let member = cluster.new_member(id, disks)?;
+            cluster.members.push(member);
         }
         match cluster.kind {
-            Kind::Cairn(_) => {
-                for member in &cluster.members {
-                    create_dir(&member.folder)?;
-                }
-            }
+            Kind::Cairn(_) => cluster.write_secret()?,
             Kind::Kafka => cluster.prepare_kafka()?,
         }
         for id in cluster.ids() {
@@ -103,6 +118,18 @@ impl Cluster {
         }
         cluster.until_whole()?;
         Ok(cluster)
+    }
+
+    /// Where the next broker of an id will be; it does not run.
+    fn new_member(&self, id: i32, disks: Disks) -> anyhow::Result<Member> {
+        let (port, peer_port) = self.free_ports()?;
+        let folder = self.folder.path().join(id.to_string());
+        create_dir(&folder)?;
+        let disk = match disks {
+            Disks::Shared => None,
+            Disks::Own => Some(Disk::make(&folder)?),
+        };
+        Ok(Member { id, host: self.ground.host(id)?, port, peer_port, folder, disk, child: None })
     }
 
     /// Which program it is.
@@ -123,7 +150,23 @@ impl Cluster {
 
     /// The folders that hold the partitions' folders, one for each broker.
     pub fn data(&self) -> Vec<PathBuf> {
-        self.members.iter().map(|member| member.folder.join("data")).collect()
+        self.members.iter().map(Member::data).collect()
+    }
+
+    /// The folders that hold each of a topic's partitions, one for each replica, as a broker names them.
+    pub fn replicas(&self, topic: &str) -> anyhow::Result<Vec<Vec<PathBuf>>> {
+        let asked = self.members.first().context("a broker")?.id;
+        let replicas = self.view(asked)?.replicas_of(topic);
+        let folders = |ids: &BTreeSet<i32>| ids.iter().map(|&id| Ok(self.member(id)?.data())).collect();
+        replicas.iter().map(folders).collect()
+    }
+
+    /// The network between the brokers, where they have one.
+    pub fn wire(&self) -> anyhow::Result<&Wire> {
+        match &self.ground {
+            Ground::Wire(wire) => Ok(wire),
+            Ground::Loopback => bail!("the brokers are on loopback"),
+        }
     }
 
     /// Starts a broker on the data that it has, at the same address; does not wait for what it says.
@@ -134,7 +177,8 @@ impl Cluster {
         let mut command = match &self.kind {
             Kind::Cairn(binary) => self.cairn(binary, member),
             Kind::Kafka => {
-                let mut command = kafka_script();
+                let script = kafka_script();
+                let mut command = self.ground.command(id, Path::new(script.get_program()));
                 command.arg("serve").arg(&member.folder).env("KAFKA_HEAP", KAFKA_HEAP);
                 command
             }
@@ -189,31 +233,42 @@ impl Cluster {
         Ok(())
     }
 
+    /// What `cairn cluster` says when it is asked, and has done what it was asked for.
+    pub fn ask_cluster(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.cluster_command()?;
+        Ok(run(command.args(arguments), b"")?.text()?.to_owned())
+    }
+
+    /// `cairn cluster`, which knows where the cluster is, ready for arguments.
+    fn cluster_command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.arg("cluster").env("CAIRN_BOOTSTRAP", self.bootstrap());
+        Ok(command)
+    }
+
+    /// A broker's process.
+    pub fn pid(&self, id: i32) -> anyhow::Result<u32> {
+        let child = self.member(id)?.child.as_ref();
+        Ok(child.with_context(|| format!("broker {id} does not run"))?.id())
+    }
+
+    /// Removes the data of a broker that does not run, and it from the brokers that there should be; gives the id of another one that
+    /// begins in its place, with nothing. A broker whose data is gone is another broker: it cannot know what it has promised.
+    pub fn replace(&mut self, id: i32) -> anyhow::Result<i32> {
+        ensure!(self.member(id)?.child.is_none(), "broker {id} runs");
+        remove_dir_all(self.member(id)?.data())?;
+        let new = self.ids().into_iter().max().unwrap_or_default() + 1;
+        let disks = if self.member(id)?.disk.is_some() { Disks::Own } else { Disks::Shared };
+        let member = self.new_member(new, disks)?;
+        self.members.retain(|member| member.id != id);
+        self.members.push(member);
+        self.launch(new)?;
+        Ok(new)
+    }
+
     /// What a broker says of the cluster.
     pub fn view(&self, id: i32) -> anyhow::Result<View> {
         View::of(&self.member(id)?.address())
-    }
-
-    /// Waits until all brokers serve, know each other, and say that every replica of every partition is in sync; gives how long that took.
-    pub fn until_whole(&mut self) -> anyhow::Result<Duration> {
-        let ids = self.ids();
-        self.wait_until("whole", |cluster| {
-            ids.iter().find_map(|&id| match cluster.view(id) {
-                Ok(view) => view.lacks(&ids).map(|what| format!("broker {id} says: {what}")),
-                Err(error) => Some(format!("broker {id}: {error:#}")),
-            })
-        })
-    }
-
-    /// Waits until the other brokers have taken over all that these led, and count them out.
-    pub fn until_taken_over(&mut self, gone: &[i32]) -> anyhow::Result<Duration> {
-        let left: Vec<i32> = self.ids().into_iter().filter(|id| !gone.contains(id)).collect();
-        self.wait_until("taken over", |cluster| {
-            left.iter().find_map(|&id| match cluster.view(id) {
-                Ok(view) => view.depends_on(gone).map(|what| format!("broker {id} says: {what}")),
-                Err(error) => Some(format!("broker {id}: {error:#}")),
-            })
-        })
     }
 
     /// The folder of all that the brokers write.
@@ -224,19 +279,6 @@ impl Cluster {
     /// Keeps that folder, for a person to look at.
     pub fn keep(&mut self) {
         self.folder.disable_cleanup(true);
-    }
-
-    /// Looks again and again until nothing is lacking; a broker that ends meanwhile is an error.
-    fn wait_until(&mut self, what: &str, lacks: impl Fn(&Cluster) -> Option<String>) -> anyhow::Result<Duration> {
-        let began = Instant::now();
-        while let Some(lacking) = lacks(self) {
-            for member in &mut self.members {
-                member.watch()?;
-            }
-            ensure!(began.elapsed() < TIME_MAX, "the cluster is not {what} within {TIME_MAX:?}: {lacking}");
-            thread::sleep(LOOK_EVERY);
-        }
-        Ok(began.elapsed())
     }
 
     fn member(&self, id: i32) -> anyhow::Result<&Member> {
@@ -258,10 +300,16 @@ impl Cluster {
     }
 
     fn cairn(&self, binary: &Path, member: &Member) -> Command {
-        let mut command = Command::new(binary);
-        command.arg("broker").arg("--data").arg(member.folder.join("data"));
-        command.args(["--listen", &member.address(), "--peer-listen", &format!("127.0.0.1:{}", member.peer_port)]);
+        let mut command = self.ground.command(member.id, binary);
+        command.arg("broker").arg("--data").arg(member.data());
+        command.args([
+            "--listen",
+            &member.address(),
+            "--peer-listen",
+            &format!("{}:{}", member.host, member.peer_port),
+        ]);
         command.args(["--node-id", &member.id.to_string()]);
+        command.arg("--join-secret-file").arg(self.secret());
         if let Some(first) = self.members.first().filter(|first| first.id != member.id) {
             command.args(["--join", &first.address()]);
         }
@@ -271,13 +319,23 @@ impl Cluster {
         command
     }
 
+    /// What brokers have in common that are to trust each other.
+    fn secret(&self) -> PathBuf {
+        self.folder.path().join("secret")
+    }
+
+    fn write_secret(&self) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.secret(), format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))?)
+    }
+
     fn prepare_kafka(&self) -> anyhow::Result<()> {
-        let voter = |member: &Member| format!("{}@127.0.0.1:{}", member.id, member.peer_port);
+        let voter = |member: &Member| format!("{}@{}:{}", member.id, member.host, member.peer_port);
         let voters: Vec<String> = self.members.iter().map(voter).collect();
         let cluster = BASE64_URL_SAFE_NO_PAD.encode(Uuid::new_v4());
         for member in &self.members {
             let mut command = kafka_script();
-            command.env("KAFKA_PROPS", self.settings.join(" ")).arg("member").arg(&member.folder);
+            command.env("KAFKA_PROPS", self.settings.join(" ")).env("KAFKA_HOST", &member.host);
+            command.arg("member").arg(&member.folder);
             command.args([&member.id.to_string(), &member.port.to_string(), &cluster, &voters.join(",")]);
             run(&mut command, b"")?;
         }

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-/// Compares all replicas of a topic's partitions, one in each folder, none of them in use; gives how many bytes one replica has.
-pub fn same_bytes(folders: &[PathBuf], topic: &str, partitions: i32) -> anyhow::Result<usize> {
-    let (first, others) = folders.split_first().context("no folder")?;
+/// Compares all replicas of a topic's partitions, each partition's in folders of its own, none of them in use; gives how many bytes one
+/// replica of each has.
+pub fn same_bytes(topic: &str, partitions: &[Vec<PathBuf>]) -> anyhow::Result<usize> {
     let mut total = 0;
-    for partition in 0..partitions {
+    for (partition, folders) in partitions.iter().enumerate() {
+        let (first, others) = folders.split_first().context("no folder")?;
         let name = format!("{topic}-{partition}");
         let bytes = log(&first.join(&name))?;
         ensure!(!bytes.is_empty(), "{name} is empty in {}", first.display());
@@ -126,7 +127,7 @@ mod tests {
             }
             folders.push(replica);
         }
-        same_bytes(&folders, "t", 1)
+        same_bytes("t", &[folders])
     }
 
     #[test]

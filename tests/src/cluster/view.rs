@@ -2,12 +2,13 @@
 //!
 //! It must not know what has happened to the brokers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use cairn_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use cairn_protocol::messages::metadata_response::MetadataResponsePartition;
-use cairn_protocol::messages::{MetadataRequest, MetadataResponse};
+use cairn_protocol::messages::{DescribeQuorumRequest, MetadataRequest, MetadataResponse};
 
 use crate::raw::RawClient;
 
@@ -71,6 +72,17 @@ impl View {
         })
     }
 
+    /// Whether a broker is there.
+    pub fn knows(&self, broker: i32) -> bool {
+        self.brokers.contains(&broker)
+    }
+
+    /// A partition that a broker leads, or nobody.
+    pub fn led_by(&self, broker: i32) -> Option<String> {
+        let led = |partition: &&Partition| partition.leader.is_none_or(|leader| leader == broker);
+        self.partitions.iter().find(led).map(Partition::to_string)
+    }
+
     /// Who leads a partition.
     pub fn leader_of(&self, topic: &str, index: i32) -> anyhow::Result<i32> {
         let named = |partition: &&Partition| partition.topic == topic && partition.index == index;
@@ -78,11 +90,25 @@ impl View {
         partition.leader.with_context(|| partition.to_string())
     }
 
-    /// How many replicas each partition of a topic has; none if it is not there.
-    pub fn replicas_of(&self, topic: &str) -> Vec<usize> {
+    /// Who keeps each partition of a topic; nothing if it is not there.
+    pub fn replicas_of(&self, topic: &str) -> Vec<BTreeSet<i32>> {
         let of_topic = self.partitions.iter().filter(|partition| partition.topic == topic);
-        of_topic.map(|partition| partition.replicas.len()).collect()
+        let by_index: BTreeMap<i32, BTreeSet<i32>> =
+            of_topic.map(|partition| (partition.index, partition.replicas.clone())).collect();
+        by_index.into_values().collect()
     }
+}
+
+/// Who leads the quorum of the metadata, as the broker at an address says.
+pub(super) fn controller(address: &str) -> anyhow::Result<i32> {
+    let partitions = vec![PartitionData { partition_index: 0 }];
+    let topics = vec![TopicData { topic_name: "__cluster_metadata".into(), partitions }];
+    let mut client = RawClient::connect_within(address, ANSWER_TIME_MAX)?;
+    let answer = client.call(1, &DescribeQuorumRequest { topics })?;
+    ensure!(answer.error_code == 0, "error {} of the quorum", answer.error_code);
+    let told = answer.topics.first().and_then(|topic| topic.partitions.first()).context("nothing about the quorum")?;
+    ensure!(told.error_code == 0 && told.leader_id >= 0, "error {}, leader {}", told.error_code, told.leader_id);
+    Ok(told.leader_id)
 }
 
 impl Partition {
@@ -151,6 +177,6 @@ mod tests {
         let view = view(&ALL, 2, &ALL, 0);
         assert_eq!(view.leader_of("t", 0).ok(), Some(2));
         assert!(view.leader_of("t", 1).is_err());
-        assert_eq!((view.replicas_of("t"), view.replicas_of("other")), (vec![3], vec![]));
+        assert_eq!((view.replicas_of("t"), view.replicas_of("other")), (vec![BTreeSet::from(ALL)], vec![]));
     }
 }

@@ -42,8 +42,17 @@ impl Value {
         format!("{}-{} {}", self.producer, self.number, format!("{mixed:x}").repeat(times))
     }
 
+    /// The bytes of this value as Apache Kafka's verifiable producer writes them.
+    pub fn plain_text(self) -> String {
+        format!("{}.{}", self.producer, self.number)
+    }
+
     /// The value of such bytes; none when they are not exactly what was written.
     pub fn from_text(text: &str) -> Option<Value> {
+        if let Some((producer, number)) = text.split_once('.') {
+            let value = Value { producer: producer.parse().ok()?, number: number.parse().ok()? };
+            return (value.plain_text() == text).then_some(value);
+        }
         let (name, _) = text.split_once(' ')?;
         let (producer, number) = name.split_once('-')?;
         let value = Value { producer: producer.parse().ok()?, number: number.parse().ok()? };

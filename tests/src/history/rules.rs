@@ -482,7 +482,9 @@ mod tests {
     fn values_know_their_bytes() {
         let value = Value { producer: 3, number: 12_345 };
         assert_eq!(Value::from_text(&value.text()), Some(value));
+        assert_eq!(Value::from_text(&value.plain_text()), Some(value));
         let torn = &value.text()[..value.text().len() - 1];
         assert_eq!(Value::from_text(torn), None);
+        assert_eq!(Value::from_text("3.0012"), None);
     }
 }
