@@ -230,6 +230,24 @@ fn a_topic_id_that_was_torn_is_written_anew() {
 }
 
 #[test]
+fn a_sync_that_was_begun_before_an_epoch_was_noted_does_not_take_it_back() {
+    let (memory, _, disk) = disks();
+    let dir = open_dir(&disk);
+    let mut log = dir.create_log(&name(), topic_id(), small()).unwrap();
+    append(&mut log, &batch(&[b"a"], 1), 3, 0).unwrap();
+    let job = log.begin_sync().expect("a record, and its epoch");
+    log.assign_epoch(LeaderEpoch(7)).unwrap();
+    let synced = job.run().unwrap();
+    log.on_synced(synced);
+    drop((log, dir));
+    memory.crash(Crash::LoseUnsynced);
+
+    let log = open_dir(&disk).open_log(&name(), small()).unwrap();
+    let known: Vec<i32> = log.epochs().starts().iter().map(|start| start.epoch.0).collect();
+    assert_eq!(known, [3, 7]);
+}
+
+#[test]
 fn what_else_a_log_can_meet_before_its_first_append() {
     let (memory, _, disk) = disks();
     let dir = open_dir(&disk);

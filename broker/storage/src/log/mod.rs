@@ -229,8 +229,9 @@ impl Log {
     /// Makes the epochs durable at once.
     fn write_epochs(&mut self) -> Result<(), ReplaceError> {
         let bytes = self.shared.epochs.load().encode();
-        self.dir.replace(&self.folder.epochs(), &bytes)?;
-        self.unsynced.epochs_written = self.unsynced.epochs_version;
+        let (gate, version) = (Arc::clone(&self.unsynced.gate), self.unsynced.epochs_version);
+        gate.write_epochs(&gate.lock(), version, || self.dir.replace(&self.folder.epochs(), &bytes))?;
+        self.unsynced.epochs_written = version;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_protocol::ids::Offset;
 use parking_lot::{Mutex, MutexGuard};
@@ -29,16 +29,20 @@ const SNAPSHOT_EVERY_BYTES: u64 = 64 << 20;
 /// So many index entries may stay in memory once they are in the file.
 const ENTRIES_IN_MEMORY_MAX: usize = 1024;
 
-/// Which generation of a log may touch its small files.
+/// Which generation of a log may touch its small files, one at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Gate(Mutex<u64>);
+pub(crate) struct Gate {
+    generation: Mutex<u64>,
+    /// The newest version of the leader epochs that is in their file; changed by who holds the generation.
+    epochs_written: AtomicU64,
+}
 
 impl Gate {
     const SHUT: u64 = u64::MAX;
 
     /// From now on jobs of before touch nothing; waits for one that is at it.
     pub(crate) fn next_generation(&self) -> u64 {
-        let mut generation = self.0.lock();
+        let mut generation = self.generation.lock();
         if *generation != Self::SHUT {
             *generation += 1;
         }
@@ -47,12 +51,28 @@ impl Gate {
 
     /// The generation, which stays while the answer is held.
     pub(super) fn lock(&self) -> MutexGuard<'_, u64> {
-        self.0.lock()
+        self.generation.lock()
     }
 
     /// From now on no job touches anything.
     pub(crate) fn shut(&self) {
-        *self.0.lock() = Self::SHUT;
+        *self.generation.lock() = Self::SHUT;
+    }
+
+    /// Writes a version of the leader epochs, unless a newer one is there. For who holds the generation: a job that was begun before
+    /// a leader noted its epoch must not take that back, nor be at the file at the same time.
+    pub(super) fn write_epochs<E>(
+        &self,
+        _held: &MutexGuard<'_, u64>,
+        version: u64,
+        write: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.epochs_written.load(Ordering::Relaxed) > version {
+            return Ok(());
+        }
+        write()?;
+        self.epochs_written.store(version, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -231,7 +251,7 @@ impl SyncJob {
         let gate = Arc::clone(&self.gate);
         let generation = gate.lock();
         if *generation == self.report.generation {
-            self.write_small_files()?;
+            self.write_small_files(&generation)?;
         }
         drop(generation);
         Ok(self.report)
@@ -246,7 +266,7 @@ impl SyncJob {
     }
 
     /// Recovery makes each of these anew when it is missing: on a full disk they wait for a later job.
-    fn write_small_files(&mut self) -> Result<(), DirOffline> {
+    fn write_small_files(&mut self, held: &MutexGuard<'_, u64>) -> Result<(), DirOffline> {
         let dir = Arc::clone(&self.dir);
         let heed = |written: io::Result<()>| match written {
             Ok(()) => Ok(true),
@@ -263,10 +283,11 @@ impl SyncJob {
         for path in &self.index_syncs {
             dir.heed("sync an index", self.sync_file(path))?;
         }
-        if let Some(epochs) = &self.epochs
-            && !heed(dir.disk.replace(&self.folder.epochs(), epochs))?
-        {
-            self.report.epochs_version = 0;
+        if let Some(epochs) = &self.epochs {
+            let write = || dir.disk.replace(&self.folder.epochs(), epochs);
+            if !heed(self.gate.write_epochs(held, self.report.epochs_version, write))? {
+                self.report.epochs_version = 0;
+            }
         }
         for snapshot in &self.snapshots {
             if !heed(dir.disk.replace(&self.folder.snapshot(snapshot.end), &snapshot.bytes))? {
