@@ -6,10 +6,12 @@
 //!              |
 //!              +-> how far logs go, asked of the brokers that keep them (replication/telling.rs)
 //! ```
-//! Runs on every broker, and does nothing on one that is not the controller. Fencing is `membership/`'s.
+//! Runs on every broker, and does nothing on one that is not the controller, but for having others lead what it cannot serve itself.
+//! Fencing is `membership/`'s.
 //!
 //! Must not know: requests of clients, how records travel.
 
+mod given_up;
 mod preferred;
 mod replicas;
 #[cfg(test)]
@@ -37,6 +39,8 @@ use crate::topics;
 
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often each broker looks whether it leads what it cannot serve.
+const GIVE_UP_EVERY: Duration = Duration::from_secs(2);
 /// Commands that the quorum has not answered.
 const OPEN_MAX: usize = 64;
 /// Partitions of the groups' topic that get further replicas at once.
@@ -50,11 +54,12 @@ pub(crate) struct Controller {
     /// The version of the metadata in which nothing was left to do.
     settled: Option<u64>,
     balanced_at: Instant,
+    given_up_at: Instant,
 }
 
 impl Controller {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node, settled: None, balanced_at: Instant::now() }
+        Self { node, settled: None, balanced_at: Instant::now(), given_up_at: Instant::now() }
     }
 
     /// Looks again and again until `stop`.
@@ -66,6 +71,10 @@ impl Controller {
                 _ = looks.tick() => {}
                 () = stop.cancelled() => return,
             }
+            tokio::select! {
+                () = self.give_up() => {}
+                () = stop.cancelled() => return,
+            }
             if !self.node.cluster.quorum().is_leader() {
                 self.settled = None;
                 continue;
@@ -75,6 +84,17 @@ impl Controller {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Has others lead what this broker leads and cannot serve, whether it is the controller or not.
+    async fn give_up(&mut self) {
+        if self.given_up_at.elapsed() < GIVE_UP_EVERY {
+            return;
+        }
+        self.given_up_at = Instant::now();
+        let is_offline = |id, index| self.node.partitions.is_offline(id, index);
+        let due = given_up::due(&self.node.image(), self.node.id, is_offline);
+        self.propose_all(due, "another replica leads what cannot be served here").await;
     }
 
     async fn look(&mut self) {

@@ -23,7 +23,7 @@ impl Member {
         ErrorCode::from_code(of_topic.partition_result.pop()?.error_code)
     }
 
-    async fn leader_of_it(&self) -> i32 {
+    pub(super) async fn leader_of_it(&self) -> i32 {
         self.partition().await.map_or(-1, |partition| partition.leader_id)
     }
 }

@@ -2,6 +2,7 @@
 
 mod clean;
 mod elected;
+mod failed;
 mod grown;
 mod moved;
 mod quorum;
