@@ -32,6 +32,8 @@ pub enum Rule {
     BehindKnownOffset,
     /// A committed offset was lower than one whose commit had been acknowledged.
     CommitWentBack,
+    /// A committed offset lay behind all that is in the partition.
+    CommitBeyondEnd,
     /// A partition's end was lower than the same client had seen it, or than an offset that it had read.
     EndWentBack,
     /// A record was read that lies at or behind the high watermark that its reader was told, by the one leader that there was.
@@ -42,7 +44,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 15] = [
         Rule::InconsistentOffsets,
         Rule::Duplicate,
         Rule::AbortedRead,
@@ -54,6 +56,7 @@ impl Rule {
         Rule::NonmonotonicSend,
         Rule::BehindKnownOffset,
         Rule::CommitWentBack,
+        Rule::CommitBeyondEnd,
         Rule::EndWentBack,
         Rule::ReadBehindHighWatermark,
         Rule::AckNotReadable,
@@ -93,7 +96,7 @@ pub fn judge(history: &History) -> Vec<Anomaly> {
         polls(&log, &events, &mut report);
         sends(&log, &events, history, &mut report);
         known_offsets(&events, &mut report);
-        commits(&events, &mut report);
+        commits(&log, &events, &mut report);
         ends(&events, &mut report);
         if history.leaders == Leaders::One {
             high_watermarks(&events, &mut report);
@@ -261,12 +264,16 @@ fn known_offsets(events: &[&Event], report: &mut impl FnMut(Rule, String)) {
     }
 }
 
-fn commits(events: &[&Event], report: &mut impl FnMut(Rule, String)) {
+fn commits(log: &Log, events: &[&Event], report: &mut impl FnMut(Rule, String)) {
     let mut committed: HashMap<u32, i64> = HashMap::new();
+    let end = log.at.last_key_value().map_or(0, |(&last, _)| last + 1);
     for event in events {
         match event.seen {
             Seen::Committed(offset) => drop(committed.insert(event.process, offset)),
             Seen::Resumed(offset) => {
+                if offset > end {
+                    report(Rule::CommitBeyondEnd, format!("{offset} was committed, and the partition ends at {end}"));
+                }
                 if let Some(&before) = committed.get(&event.process)
                     && offset < before
                 {
@@ -403,7 +410,7 @@ mod tests {
     /// Each rule with a sound history and the change that has to break it.
     type Seed = (Rule, fn(&mut Vec<(u32, Seen)>));
 
-    const SEEDS: [Seed; 14] = [
+    const SEEDS: [Seed; 15] = [
         (Rule::InconsistentOffsets, |seen| seen.push((OTHER, Seen::Read(1, Some(value(2)))))),
         (Rule::Duplicate, |seen| seen.push((READER, Seen::Read(3, Some(value(2)))))),
         (Rule::AbortedRead, |seen| seen.push((PRODUCER, Seen::Failed(value(1))))),
@@ -428,6 +435,7 @@ mod tests {
             seen.push((OTHER, Seen::Acked(late, Some(1))));
         }),
         (Rule::CommitWentBack, |seen| seen.push((READER, Seen::Resumed(2)))),
+        (Rule::CommitBeyondEnd, |seen| seen.push((READER, Seen::Resumed(4)))),
         (Rule::EndWentBack, |seen| {
             seen.push((READER, Seen::End(5)));
             seen.push((READER, Seen::End(4)));

@@ -31,8 +31,8 @@ fn main() -> ExitCode {
         }
     };
     let missing = Traffic::missing().or_else(|| Console.missing());
-    for scene in scenes() {
-        suite.case(scene.name, || match missing.clone().or_else(|| scene.missing(&kind, &enclosed)) {
+    for scene in scenes().map(|scene| scene.with(&kind)) {
+        suite.case(scene.name, || match missing.clone().or_else(|| scene.missing(&enclosed)) {
             Some(missing) => Ok(Verdict::Skipped(missing)),
             None => scene.play(&kind).map(Verdict::Passed),
         });

@@ -68,11 +68,17 @@ pub(crate) struct Scene {
 type Whole = BTreeMap<Fault, Vec<Duration>>;
 
 impl Scene {
-    /// What is missing here to play it, or none.
-    pub(crate) fn missing(&self, kind: &Kind, enclosed: &Enclosed) -> Option<String> {
-        if self.disks == Disks::Own && *kind == Kind::Kafka {
-            return Some("Apache Kafka has no disks of its own here".to_owned());
+    /// The case as it can be played with a program: Apache Kafka has no disks of its own here, and loses no files.
+    pub(crate) fn with(mut self, kind: &Kind) -> Scene {
+        if *kind == Kind::Kafka {
+            self.disks = Disks::Shared;
+            self.faults.retain(|fault| !Fault::DISKS.contains(fault) && !Fault::FILES.contains(fault));
         }
+        self
+    }
+
+    /// What is missing here to play it, or none.
+    pub(crate) fn missing(&self, enclosed: &Enclosed) -> Option<String> {
         match enclosed {
             Enclosed::No(why) if self.network == Network::Hosts => Some(why.clone()),
             _ if self.disks == Disks::Own => missing_disks(),
