@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn a_length_alone_takes_no_memory() {
-        let large = PAYLOAD_BYTES_MAX as u32;
-        let strangers = (FrameDecoder::new(), HANDSHAKE_BYTES_MAX as u32, GROWTH_BYTES);
-        for (mut decoder, length, growth) in [strangers, (proven(PAYLOAD_BYTES_MAX), large, GROWTH_BYTES_PROVEN)] {
-            let mut buffer = BytesMut::from(&length.to_be_bytes()[..]);
+        let strangers = (FrameDecoder::new(), HANDSHAKE_BYTES_MAX, GROWTH_BYTES);
+        let members = (proven(PAYLOAD_BYTES_MAX), PAYLOAD_BYTES_MAX, GROWTH_BYTES_PROVEN);
+        for (mut decoder, length, growth) in [strangers, members] {
+            let mut buffer = BytesMut::from(&u32::try_from(length).unwrap().to_be_bytes()[..]);
             assert!(matches!(decoder.decode(&mut buffer), Ok(None)));
             assert!(buffer.capacity() <= 2 * growth, "{}", buffer.capacity());
         }

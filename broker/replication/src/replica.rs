@@ -134,6 +134,11 @@ impl Replica {
         self.leader().into_iter().flat_map(Leader::matched)
     }
 
+    /// The followers in sync, and up to where each is known to have everything; nobody while this one does not lead.
+    pub fn in_sync_matched(&self) -> impl Iterator<Item = (BrokerId, Offset)> {
+        self.leader().into_iter().flat_map(Leader::in_sync_matched)
+    }
+
     /// The proposal whose outcome is not known.
     #[must_use]
     pub fn open_proposal(&self) -> Option<&IsrProposal> {

@@ -223,7 +223,8 @@ impl Session {
     fn is_new(&self, topic: &TopicKey, data: &PartitionData) -> bool {
         let Some(at) = self.places.get(&(topic.clone(), data.partition_index)) else { return true };
         let is_error = data.error_code != ErrorCode::None.code();
-        has_records(data) || is_error || self.partitions[*at].told != Some(Told::of(data))
+        let is_elsewhere = data.preferred_read_replica >= 0;
+        has_records(data) || is_error || is_elsewhere || self.partitions[*at].told != Some(Told::of(data))
     }
 
     /// Remembers that the client is told of this.

@@ -29,6 +29,7 @@ mod lease;
 mod membership;
 mod partitions;
 mod quotas;
+mod read_replica;
 mod replication;
 
 mod blocking;

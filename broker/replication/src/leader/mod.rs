@@ -106,6 +106,11 @@ impl Leader {
         self.followers.iter().map(|follower| (follower.broker, follower.proven.map(|proven| proven.matched)))
     }
 
+    pub(crate) fn in_sync_matched(&self) -> impl Iterator<Item = (BrokerId, Offset)> {
+        let in_sync = self.followers.iter().filter(|follower| follower.sync == InSync::Yes);
+        in_sync.filter_map(|follower| Some((follower.broker, follower.proven?.matched)))
+    }
+
     /// How many replicas are in sync, as the quorum decided it last.
     pub(crate) fn isr_len(&self) -> usize {
         1 + self.followers.iter().filter(|follower| follower.sync == InSync::Yes).count()

@@ -9,6 +9,8 @@
 //! - Records leave as slices of the log's maps. What is not in memory is read on a thread that may wait for the disk.
 //! - A client beyond its quota gets an empty answer that says how long to wait, and no more than its windows hold in one.
 //! - Only consumers fetch here: a replica's id is not believed, and its request is read as a consumer's.
+//! - From 11 on followers answer as well, up to the high watermark that they know, and a leader sends a consumer to the follower in its
+//!   own rack, where `replica.selector.class` says so (KIP-392).
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -30,9 +32,12 @@ use crate::fetch_sessions::{Fetching, Naming, SessionRequest, TopicKey, Wanted};
 use crate::node::Node;
 use crate::partitions::{Arrivals, Partition};
 use crate::quotas::{Kind, Throttle};
+use crate::read_replica;
 
 /// The first version that names topics by id.
 const BY_ID_FROM: i16 = 13;
+/// The first version whose clients may read from followers, and say where they stand.
+const FROM_FOLLOWERS_FROM: i16 = 11;
 /// No fetch waits longer, whatever its client says.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -59,7 +64,8 @@ pub(super) fn handle(node: &Arc<Node>, call: &Call, request: FetchRequest) -> Ou
         }
     };
     let limited = node.quotas.has_any().then(|| call.clone());
-    let fetch = Fetch::new(node, fetching, bounds, limited);
+    let rack = (call.version >= FROM_FOLLOWERS_FROM).then_some(request.rack_id);
+    let fetch = Fetch::new(node, fetching, bounds, rack, limited);
     match fetch.look(Disk::Never) {
         Some(found) if !fetch.should_wait(&found, now) => Outcome::Now(fetch.answer(found)),
         found => Outcome::alone(fetch.wait(found)),
@@ -81,6 +87,8 @@ struct Fetch {
     /// The partitions of `fetching`, or why they cannot be read.
     held: Vec<Result<Arc<Partition>, ErrorCode>>,
     bounds: Bounds,
+    /// Where the client stands, empty when it does not say so; none where it reads from leaders only.
+    rack: Option<Box<str>>,
     /// The request, where any client has a quota.
     limited: Option<Call>,
     /// Nanoseconds that all looks have taken.
@@ -93,7 +101,8 @@ struct Found {
     /// How many offsets each partition's records go on.
     offsets: Vec<u64>,
     bytes: u64,
-    has_error: bool,
+    /// The client has to hear of an error, or of another replica that it shall read from.
+    is_urgent: bool,
 }
 
 /// Whether a look may wait for the disk.
@@ -107,9 +116,15 @@ enum Disk {
 struct Cold;
 
 impl Fetch {
-    fn new(node: &Arc<Node>, fetching: Fetching, bounds: Bounds, limited: Option<Call>) -> Self {
-        let held = fetching.wanted.iter().map(|wanted| open(node, wanted)).collect();
-        Self { node: Arc::clone(node), fetching, held, bounds, limited, looking: AtomicU64::new(0) }
+    fn new(
+        node: &Arc<Node>,
+        fetching: Fetching,
+        bounds: Bounds,
+        rack: Option<Box<str>>,
+        limited: Option<Call>,
+    ) -> Self {
+        let held = fetching.wanted.iter().map(|wanted| open(node, wanted, rack.is_some())).collect();
+        Self { node: Arc::clone(node), fetching, held, bounds, rack, limited, looking: AtomicU64::new(0) }
     }
 
     /// Reads what there is; nothing when that would wait for the disk.
@@ -122,25 +137,49 @@ impl Fetch {
 
     fn look_at_all(&self, disk: Disk) -> Option<Found> {
         let mut found =
-            Found { partitions: Vec::with_capacity(self.held.len()), offsets: Vec::new(), bytes: 0, has_error: false };
+            Found { partitions: Vec::with_capacity(self.held.len()), offsets: Vec::new(), bytes: 0, is_urgent: false };
         for (wanted, held) in self.fetching.wanted.iter().zip(&self.held) {
             let left = self.bounds.max_bytes.saturating_sub(found.bytes);
             let first_batch = if found.bytes == 0 { FirstBatch::AtLeastOne } else { FirstBatch::WithinLimit };
             let data = match held {
-                Ok(partition) => read(partition, wanted, left, first_batch, disk),
+                Ok(partition) => self.read(partition, wanted, left, first_batch, disk),
                 Err(error) => Ok((failed(wanted.partition, *error), 0)),
             };
             let Ok((data, offsets)) = data else { return None };
             found.offsets.push(offsets);
             found.bytes += data.records.as_ref().map_or(0, |records| records.len() as u64);
-            found.has_error |= data.error_code != ErrorCode::None.code();
+            found.is_urgent |= data.error_code != ErrorCode::None.code() || data.preferred_read_replica >= 0;
             found.partitions.push(data);
         }
         Some(found)
     }
 
+    fn read(
+        &self,
+        partition: &Partition,
+        wanted: &Wanted,
+        left: u64,
+        first_batch: FirstBatch,
+        disk: Disk,
+    ) -> Result<(PartitionData, u64), Cold> {
+        let offset = Offset(wanted.fetch_offset);
+        let rack = self.rack.as_deref();
+        if let Some(nearer) = rack.and_then(|rack| read_replica::in_rack(&self.node, partition, rack, offset)) {
+            let nothing = data(partition, wanted.partition, partition.high_watermark(), Bytes::new());
+            return Ok((PartitionData { preferred_read_replica: nearer.0, ..nothing }, 0));
+        }
+        if rack.is_none() && !partition.leads() {
+            return Ok((failed(wanted.partition, ErrorCode::NotLeaderOrFollower), 0));
+        }
+        // Another leader may have come while the fetch waited.
+        if let Err(error) = partition.check_epoch(wanted.current_leader_epoch) {
+            return Ok((failed(wanted.partition, error), 0));
+        }
+        read(partition, wanted, left, first_batch, disk)
+    }
+
     fn should_wait(&self, found: &Found, now: Instant) -> bool {
-        !found.has_error
+        !found.is_urgent
             && !found.partitions.is_empty()
             && i64::try_from(found.bytes).unwrap_or(i64::MAX) < self.bounds.min_bytes
             && now < self.bounds.deadline
@@ -247,12 +286,13 @@ fn by_topic(answers: Vec<(TopicKey, PartitionData)>) -> Vec<FetchableTopicRespon
     responses
 }
 
-fn open(node: &Node, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
-    let index = PartitionIndex(wanted.partition);
-    let found = match &wanted.topic {
-        TopicKey::Name(name) => node.partitions.by_name(name, index),
-        TopicKey::Id(id) => node.partitions.by_id(TopicId(*id), index),
+fn open(node: &Node, wanted: &Wanted, from_followers: bool) -> Result<Arc<Partition>, ErrorCode> {
+    let (index, partitions) = (PartitionIndex(wanted.partition), &node.partitions);
+    let kept = match &wanted.topic {
+        TopicKey::Name(name) => partitions.kept_by_name(name, index),
+        TopicKey::Id(id) => partitions.kept_by_id(TopicId(*id), index),
     };
+    let found = kept.and_then(|kept| if from_followers { partitions.readable(kept) } else { partitions.led(kept) });
     let partition = found.map_err(|not_here| not_here.error_code())?;
     partition.check_epoch(wanted.current_leader_epoch)?;
     Ok(partition)
@@ -267,9 +307,6 @@ fn read(
 ) -> Result<(PartitionData, u64), Cold> {
     if partition.is_closed() {
         return Ok((failed(wanted.partition, ErrorCode::UnknownTopicOrPartition), 0));
-    }
-    if !partition.leads() {
-        return Ok((failed(wanted.partition, ErrorCode::NotLeaderOrFollower), 0));
     }
     let end = partition.high_watermark();
     let reader = partition.reader();

@@ -141,6 +141,21 @@ const MIGRATION_POLICY: OneOf<MigrationPolicy> = OneOf(&[
     ("disabled", MigrationPolicy::Disabled),
 ]);
 
+/// Which replica consumers are sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaSelector {
+    /// The leader.
+    Leader,
+    /// One in the consumer's own rack.
+    RackAware,
+}
+
+/// By the names of Kafka's classes: none is loaded.
+const REPLICA_SELECTOR: OneOf<ReplicaSelector> = OneOf(&[
+    ("org.apache.kafka.common.replica.LeaderSelector", ReplicaSelector::Leader),
+    ("org.apache.kafka.common.replica.RackAwareReplicaSelector", ReplicaSelector::RackAware),
+]);
+
 /// A topic's partitions, at most: Kafka has no bound, and a mistyped number must not fill the disk with folders.
 const PARTITIONS_MAX: i32 = 100_000;
 
@@ -234,6 +249,8 @@ keys! {
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", "false", "", Boolean, ClusterWide, Flag;
     /// A replica that has not had everything for so long is no longer in sync.
     replica_lag_time_max_ms: u64 = "replica.lag.time.max.ms", "30000", "ms", Long, ReadOnly, Number(1_000..=3_600_000);
+    /// Which replica consumers are sent to: the leader, or one in sync that stands in their own rack, where they tell it (client.rack).
+    replica_selector: Option<ReplicaSelector> = "replica.selector.class", "", "", Text, ReadOnly, Optional(REPLICA_SELECTOR);
     /// Whether replicas that stand first in their partition's list lead again by themselves, after others had to.
     auto_leader_rebalance_enable: bool = "auto.leader.rebalance.enable", "true", "", Boolean, ReadOnly, Flag;
     /// How often it is looked whether some do not.

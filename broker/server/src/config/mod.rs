@@ -21,7 +21,7 @@ pub(crate) use dynamic::{
     DescribedKey, LiveConfig, SetError, check_dynamic, describe_broker, describe_brokers, describe_key, dynamic_kind,
     is_per_broker,
 };
-pub use keys::{KEYS, Key, Update, Values};
+pub use keys::{KEYS, Key, ReplicaSelector, Update, Values};
 pub use listener::{Advertise, Advertised, DEFAULT_LISTENER, Listener};
 pub use rules::{Cordoned, HostPort, ParseHostPortError, RebalanceProtocols};
 pub use source::{ENVIRONMENT_PREFIX, ReadSourcesError, Sources};

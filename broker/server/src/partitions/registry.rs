@@ -143,8 +143,13 @@ impl Partitions {
     }
 
     /// The partition, where this broker leads it for all that it can know.
-    fn led(&self, kept: Arc<Partition>) -> Result<Arc<Partition>, NotHere> {
+    pub(crate) fn led(&self, kept: Arc<Partition>) -> Result<Arc<Partition>, NotHere> {
         if kept.leads() && self.lease.holds() { Ok(kept) } else { Err(NotHere::Elsewhere) }
+    }
+
+    /// The partition as consumers may read it here: led for all that this broker can know, or followed.
+    pub(crate) fn readable(&self, kept: Arc<Partition>) -> Result<Arc<Partition>, NotHere> {
+        if kept.leads() { self.led(kept) } else { Ok(kept) }
     }
 
     /// The partition of the topic with this name, whoever leads it.

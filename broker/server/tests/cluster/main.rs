@@ -5,6 +5,7 @@ mod elected;
 mod failed;
 mod grown;
 mod moved;
+mod nearby;
 mod quorum;
 mod replicated;
 

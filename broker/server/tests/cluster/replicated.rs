@@ -34,8 +34,19 @@ impl Member {
         (ErrorCode::from_code(partition.error_code).expect("a code"), partition.base_offset)
     }
 
-    /// The values that may be read from an offset on.
+    /// The values that may be read from an offset on, where this broker leads.
     pub(super) async fn values(&self, from: i64) -> Result<Vec<String>, ErrorCode> {
+        self.fetch(10, from, "", 0).await.map(|(values, _)| values)
+    }
+
+    /// What may be read from an offset on by who stands in a rack, and where that one shall rather read (-1: here).
+    pub(super) async fn fetch(
+        &self,
+        version: i16,
+        from: i64,
+        rack: &str,
+        max_wait_ms: i32,
+    ) -> Result<(Vec<String>, i32), ErrorCode> {
         let partition = FetchPartition {
             partition: 0,
             fetch_offset: from,
@@ -44,11 +55,14 @@ impl Member {
             ..FetchPartition::default()
         };
         let topic = FetchTopic { topic: TOPIC.into(), partitions: vec![partition], ..FetchTopic::default() };
-        let request = FetchRequest { max_bytes: 1 << 20, topics: vec![topic], ..FetchRequest::default() };
-        let answer = self.ask(ApiKey::Fetch, 11, &request).await;
+        let (max_bytes, topics, rack_id) = (1 << 20, vec![topic], rack.into());
+        let request = FetchRequest { max_bytes, max_wait_ms, min_bytes: 1, topics, rack_id, ..FetchRequest::default() };
+        let answer = self.ask(ApiKey::Fetch, version, &request).await;
         let partition = &answer.responses[0].partitions[0];
         match ErrorCode::from_code(partition.error_code).expect("a code") {
-            ErrorCode::None => Ok(values(&partition.records.clone().unwrap_or_default())),
+            ErrorCode::None => {
+                Ok((values(&partition.records.clone().unwrap_or_default()), partition.preferred_read_replica))
+            }
             error => Err(error),
         }
     }
@@ -70,7 +84,7 @@ fn values(records: &Bytes) -> Vec<String> {
 }
 
 /// Whoever leads, and the number of those in sync.
-async fn leader(of: &[&Member]) -> Option<(usize, usize)> {
+pub(super) async fn leader(of: &[&Member]) -> Option<(usize, usize)> {
     let partition = of[0].partition().await?;
     let leader = usize::try_from(partition.leader_id).ok()?;
     Some((leader, partition.isr_nodes.len()))

@@ -57,8 +57,9 @@ impl Partition {
     ) -> Taking {
         let mut guard = self.writer.lock();
         let writer = &mut *guard;
+        let committed = writer.replica.high_watermark();
         let (taking, removal) = self.take(writer, push, pushed, now, may_wait, wait);
-        let mut tidings = Tidings::default();
+        let mut tidings = Tidings::of_follower(committed, writer.replica.high_watermark());
         self.leader_epoch.fetch_max(writer.replica.known_epoch().0, Ordering::AcqRel);
         self.on_role(writer, &mut tidings);
         drop(guard);

@@ -118,6 +118,12 @@ impl Partition {
         Some((log.epoch_at(log.end().plus(-1)), log.start(), log.end()))
     }
 
+    /// The followers in sync that have what begins at `offset`, and up to where; nobody where this broker does not lead.
+    pub(crate) fn in_sync_from(&self, offset: Offset) -> Vec<(BrokerId, Offset)> {
+        let writer = self.writer.lock();
+        writer.replica.in_sync_matched().filter(|(_, matched)| *matched >= offset).collect()
+    }
+
     /// How many offsets the follower is behind that is furthest behind; none where nobody follows.
     pub(crate) fn max_lag(&self) -> Option<u64> {
         let writer = self.writer.lock();

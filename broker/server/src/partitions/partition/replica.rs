@@ -113,6 +113,11 @@ pub(super) struct Tidings {
 }
 
 impl Tidings {
+    /// What a follower's readers hear. How much it is they see themselves: nobody here has counted it.
+    pub(super) fn of_follower(before: Offset, after: Offset) -> Self {
+        Self { arrived: (after > before).then_some(usize::MAX), ..Self::default() }
+    }
+
     /// Whether the high watermark has risen.
     pub(super) fn rises(&self) -> bool {
         self.arrived.is_some()
