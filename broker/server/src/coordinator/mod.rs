@@ -153,7 +153,7 @@ impl Coordinator {
         forget_over(&mut shards);
         let led = partition.ok().and_then(|partition| Some((partition.leads_in()?, partition)));
         let Some((epoch, partition)) = led else {
-            // Its log dir is lost. Whoever waits for others waits no longer, and nothing is answered from memory any more.
+            // Its log dir is lost, or the lease. Whoever waits for others waits no longer, and nothing is answered from memory any more.
             for lost in shards.extract_if(.., |shard| shard.index() == index) {
                 lost.stop();
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::ids::{LeaderEpoch, PartitionIndex};
+use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 use cairn_storage::log::ReadError;
 use tokio::sync::{Notify, OnceCell};
 
@@ -22,6 +22,10 @@ pub(crate) struct Shard {
     partition: Arc<Partition>,
     /// In which this broker leads the partition. In the next one the groups are read anew: another broker has led between.
     epoch: LeaderEpoch,
+    /// Where the log ended when this began. What lies before that and is not committed yet has been appended by those who kept these
+    /// groups before, in this epoch too where the broker had no lease for some time: it is answered when it is committed, and has to be
+    /// known here by then.
+    begun_at: Offset,
     shared: Arc<Shared>,
     groups: OnceCell<LoadedShard>,
     /// Somebody sees to it that they are read.
@@ -33,7 +37,8 @@ pub(crate) type LoadedShard = Arc<Groups>;
 
 impl Shard {
     pub(super) fn new(partition: Arc<Partition>, epoch: LeaderEpoch, shared: Arc<Shared>) -> Self {
-        Self { partition, epoch, shared, groups: OnceCell::new(), is_loading: AtomicBool::new(false) }
+        let begun_at = partition.reader().end_offset();
+        Self { partition, epoch, begun_at, shared, groups: OnceCell::new(), is_loading: AtomicBool::new(false) }
     }
 
     pub(super) fn is_of(&self, partition: &Arc<Partition>) -> bool {
@@ -49,9 +54,10 @@ impl Shard {
         self.partition.is_closed() || self.partition.leads_in() != Some(self.epoch)
     }
 
-    /// Whether it is known where the groups' records end: a new leader has to hear from the others what was committed.
+    /// Whether it is known where the groups' records end: a new leader has to hear from the others what was committed, and nothing
+    /// may be under way any more that was appended before.
     pub(super) fn knows_the_end(&self) -> bool {
-        self.partition.knows_the_end()
+        self.partition.knows_the_end() && self.partition.high_watermark() >= self.begun_at
     }
 
     /// The groups, if they are there; otherwise somebody sees to it that they will be.

@@ -153,6 +153,10 @@ impl Groups {
         if records.is_empty() {
             return Ok(None);
         }
+        // Whoever keeps the groups from now on has looked where the log ends.
+        if state.is_stopped {
+            return Err(CommitFailed::Append(AppendRefused::Replica(Refused::NotLeader)));
+        }
         let begun = Instant::now();
         let bytes = build(&records, now)?;
         let batch = BatchView::parse(&bytes).expect("what was built is a batch");
