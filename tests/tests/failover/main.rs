@@ -54,7 +54,7 @@ fn prepare() -> anyhow::Result<(Kind, Enclosed)> {
 }
 
 fn scenes() -> [Scene; 3] {
-    let more = [&Fault::PROCESSES[..], &Fault::MORE_PROCESSES, &Fault::NETWORK, &Fault::DISKS, &[Fault::SegmentLost]];
+    let more = [&Fault::PROCESSES[..], &Fault::NETWORK, &Fault::DISKS, &[Fault::SegmentLost]];
     let scene = |name, faults, course, network, disks| Scene { name, faults, course, network, disks };
     [
         scene("processes", Fault::PROCESSES.to_vec(), Course::Drawn, Network::Loopback, Disks::Shared),

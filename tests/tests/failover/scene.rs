@@ -165,8 +165,7 @@ impl Scene {
             return Ok([&self.faults, more].concat());
         };
         let named = |name: &str| {
-            let [one, other] = [Fault::PROCESSES.as_slice(), &Fault::NETWORK];
-            let all = [one, other, &Fault::MORE_PROCESSES, &Fault::DISKS, &Fault::FILES, &Fault::MOVES];
+            let all = [&Fault::PROCESSES[..], &Fault::NETWORK, &Fault::DISKS, &Fault::FILES, &Fault::MOVES];
             let fault = all.concat().into_iter().find(|fault| format!("{fault:?}") == name);
             fault.with_context(|| format!("CAIRN_FAILOVER_FAULTS: there is no {name}"))
         };

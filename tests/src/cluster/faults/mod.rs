@@ -20,6 +20,8 @@ use crate::dice::Dice;
 const BEYOND_SESSION: Duration = Duration::from_secs(12);
 /// Something that is over, most times, before anybody was missed.
 const WITHIN_SESSION_MS: Range<u64> = 500..8_000;
+/// Longer than a lease, which is two thirds of a session.
+const BEYOND_LEASE_MS: Range<u64> = 6_500..9_500;
 
 /// One thing that happens to brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,9 +73,8 @@ pub enum Fault {
 
 impl Fault {
     /// What happens to processes.
-    pub const PROCESSES: [Fault; 5] = [Fault::KillLeader, Fault::KillAny, Fault::KillAll, Fault::Freeze, Fault::Stop];
-    /// And what takes longer, or more brokers.
-    pub const MORE_PROCESSES: [Fault; 2] = [Fault::KillTwo, Fault::Roll];
+    pub const PROCESSES: [Fault; 7] =
+        [Fault::KillLeader, Fault::KillAny, Fault::KillTwo, Fault::KillAll, Fault::Freeze, Fault::Stop, Fault::Roll];
     /// What happens between hosts.
     pub const NETWORK: [Fault; 8] = [
         Fault::CutLeader,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Fault, Happened, Target, WITHIN_SESSION_MS};
+use super::{BEYOND_LEASE_MS, Fault, Happened, Target, WITHIN_SESSION_MS};
 use crate::cluster::Cluster;
 use crate::dice::Dice;
 
@@ -33,9 +33,11 @@ impl Cluster {
                     brokers.truncate(2);
                 }
                 self.kill9(&brokers)?;
-                // Two may be a majority of those who vote: nobody takes over then, and how long they are away is the experiment.
+                // Two may be a majority of those who vote: nobody takes over then, and how long they are away is the experiment. Who is
+                // left has what was not committed yet when it loses its lease, and when it has it again.
                 if fault == Fault::KillTwo {
-                    thread::sleep(Duration::from_millis(dice.among(WITHIN_SESSION_MS)));
+                    let time = if dice.among(0..3) == 0 { WITHIN_SESSION_MS } else { BEYOND_LEASE_MS };
+                    thread::sleep(Duration::from_millis(dice.among(time)));
                 }
                 for &id in &brokers {
                     self.launch(id)?;
