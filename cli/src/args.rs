@@ -14,7 +14,7 @@ use clap_complete::Shell;
 
 pub(crate) use self::cluster::{
     ClusterBrokersArgs, ClusterCheckArgs, ClusterCommand, ClusterDrainArgs, ClusterReassignArgs, ClusterRebalanceArgs,
-    ClusterSecretArgs, ClusterStatusArgs, Execution,
+    ClusterRemoveArgs, ClusterSecretArgs, ClusterStatusArgs, Execution,
 };
 pub(crate) use self::config::{ConfigCommand, ConfigGetArgs, ConfigSetArgs, ConfigTarget};
 pub(crate) use self::group::{

@@ -5,6 +5,7 @@
 mod health;
 mod moves;
 mod plan;
+mod removal;
 mod secret;
 mod status;
 mod survey;
@@ -21,6 +22,7 @@ pub(crate) async fn run(command: ClusterCommand) -> Outcome {
         ClusterCommand::Check(args) => status::check(args).await,
         ClusterCommand::Reassign(args) => moves::reassign(args).await,
         ClusterCommand::Drain(args) => moves::drain(args).await,
+        ClusterCommand::Remove(args) => removal::remove(args).await,
         ClusterCommand::Rebalance(args) => moves::rebalance(args).await,
     }
 }

@@ -59,6 +59,20 @@ fn what_cannot_move_is_told_and_fails() {
 }
 
 #[test]
+fn a_broker_that_has_replicas_serves_or_is_not_there_is_not_removed() {
+    let broker = with_topic();
+    for (arguments, why) in [
+        (&["--broker", "1"][..], "broker 1 has 2 replicas still"),
+        (&["--broker", "1", "--keep-replicas"], "broker 1 serves: stop it first"),
+        (&["--broker", "7"], "broker 7 is not registered"),
+    ] {
+        let refused = broker.cairn(&[&["cluster", "remove"], arguments].concat()).assert().code(1);
+        let error = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn a_reassignment_to_the_same_replicas_is_done_at_once() {
     let broker = with_topic();
     let reassign = ["cluster", "reassign", "--topic", "orders", "--partition", "1", "--replicas", "1"];

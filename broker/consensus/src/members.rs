@@ -203,18 +203,41 @@ impl MetadataNode {
         self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, Voter { host: host.into(), port })]))).await
     }
 
-    /// On the leader: makes the learner with the lowest id that has caught up a voter, while there are fewer than `voters`. Tells
-    /// which.
-    pub async fn promote_one(&self, voters: usize) -> Result<Option<BrokerId>, MembersError> {
+    /// On the leader: makes the learner with the lowest id that has caught up and `lives` a voter, while there are fewer than `voters`.
+    /// Tells which.
+    pub async fn promote_one(
+        &self,
+        voters: usize,
+        lives: impl Fn(BrokerId) -> bool,
+    ) -> Result<Option<BrokerId>, MembersError> {
         let members = self.members();
         if members.iter().filter(|member| member.role == Role::Voter).count() >= voters {
             return Ok(None);
         }
         let mut learners = members.iter().filter(|member| member.role == Role::Learner);
-        let Some(learner) = learners.find(|learner| self.has_caught_up(learner.node)) else { return Ok(None) };
+        let Some(learner) = learners.find(|learner| lives(learner.node) && self.has_caught_up(learner.node)) else {
+            return Ok(None);
+        };
         let id = NodeId::try_from(learner.node.0).map_err(|_| MembersError::NodeId(learner.node))?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await?;
         Ok(Some(learner.node))
+    }
+
+    /// On the leader: a node is no member from here on. One that votes loses its vote first, in a step of its own. The leader itself
+    /// cannot be removed, and nothing is written when the node is no member.
+    pub async fn remove_member(&self, node: BrokerId) -> Result<(), MembersError> {
+        let id = NodeId::try_from(node.0).map_err(|_| MembersError::NodeId(node))?;
+        let role = || self.members().into_iter().find(|member| member.node == node).map(|member| member.role);
+        if self.leader() == Some(node) {
+            return Err(MembersError::Unavailable("the leader cannot be removed".into()));
+        }
+        if role() == Some(Role::Voter) {
+            self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id]))).await?;
+        }
+        match role() {
+            None => Ok(()),
+            Some(_) => self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id]))).await,
+        }
     }
 
     /// On the leader: whether the node has all but the newest entries.

@@ -64,6 +64,7 @@ impl Image {
             Command::TransferLeader { id, partition, to } => fold.transfer_leader(*id, *partition, *to),
             Command::MovePartition { id, partition, to } => fold.move_partition(*id, *partition, to.as_deref()),
             Command::ElectByLogs { id, partition, by, told } => fold.elect_by_logs(*id, *partition, *by, told),
+            Command::UnregisterBroker { broker } => fold.unregister_broker(*broker),
         }?;
         let mut image = fold.image;
         if !fold.changes.is_empty() {

@@ -149,6 +149,11 @@ pub enum Command {
         /// How far the replicas' logs go.
         told: Vec<LogTold>,
     },
+    /// A broker is gone for good, with all that it had: nothing of it comes back.
+    UnregisterBroker {
+        /// The broker.
+        broker: BrokerId,
+    },
 }
 
 /// A broker that registers.
@@ -328,6 +333,7 @@ mod tests {
             Command::TransferLeader { id, partition, to: broker },
             Command::MovePartition { id, partition, to: None },
             Command::ElectByLogs { id, partition, by: ElectBy::LastKnown, told: Vec::new() },
+            Command::UnregisterBroker { broker },
         ];
         for (index, command) in all.into_iter().enumerate() {
             let bytes = command.encode();

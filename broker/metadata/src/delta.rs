@@ -67,7 +67,7 @@ pub enum Change {
         /// Its name.
         name: Arc<str>,
     },
-    /// A broker registered, was fenced or unfenced.
+    /// A broker registered, was fenced or unfenced, or is gone.
     BrokerChanged(BrokerId),
     /// Producer ids were given out.
     ProducerIdsAllocated,
@@ -109,6 +109,8 @@ impl Delta {
                 changes.push(Change::BrokerChanged(broker.id));
             }
         }
+        let gone = old.brokers().filter(|broker| new.broker(broker.id).is_none());
+        changes.extend(gone.map(|broker| Change::BrokerChanged(broker.id)));
         if old.next_producer_id() != new.next_producer_id() {
             changes.push(Change::ProducerIdsAllocated);
         }

@@ -45,6 +45,8 @@ pub struct Image {
     pub(crate) configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
     /// None of them empty.
     pub(crate) quotas: Arc<BTreeMap<QuotaEntity, Quotas>>,
+    /// The storage ids of brokers that were unregistered, the oldest first.
+    pub(crate) removed_disks: Arc<Vec<Uuid>>,
     pub(crate) partition_count: usize,
     /// All of them but in tests.
     pub(crate) rules: Rules,
@@ -115,6 +117,12 @@ impl Image {
     /// All registered brokers by id, fenced ones too.
     pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
         self.brokers.values()
+    }
+
+    /// Whether one of these disks is that of a broker that was unregistered.
+    #[must_use]
+    pub fn is_removed(&self, storage_ids: &[Uuid]) -> bool {
+        storage_ids.iter().any(|disk| self.removed_disks.contains(disk))
     }
 
     /// The first producer id that nobody was given.

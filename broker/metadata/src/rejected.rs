@@ -113,4 +113,7 @@ pub enum Rejected {
         /// Why.
         reason: CannotElect,
     },
+    /// Its disks are those of a broker that was unregistered.
+    #[error("broker {0} was removed from the cluster, and its data is not wanted any more")]
+    BrokerRemoved(BrokerId),
 }

@@ -4,7 +4,8 @@
 //!   0         1
 //!   | version | postcard of the image ... |
 //! ```
-//! Version 3: brokers that shut down, and partitions with all that elections and moves need. Version 2: that of version 1, and
+//! Version 4: that of version 3, and the disks of removed brokers behind it. Version 3: brokers that shut down, and partitions with all
+//! that elections and moves need. Version 2: that of version 1, and
 //! configs and quotas behind it. Topics are sorted by name, so that equal images have equal bytes. Whoever stores the bytes adds a checksum.
 //!
 //! Must not know: files.
@@ -26,7 +27,9 @@ use crate::quotas::{QuotaEntity, Quotas};
 use crate::resource::ConfigResource;
 use crate::topic::Topic;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// No broker had ever been removed.
+const VERSION_3: u8 = 3;
 /// Brokers and partitions had fewer fields.
 const VERSION_2: u8 = 2;
 /// The image had neither configs nor quotas.
@@ -112,19 +115,25 @@ impl Image {
             topics: topics.into_iter().map(|topic| TopicBody::from(&**topic)).collect(),
         };
         let behind = BehindV1 { configs: BTreeMap::clone(&self.configs), quotas: BTreeMap::clone(&self.quotas) };
-        postcard::to_extend(&(body, behind), vec![VERSION]).expect("an image encodes into memory")
+        postcard::to_extend(&(body, behind, &*self.removed_disks), vec![VERSION]).expect("an image encodes into memory")
     }
 
     /// Reads what [`Self::encode`] made, of this version or an older one. Bytes left over are refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotDecodeError> {
-        let (body, behind): (ImageBody<Broker, Partition>, BehindV1) = match bytes {
+        let (body, behind, removed): (ImageBody<Broker, Partition>, BehindV1, Vec<Uuid>) = match bytes {
             [] => return Err(SnapshotDecodeError::Empty),
             [VERSION, body @ ..] => whole(body)?,
+            [VERSION_3, body @ ..] => {
+                let (body, behind) = whole(body)?;
+                (body, behind, Vec::new())
+            }
             [VERSION_2, body @ ..] => {
                 let (body, behind): (ImageBody<BrokerV1, PartitionV1>, _) = whole(body)?;
-                (body.into(), behind)
+                (body.into(), behind, Vec::new())
             }
-            [VERSION_1, body @ ..] => (whole::<ImageBody<BrokerV1, PartitionV1>>(body)?.into(), BehindV1::default()),
+            [VERSION_1, body @ ..] => {
+                (whole::<ImageBody<BrokerV1, PartitionV1>>(body)?.into(), BehindV1::default(), Vec::new())
+            }
             [version, ..] => return Err(SnapshotDecodeError::Version(*version)),
         };
         if behind.configs.values().any(BTreeMap::is_empty) || behind.quotas.values().any(BTreeMap::is_empty) {
@@ -138,6 +147,7 @@ impl Image {
             features: Arc::new(body.features),
             configs: Arc::new(behind.configs),
             quotas: Arc::new(behind.quotas),
+            removed_disks: Arc::new(removed),
             ..Self::default()
         };
         for topic in body.topics {

@@ -203,7 +203,7 @@ impl Broker {
             boot_id,
             clean_shutdown: dirs.closed_by(),
         };
-        let epoch = register(&metadata, new, &stop).await?;
+        let epoch = register_unless_removed(&metadata, new, peering.as_ref(), &stop).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
         let image = metadata.image();
         let config = Arc::new(LiveConfig::new(config, &image));
@@ -392,6 +392,24 @@ fn endpoints(listeners: &[Bound]) -> Vec<Endpoint> {
         }
     };
     listeners.iter().map(endpoint).collect()
+}
+
+/// As [`register`]; a broker that was removed finds nobody who takes its registration, and is told why.
+async fn register_unless_removed(
+    metadata: &Arc<MetadataNode>,
+    new: NewBroker,
+    peering: Option<&Peering>,
+    stop: &CancellationToken,
+) -> Result<BrokerEpoch, StartError> {
+    let (node, disks) = (new.id, new.storage_ids.clone());
+    let registered = register(metadata, new, stop);
+    let Some(peering) = peering else { return registered.await };
+    tokio::select! {
+        registered = registered => registered,
+        () = membership::until_removed((Arc::clone(metadata), peering.peers.clone()), disks, || true) => {
+            Err(MembershipError::Removed { node }.into())
+        }
+    }
 }
 
 /// Makes this broker known to the cluster. When this returns, the broker's image holds all that was decided before: what lies in

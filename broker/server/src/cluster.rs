@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use cairn_consensus::{MetadataNode, Updates};
 use cairn_metadata::{Answer, Change, Command, Image, Rejected};
 use cairn_protocol::ids::BrokerId;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::partitions::Partitions;
 use crate::quotas::Quotas;
@@ -24,6 +24,7 @@ pub(crate) struct Cluster {
     image: ArcSwap<Image>,
     /// The version of `image`.
     version: watch::Sender<u64>,
+    members_change: Mutex<()>,
 }
 
 /// A command did not come to be, as far as is known.
@@ -50,7 +51,7 @@ impl Cluster {
     /// Shows `image`, whose partitions are open here; [`Self::follow`] goes on from there.
     pub(crate) fn new(metadata: Arc<MetadataNode>, image: Arc<Image>) -> Self {
         let version = watch::Sender::new(image.version());
-        Self { metadata, image: ArcSwap::new(image), version }
+        Self { metadata, image: ArcSwap::new(image), version, members_change: Mutex::default() }
     }
 
     /// The newest image whose partitions are open here.
@@ -61,6 +62,16 @@ impl Cluster {
     /// This broker's part of the quorum.
     pub(crate) fn quorum(&self) -> &Arc<MetadataNode> {
         &self.metadata
+    }
+
+    /// Who is a member is changed by one after the other: two that join at once would get one id, and one that is removed would come back.
+    pub(crate) async fn members_change(&self) -> MutexGuard<'_, ()> {
+        self.members_change.lock().await
+    }
+
+    /// As [`Self::members_change`]; none while another change is under way.
+    pub(crate) fn try_members_change(&self) -> Option<MutexGuard<'_, ()>> {
+        self.members_change.try_lock().ok()
     }
 
     /// The broker that decides about the metadata, where that is known.

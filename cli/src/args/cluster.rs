@@ -40,6 +40,12 @@ Examples:
   cairn cluster drain --broker 3 --dry-run
   cairn cluster drain --broker 3")]
     Drain(ClusterDrainArgs),
+    /// Remove a broker that is gone for good; its data is not taken again
+    #[command(after_help = "\
+Examples:
+  cairn cluster drain --broker 3 && cairn cluster remove --broker 3
+  cairn cluster remove --broker 3 --keep-replicas   # and then start another one with --join and --node-id 3")]
+    Remove(ClusterRemoveArgs),
     /// Even out replicas and leaders over the brokers
     #[command(after_help = "\
 Examples:
@@ -127,6 +133,19 @@ pub(crate) struct ClusterDrainArgs {
     pub(crate) broker: i32,
     #[command(flatten)]
     pub(crate) execution: Execution,
+    #[command(flatten)]
+    pub(crate) cluster: Bootstrap,
+}
+
+/// `cairn cluster remove`
+#[derive(Debug, Args)]
+pub(crate) struct ClusterRemoveArgs {
+    /// The broker; it must not run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) broker: i32,
+    /// Also when it has replicas still: another broker will take its id
+    #[arg(long)]
+    pub(crate) keep_replicas: bool,
     #[command(flatten)]
     pub(crate) cluster: Bootstrap,
 }

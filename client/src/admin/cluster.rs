@@ -1,9 +1,9 @@
-//! Describing the cluster.
+//! Describing the cluster, and removing brokers from it.
 //!
 //! Must not know: topics.
 
 use cairn_protocol::ids::BrokerId;
-use cairn_protocol::messages::DescribeClusterRequest;
+use cairn_protocol::messages::{DescribeClusterRequest, UnregisterBrokerRequest};
 
 use super::error::checked;
 use super::{Admin, AdminError};
@@ -12,6 +12,8 @@ use crate::client::Ask;
 const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
 /// Brokers that are fenced are told from here on.
 const FENCED_FROM: i16 = 2;
+
+const UNREGISTER_VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
 
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +69,21 @@ impl Admin {
             brokers.sort_by_key(|broker| broker.id);
             let controller = (answer.controller_id >= 0).then_some(BrokerId(answer.controller_id));
             Ok(ClusterDescription { id: answer.cluster_id, controller, brokers })
+        })
+        .await
+    }
+
+    /// Removes a broker that is gone for good. Partitions keep it among their replicas.
+    ///
+    /// Not cancel-safe: when dropped, it may be done.
+    ///
+    /// # Errors
+    /// When no such broker is registered, the cluster refuses it, or does not answer.
+    pub async fn unregister_broker(&self, broker: BrokerId) -> Result<(), AdminError> {
+        self.retry(|| async {
+            let request = UnregisterBrokerRequest { broker_id: broker.0 };
+            let answer = self.client.call(Ask::Controller, UNREGISTER_VERSIONS, self.timeout(), |_| request).await?;
+            checked(&format!("broker {broker}"), answer.error_code, answer.error_message.as_deref())
         })
         .await
     }

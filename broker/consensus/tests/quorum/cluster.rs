@@ -125,7 +125,7 @@ impl Cluster {
         if voters < 3 {
             let promoting = async {
                 let mut looks = tokio::time::interval(Duration::from_millis(5));
-                while leader.promote_one(3).await.expect("changes the members") != Some(BrokerId(id)) {
+                while leader.promote_one(3, |_| true).await.expect("changes the members") != Some(BrokerId(id)) {
                     looks.tick().await;
                 }
             };

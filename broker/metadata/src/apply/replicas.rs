@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use cairn_protocol::ids::{BrokerId, PartitionIndex, TopicId};
+use uuid::Uuid;
 
 use super::Fold;
 use crate::broker::{Broker, BrokerEpoch};
@@ -20,11 +21,18 @@ use crate::rejected::Rejected;
 use crate::resource::ConfigResource;
 use crate::topic::Topic;
 
+/// So many disks of removed brokers are known again; the oldest are forgotten first.
+const REMOVED_DISKS_MAX: usize = 1_000;
+
 impl Fold {
     pub(super) fn register_broker(&mut self, new: &NewBroker) -> Result<Answer, Rejected> {
         let before = self.image.broker(new.id).cloned();
         if let Some(known) = before.as_ref().filter(|known| known.incarnation == new.incarnation) {
             return Ok(Answer::BrokerRegistered(known.epoch));
+        }
+        let is_of_it = |disk: &Uuid| before.as_ref().is_some_and(|known| known.storage_ids.contains(disk));
+        if self.image.is_removed(&new.storage_ids) && !new.storage_ids.iter().any(is_of_it) {
+            return Err(Rejected::BrokerRemoved(new.id));
         }
         let epoch = BrokerEpoch(i64::try_from(self.index).expect("a log has less than 2^63 entries"));
         self.set_broker(Broker {
@@ -67,6 +75,20 @@ impl Fold {
         }
         let fenced = Broker { fenced: true, ..known.clone() };
         self.take_out(fenced);
+        Ok(Answer::Done)
+    }
+
+    /// Its id is free from here on, and its disks are not taken again: partitions count on nothing that lies on them.
+    pub(super) fn unregister_broker(&mut self, id: BrokerId) -> Result<Answer, Rejected> {
+        let gone = self.image.broker(id).cloned().ok_or(Rejected::UnknownBroker(id))?;
+        Arc::make_mut(&mut self.image.brokers).remove(&id);
+        let removed = Arc::make_mut(&mut self.image.removed_disks);
+        removed.extend(gone.storage_ids);
+        removed.drain(..removed.len().saturating_sub(REMOVED_DISKS_MAX));
+        self.change_partitions(|image, topic, partition| {
+            partition.on_broker_gone(id, Loss::Possible, &standing(image), &image.policy(topic))
+        });
+        self.changes.push(Change::BrokerChanged(id));
         Ok(Answer::Done)
     }
 

@@ -400,6 +400,42 @@ fn a_mark_of_an_older_incarnation_says_nothing() {
     }
 }
 
+#[test]
+fn what_a_removed_broker_had_is_not_counted_on_and_its_disks_are_not_taken_again() {
+    let mut cluster = three_replicas(&[]);
+    cluster.restart(B2, 1, 1, false);
+    cluster.unfence(B2);
+    assert!(matches!(cluster.propose(1, &[1, 2]), IsrOutcome::Accepted(_)));
+    cluster.fence(B2);
+    assert_eq!(cluster.roles(), (Some(1), vec![1], vec![2]));
+    let before = cluster.image.clone();
+    let gone = cluster.ok(&Command::UnregisterBroker { broker: B2 });
+    assert_eq!(cluster.roles(), (Some(1), vec![1], vec![]));
+    assert!(cluster.image.broker(B2).is_none());
+    assert!(gone.delta.changes.contains(&Change::BrokerChanged(B2)));
+    assert!(Delta::between(&before, &cluster.image).changes.contains(&Change::BrokerChanged(B2)));
+    assert_eq!(cluster.partition("a", 0).replicas, [B1, B2, BrokerId(3)], "as in Kafka");
+    assert_eq!(cluster.apply(&Command::UnregisterBroker { broker: B2 }), Err(Rejected::UnknownBroker(B2)));
+
+    let with_disk = |disk: u128, incarnation: u128| {
+        let Command::RegisterBroker(mut new) = register(B2, incarnation) else { unreachable!("as made") };
+        new.storage_ids = vec![Uuid::from_u128(disk)];
+        Command::RegisterBroker(new)
+    };
+    cluster.image = Image::decode(&cluster.image.encode()).expect("its own bytes");
+    assert_eq!(cluster.apply(&with_disk(1, 7)), Err(Rejected::BrokerRemoved(B2)), "its process comes back");
+    cluster.ok(&with_disk(2, 8));
+    assert_eq!(cluster.apply(&with_disk(1, 7)), Err(Rejected::BrokerRemoved(B2)), "another broker has its id");
+    assert_eq!(cluster.epoch(B2).0, i64::try_from(cluster.index).expect("small") - 1);
+}
+
+#[test]
+fn a_removed_leader_leads_nothing_and_nobody_waits_for_it() {
+    let mut cluster = three_replicas(&[]);
+    cluster.ok(&Command::UnregisterBroker { broker: B1 });
+    assert_eq!(cluster.roles(), (Some(2), vec![2, 3], vec![]));
+}
+
 /// How far the log of a broker goes, by its present incarnation.
 fn told(cluster: &Cluster, broker: i32, last_epoch: i32, end: i64) -> LogTold {
     let (broker, last_epoch, end) = (BrokerId(broker), Some(LeaderEpoch(last_epoch)), Offset(end));
@@ -698,7 +734,7 @@ fn snapshots_that_are_none_are_refused() {
     let bytes = cluster.image.encode();
     assert_eq!(Image::decode(&bytes).as_ref(), Ok(&cluster.image));
     assert_eq!(Image::decode(&[]), Err(SnapshotDecodeError::Empty));
-    assert_eq!(Image::decode(&[&[4], &bytes[1..]].concat()), Err(SnapshotDecodeError::Version(4)));
+    assert_eq!(Image::decode(&[&[5], &bytes[1..]].concat()), Err(SnapshotDecodeError::Version(5)));
     for cut in 1..bytes.len() {
         assert_eq!(Image::decode(&bytes[..cut]), Err(SnapshotDecodeError::Malformed), "{cut}");
     }
@@ -775,6 +811,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         2 => Just(Command::SetFeature { name: features::ELIGIBLE_LEADER_REPLICAS.into(), level: 1 }),
         2 => (broker(), epoch()).prop_map(|(broker, epoch)| Command::ShutDownBroker { broker, epoch }),
+        1 => broker().prop_map(|broker| Command::UnregisterBroker { broker }),
         2 => (topic(), 0..3i32, broker()).prop_map(|(id, partition, to)| {
             Command::TransferLeader { id, partition: PartitionIndex(partition), to }
         }),

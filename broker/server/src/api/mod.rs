@@ -85,6 +85,7 @@ apis! {
     DescribeQuorum => describe_quorum, throttle untold;
     DescribeCluster => describe_cluster;
     DescribeProducers => describe_producers;
+    UnregisterBroker => unregister_broker;
     ConsumerGroupHeartbeat => consumer_group_heartbeat;
     ConsumerGroupDescribe => consumer_group_describe;
     ListConfigResources => list_config_resources;

@@ -73,6 +73,7 @@ fn error_of(error: &ProposeError) -> ErrorCode {
         Rejected::ReplicaAssignment(_) | Rejected::NoLiveReplica(_) | Rejected::UnknownBroker(_) => {
             ErrorCode::InvalidReplicaAssignment
         }
+        Rejected::BrokerRemoved(_) => ErrorCode::BrokerIdNotRegistered,
         Rejected::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
         Rejected::ClusterIdExists | Rejected::TopicIdTaken(_) | Rejected::ProducerIdsExhausted => {
             ErrorCode::UnknownServerError

@@ -4,6 +4,7 @@
 //! ```text
 //!   start -> Peering::open: who am I (record), or ask to be taken in (joining) -> the peer listener serves (serving)
 //!         -> heartbeats to the controller (heartbeats), which fences who is silent and makes learners voters (sessions)
+//!         -> who is gone for good is removed (removing)
 //! ```
 //! Must not know: partitions, what requests of clients do.
 
@@ -11,6 +12,7 @@ mod heartbeats;
 mod joining;
 mod quorum;
 mod record;
+mod removing;
 mod serving;
 mod sessions;
 mod wire;
@@ -33,9 +35,11 @@ pub use self::joining::voters;
 pub(crate) use self::quorum::{MemberTold, QuorumTold, ask_for_quorum};
 pub use self::record::join_secret;
 use self::record::{MemberFile, MemberRecord};
+pub(crate) use self::removing::{ask_to_unregister, until_removed};
 pub(crate) use self::serving::{PEERS_KEY, PeerService, peers_answer};
 pub(crate) use self::sessions::Sessions;
 use self::sessions::{SESSION_MS, control};
+pub(crate) use self::wire::Unregistered;
 use crate::cluster::Cluster;
 use crate::config::{Advertise, BrokerConfig, Listener};
 use crate::lease::HeldLease;
@@ -87,6 +91,14 @@ pub enum MembershipError {
     /// The cluster does not take it.
     #[error("the cluster does not take this broker in: {0}")]
     Refused(String),
+    /// It was, and is not any more.
+    #[error(
+        "broker {node} was removed from the cluster: start it with an empty data directory and --join to have it join anew"
+    )]
+    Removed {
+        /// Its node id.
+        node: BrokerId,
+    },
     /// Somebody asked it to end first.
     #[error("asked to end before the cluster had taken this broker in")]
     Stopped,
@@ -208,6 +220,7 @@ impl Peering {
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
+        let removed_lease = Arc::clone(&lease);
         let heartbeats = Heartbeats {
             cluster: Arc::clone(cluster),
             peers: self.peers.clone(),
@@ -218,6 +231,12 @@ impl Peering {
             own: Target { node: Some(self.node), host: self.host.clone(), port: self.port },
         };
         tasks.spawn(heartbeats.send(stop.clone()));
+        tasks.spawn(leave_when_removed(
+            Arc::clone(cluster),
+            self.peers.clone(),
+            (self.node, removed_lease),
+            stop.clone(),
+        ));
         tasks.spawn(control((Arc::clone(cluster), self.peers.clone()), sessions, self.node, stop.clone()));
     }
 
@@ -250,6 +269,23 @@ impl Peering {
         self.record = Some(record);
         Ok(())
     }
+}
+
+/// A process that was stopped while its broker was removed leads nothing any more, and says so.
+async fn leave_when_removed(
+    cluster: Arc<Cluster>,
+    peers: Peers,
+    (node, lease): (BrokerId, Arc<HeldLease>),
+    stop: CancellationToken,
+) {
+    let disks = cluster.image().broker(node).map(|own| own.storage_ids.clone()).unwrap_or_default();
+    let removed = until_removed((Arc::clone(cluster.quorum()), peers), disks, || !lease.holds());
+    tokio::select! {
+        () = removed => {}
+        () = stop.cancelled() => return,
+    }
+    lease.on_lost();
+    tracing::error!("{}: stop it", MembershipError::Removed { node });
 }
 
 /// Whether other brokers would tell clients an address that stands for all interfaces.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_consensus::{KINDS_END, MembersError, Role};
+use cairn_consensus::{KINDS_END, Member, MembersError, Role};
 use cairn_metadata::{Command, NewBroker, features};
 use cairn_peers::{Failed, Lane, Local, Remote, Request, Service};
 use cairn_protocol::ids::BrokerId;
@@ -15,9 +15,9 @@ use futures::{FutureExt, TryFutureExt};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
-use super::quorum;
 use super::sessions::Sessions;
-use super::wire::{self, HEARTBEAT, Heard, Heartbeat, JOIN, Join, Joined, QUORUM};
+use super::wire::{self, HEARTBEAT, Heard, Heartbeat, JOIN, Join, Joined, QUORUM, REMOVED, UNREGISTER};
+use super::{quorum, removing};
 use crate::cluster::Cluster;
 use crate::replication::{LOGS, PUSHES, Receiver};
 
@@ -55,9 +55,7 @@ pub(crate) fn peers_answer(cluster: &Cluster, request: &[u8]) -> Option<Bytes> {
     let mut members = cluster.quorum().members();
     members.retain(|member| member.port != 0);
     members.sort_by_key(|member| Some(member.node) != leader);
-    let told = |member: cairn_consensus::Member| -> MemberTold {
-        (member.node.0, member.host, member.port, member.role == Role::Voter)
-    };
+    let told = |member: Member| -> MemberTold { (member.node.0, member.host, member.port, member.role == Role::Voter) };
     let members: Vec<MemberTold> = members.into_iter().map(told).collect();
     let body = [correlation_id, &wire::answer(&members)].concat();
     let length = u32::try_from(body.len()).ok()?;
@@ -75,8 +73,6 @@ struct Shared {
     cluster: RwLock<Option<Arc<Cluster>>>,
     receiver: RwLock<Option<Receiver>>,
     sessions: Arc<Sessions>,
-    /// One broker after the other is taken in: two at once would get one id.
-    joining: tokio::sync::Mutex<()>,
 }
 
 impl PeerService {
@@ -87,7 +83,6 @@ impl PeerService {
             cluster: RwLock::default(),
             receiver: RwLock::default(),
             sessions,
-            joining: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -168,6 +163,15 @@ impl Shared {
                 cluster.quorum().learn_address(BrokerId(beat.node), &beat.host, beat.port);
                 Ok(wire::answer(&self.heartbeat(&cluster, &beat).await))
             }
+            UNREGISTER => {
+                let broker = wire::read(&request[1..]).ok_or_else(|| failed("the request is not understood"))?;
+                Ok(wire::answer(&removing::unregister(&cluster, BrokerId(broker)).await))
+            }
+            REMOVED => {
+                let disks: Vec<Uuid> =
+                    wire::read(&request[1..]).ok_or_else(|| failed("the request is not understood"))?;
+                Ok(wire::answer(&cluster.quorum().image().is_removed(&disks)))
+            }
             QUORUM => Ok(wire::answer(&quorum::tell(cluster.quorum()))),
             _ => Err(failed("requests of this kind are not known")),
         }
@@ -179,7 +183,7 @@ impl Shared {
         }
         let heard = self.sessions.heard(cluster, (BrokerId(beat.node), beat.epoch), beat.version).await;
         if matches!(heard, Heard::Alive | Heard::Behind)
-            && let Err(error) = cluster.quorum().put_member(BrokerId(beat.node), &beat.host, beat.port).await
+            && let Err(error) = note_address(cluster, beat).await
         {
             tracing::warn!(node = beat.node, %error, "where the broker is reached was not noted; it is tried again");
         }
@@ -187,7 +191,7 @@ impl Shared {
     }
 
     async fn join(&self, cluster: &Cluster, from: &Remote, join: Join) -> Joined {
-        let _one_by_one = self.joining.lock().await;
+        let _one_by_one = cluster.members_change().await;
         match cluster.quorum().read_barrier().await {
             Ok(()) => {}
             Err(MembersError::NotLeader { .. }) => return Joined::NotController,
@@ -202,7 +206,8 @@ impl Shared {
             }
             (Some(known), _) => known.id,
             (None, Some(wanted)) if image.broker(BrokerId(wanted)).is_some() => {
-                return Joined::Refused(format!("node id {wanted} belongs to another broker").into());
+                let what = "if that one is gone for good, remove it first (cairn cluster remove)";
+                return Joined::Refused(format!("node id {wanted} belongs to another broker: {what}").into());
             }
             (None, Some(wanted)) => BrokerId(wanted),
             // Ids of brokers that were removed are not used again as long as members know them.
@@ -215,7 +220,17 @@ impl Shared {
                 BrokerId(next)
             }
         };
+        if image.is_removed(&join.storage_ids) && known.is_none() {
+            return Joined::Refused(
+                "its data is that of a broker that was removed: join with an empty data directory".into(),
+            );
+        }
         if known.is_none() {
+            // What another broker with this id once voted binds nobody any more.
+            if let Err(error) = cluster.quorum().remove_member(node).await {
+                tracing::warn!(%node, %error, "a member that was removed is one still");
+                return Joined::NotController;
+            }
             // Registered, so that the id is its own from here on; its own registration follows when it serves.
             let register = Command::RegisterBroker(NewBroker {
                 id: node,
@@ -247,6 +262,20 @@ impl Shared {
             node: node.0,
             secret: secret.map(|secret| secret.to_text().as_str().into()),
         }
+    }
+}
+
+/// Notes where a member is reached by now; who is none is not made one by that.
+async fn note_address(cluster: &Cluster, beat: &Heartbeat) -> Result<(), MembersError> {
+    let node = BrokerId(beat.node);
+    let is_there = |member: &Member| member.node == node && member.host == beat.host && member.port == beat.port;
+    if cluster.quorum().members().iter().any(is_there) {
+        return Ok(());
+    }
+    let _one_by_one = cluster.members_change().await;
+    match cluster.quorum().members().iter().any(|member| member.node == node) {
+        true => cluster.quorum().put_member(node, &beat.host, beat.port).await,
+        false => Ok(()),
     }
 }
 

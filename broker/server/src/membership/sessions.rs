@@ -15,6 +15,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::removing::{promote_one, remove_unregistered};
 use super::wire::Heard;
 use crate::clock;
 use crate::cluster::Cluster;
@@ -28,7 +29,7 @@ const STOPPED_MS: u64 = 2_000;
 /// How long a voter that asks for votes has before the next one does.
 const TURN: Duration = Duration::from_millis(200);
 /// So many members vote.
-const VOTERS: usize = 3;
+pub(super) const VOTERS: usize = 3;
 
 /// When each broker was heard last, and what it was to know by then. Empty on a broker that is not the controller.
 #[derive(Debug, Default)]
@@ -189,10 +190,9 @@ pub(crate) async fn control(
             continue;
         }
         fence_silent(&cluster, &sessions, own).await;
-        match cluster.quorum().promote_one(VOTERS).await {
-            Ok(Some(node)) => tracing::info!(%node, "a broker votes on the metadata now"),
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "no further broker votes yet"),
+        if let Some(_one_by_one) = cluster.try_members_change() {
+            remove_unregistered(&cluster, own).await;
+            promote_one(&cluster, VOTERS).await;
         }
     }
 }

@@ -11,6 +11,10 @@ use uuid::Uuid;
 pub(super) const JOIN: u8 = cairn_consensus::KINDS_END;
 pub(super) const HEARTBEAT: u8 = JOIN + 1;
 pub(super) const QUORUM: u8 = JOIN + 2;
+/// A broker is gone for good: its node id.
+pub(super) const UNREGISTER: u8 = JOIN + 3;
+/// Whether one of these storage ids is that of a removed broker.
+pub(super) const REMOVED: u8 = JOIN + 4;
 
 /// A broker asks to be a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +70,21 @@ pub(super) enum Heard {
     NotController,
     /// The registration is not the present one.
     StaleEpoch,
+}
+
+/// What becomes of a broker that is to be unregistered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Unregistered {
+    /// It is gone.
+    Done,
+    /// No broker has this id.
+    Unknown,
+    /// It serves.
+    Alive,
+    /// Another broker decides that.
+    NotController,
+    /// It may be gone or not.
+    Failed(Box<str>),
 }
 
 pub(super) fn request(kind: u8, fields: &impl Serialize) -> Bytes {

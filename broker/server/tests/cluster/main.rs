@@ -7,6 +7,7 @@ mod grown;
 mod moved;
 mod nearby;
 mod quorum;
+mod removed;
 mod replicated;
 
 use std::net::SocketAddr;

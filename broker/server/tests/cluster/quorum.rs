@@ -20,12 +20,12 @@ impl Member {
         self.ask(ApiKey::DescribeQuorum, version, &request).await
     }
 
-    async fn quorum(&self) -> Option<Told> {
+    pub(super) async fn quorum(&self) -> Option<Told> {
         self.quorum_of("__cluster_metadata").await.topics.pop()?.partitions.pop()
     }
 }
 
-fn ids(states: &[cairn_protocol::messages::describe_quorum_response::ReplicaState]) -> Vec<i32> {
+pub(super) fn ids(states: &[cairn_protocol::messages::describe_quorum_response::ReplicaState]) -> Vec<i32> {
     states.iter().map(|state| state.replica_id).collect()
 }
 
