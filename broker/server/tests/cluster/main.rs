@@ -1,6 +1,7 @@
 //! Three brokers in one process, found and joined as a person would do it, and spoken to in raw frames.
 
 mod clean;
+mod cut_off;
 mod elected;
 mod failed;
 mod grown;
