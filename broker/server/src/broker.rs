@@ -190,7 +190,10 @@ impl Broker {
         if let Some(serving) = &serving {
             serving.set_quorum(Arc::clone(&metadata));
         }
-        let cluster_id = membership::cluster_id(&metadata, &stop).await?;
+        let (own, peers) = (BrokerId(config.node_id), peering.as_ref().map(|peering| peering.peers.clone()));
+        let removal = || Removal { metadata: &metadata, peers: peers.as_ref(), node: own, disks: &storage_ids };
+        let cluster_id = membership::cluster_id(&metadata, &stop);
+        let cluster_id = removal().or(async { cluster_id.await.map_err(StartError::from) }).await?;
         if let Some(peering) = &mut peering {
             peering.found(cluster_id)?;
         }
@@ -199,11 +202,11 @@ impl Broker {
             incarnation: Uuid::new_v4(),
             endpoints: if peering.is_some() { endpoints(&listeners) } else { Vec::new() },
             rack: config.broker_rack.as_deref().map(Into::into),
-            storage_ids,
+            storage_ids: storage_ids.clone(),
             boot_id,
             clean_shutdown: dirs.closed_by(),
         };
-        let epoch = register_unless_removed(&metadata, new, peering.as_ref(), &stop).await?;
+        let epoch = removal().or(register(&metadata, new, &stop)).await?;
         let flusher = Flusher::new(Handle::current(), Arc::clone(&metrics));
         let image = metadata.image();
         let config = Arc::new(LiveConfig::new(config, &image));
@@ -394,20 +397,23 @@ fn endpoints(listeners: &[Bound]) -> Vec<Endpoint> {
     listeners.iter().map(endpoint).collect()
 }
 
-/// As [`register`]; a broker that was removed finds nobody who takes its registration, and is told why.
-async fn register_unless_removed(
-    metadata: &Arc<MetadataNode>,
-    new: NewBroker,
-    peering: Option<&Peering>,
-    stop: &CancellationToken,
-) -> Result<BrokerEpoch, StartError> {
-    let (node, disks) = (new.id, new.storage_ids.clone());
-    let registered = register(metadata, new, stop);
-    let Some(peering) = peering else { return registered.await };
-    tokio::select! {
-        registered = registered => registered,
-        () = membership::until_removed((Arc::clone(metadata), peering.peers.clone()), disks, || true) => {
-            Err(MembershipError::Removed { node }.into())
+/// What ends a start that would wait for ever: a broker that was removed hears nothing of the metadata, and nobody takes its registration.
+struct Removal<'a> {
+    metadata: &'a Arc<MetadataNode>,
+    peers: Option<&'a Peers>,
+    node: BrokerId,
+    disks: &'a [Uuid],
+}
+
+impl Removal<'_> {
+    /// The step, unless a member tells meanwhile that this broker was removed.
+    async fn or<T>(self, step: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
+        let Some(peers) = self.peers else { return step.await };
+        tokio::select! {
+            done = step => done,
+            () = membership::until_removed((Arc::clone(self.metadata), peers.clone()), self.disks.to_vec(), || true) => {
+                Err(MembershipError::Removed { node: self.node }.into())
+            }
         }
     }
 }
