@@ -129,6 +129,9 @@ pub(crate) struct BrokerArgs {
     /// Be a member of the cluster that this broker is of, by its client address
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) join: Option<String>,
+    /// Be one cluster with the brokers that have these client addresses, and are started with the same list; this one is among them
+    #[arg(long, value_name = "HOST:PORT,..", conflicts_with = "join")]
+    pub(crate) seeds: Option<String>,
     /// The cluster's join secret, which is needed from another machine
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) join_secret_file: Option<PathBuf>,

@@ -73,6 +73,9 @@ fn sources(args: &BrokerArgs) -> Sources {
     if let Some(join) = &args.join {
         sources = sources.set("cluster.join", join);
     }
+    if let Some(seeds) = &args.seeds {
+        sources = sources.set("cluster.seeds", seeds);
+    }
     if let Some(file) = &args.join_secret_file {
         sources = sources.set("cluster.join.secret.file", &file.to_string_lossy());
     }

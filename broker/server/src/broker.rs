@@ -173,7 +173,7 @@ impl Broker {
         tasks.spawn(http.serve(Arc::clone(&metrics), Arc::clone(&health), stop.clone()));
         let dirs = open_log_dirs(&disk, &config).await?;
         let storage_ids = dirs.storage_ids();
-        let mut peering = Peering::open(&config, (&disk, &dirs), addresses.kafka[0].1, &stop).await?;
+        let mut peering = Peering::open(&config, (&disk, &dirs), &listeners[0], &stop).await?;
         if let Some(peering) = &peering {
             config.set_node_id(peering.node.0);
         }

@@ -11,9 +11,9 @@ use cairn_metadata::configs::ConfigKind;
 
 use super::listener::{Advertised, Listener};
 use super::rules::{
-    Address, AdvertisedListeners, AssignorList, Bytes, Cordoned, CordonedDirs, CountsByAddress, Flag, Folder, Folders,
-    HostPort, Listeners, Millis, Number, NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolList, ProtocolMap,
-    Rate, RebalanceProtocols, Rule, Text,
+    Address, Addresses, AdvertisedListeners, AssignorList, Bytes, Cordoned, CordonedDirs, CountsByAddress, Flag,
+    Folder, Folders, HostPort, Listeners, Millis, Number, NumberOr, OneOf, OneOfTexts, Optional, Policy, ProtocolList,
+    ProtocolMap, Rate, RebalanceProtocols, Rule, Text,
 };
 use super::source::Given;
 use super::{ConfigError, Durability, TimestampType};
@@ -189,6 +189,9 @@ keys! {
     /// The client address of any broker of the cluster that this broker is to be a member of. It is asked once: a broker that is a
     /// member stays one. Empty: a cluster of its own.
     cluster_join: Option<HostPort> = "cluster.join", "", "", Text, ReadOnly, Optional(Address);
+    /// The client addresses of brokers that are all started with this list and become one cluster: the first of them founds it, once all are there. A
+    /// broker that is a member stays one. `cluster.join` goes before it. Empty: none.
+    cluster_seeds: Vec<HostPort> = "cluster.seeds", "", "", Text, ReadOnly, Addresses;
     /// The file of the cluster's join secret, which a broker needs that joins from another machine.
     cluster_join_secret_file: Option<PathBuf> = "cluster.join.secret.file", "", "", Text, ReadOnly, Optional(Folder);
     /// Where metrics and health are served over HTTP. Port 0: any free one.

@@ -356,6 +356,24 @@ impl Rule for Address {
     }
 }
 
+/// `HOST:PORT`, several by comma; nothing is none.
+pub(super) struct Addresses;
+
+impl Rule for Addresses {
+    type Out = Vec<HostPort>;
+
+    fn parse(&self, text: &str) -> Option<Vec<HostPort>> {
+        if text.is_empty() {
+            return Some(Vec::new());
+        }
+        text.split(',').map(|part| part.trim().parse().ok()).collect()
+    }
+
+    fn allowed(&self) -> String {
+        "HOST:PORT, several by comma, an IPv6 host in brackets".to_owned()
+    }
+}
+
 /// Kafka's `listeners`.
 pub(super) struct Listeners;
 

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::record::MemberRecord;
+use super::seeding::Waiting;
 use super::serving::{PeersAnswer, peers_request};
 use super::wire::{self, Join, Joined};
 use super::{MembershipError, Peering};
@@ -28,25 +29,43 @@ const PEERS_BYTES_MAX: usize = 64 << 10;
 /// So many tries in vain go by before the next one is told.
 const TRIES_PER_WARNING: u32 = 25;
 
-/// Asks until the cluster has taken the broker in, or says why not.
+/// How a broker that was none became a member.
+#[derive(Debug)]
+pub(super) enum Formed {
+    /// A cluster has taken it in.
+    Joined(MemberRecord),
+    /// There is no cluster, and it founds the one of its seeds.
+    Founds,
+}
+
+/// Asks one after the other until the cluster has taken the broker in, or says why not; one that waits for its seeds may found a cluster
+/// instead, when none of them has members.
 pub(super) async fn join(
     peering: &Peering,
-    at: &HostPort,
+    at: &[HostPort],
     ask: &Join,
-    stop: &CancellationToken,
-) -> Result<MemberRecord, MembershipError> {
+    (waiting, stop): (Option<&Waiting>, &CancellationToken),
+) -> Result<Formed, MembershipError> {
     for tries in 0u32.. {
         let trying = async {
-            match try_once(peering, at, ask).await {
-                Err(Again(why)) => {
-                    if tries % TRIES_PER_WARNING == 0 {
+            for at in at {
+                match try_once(peering, at, ask).await {
+                    Ok(joined) => return Some(joined.map(Formed::Joined)),
+                    Err(Again(why)) if tries % TRIES_PER_WARNING == 0 => {
                         tracing::warn!(join = %at, why, "not taken in yet; asking on");
                     }
-                    tokio::time::sleep(PAUSE).await;
-                    None
+                    Err(Again(_)) => {}
                 }
-                Ok(joined) => Some(joined),
             }
+            if let Some(waiting) = waiting {
+                match waiting.founds(at).await {
+                    Ok(true) => return Some(Ok(Formed::Founds)),
+                    Ok(false) => {}
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+            None
         };
         let joined = tokio::select! {
             joined = trying => joined,

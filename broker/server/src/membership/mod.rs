@@ -2,7 +2,7 @@
 //! knows that it lives.
 //!
 //! ```text
-//!   start -> Peering::open: who am I (record), or ask to be taken in (joining) -> the peer listener serves (serving)
+//!   start -> Peering::open: who am I (record), or ask to be taken in (joining, seeding) -> the peer listener serves (serving)
 //!         -> heartbeats to the controller (heartbeats), which fences who is silent and makes learners voters (sessions)
 //!         -> who is gone for good is removed (removing)
 //! ```
@@ -13,6 +13,7 @@ mod joining;
 mod quorum;
 mod record;
 mod removing;
+mod seeding;
 mod serving;
 mod sessions;
 mod wire;
@@ -31,18 +32,21 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::heartbeats::Heartbeats;
+use self::joining::Formed;
 pub use self::joining::voters;
 pub(crate) use self::quorum::{MemberTold, QuorumTold, ask_for_quorum};
 pub use self::record::join_secret;
 use self::record::{MemberFile, MemberRecord};
 pub(crate) use self::removing::{ask_to_unregister, until_removed};
+use self::seeding::Waiting;
 pub(crate) use self::serving::{PEERS_KEY, PeerService, peers_answer};
 pub(crate) use self::sessions::Sessions;
 use self::sessions::{SESSION_MS, control};
 pub(crate) use self::wire::Unregistered;
 use crate::cluster::Cluster;
-use crate::config::{Advertise, BrokerConfig, Listener};
+use crate::config::{Advertise, BrokerConfig, HostPort, Listener};
 use crate::lease::HeldLease;
+use crate::net;
 use crate::partitions::LogDirs;
 
 /// A broker cannot be a member of a cluster.
@@ -88,6 +92,9 @@ pub enum MembershipError {
     /// It is to join with data of a cluster of its own.
     #[error("{0} holds the metadata of a cluster of its own: a broker joins with an empty data directory")]
     HasData(String),
+    /// The seeds do not fit together.
+    #[error("the seeds do not make a cluster: {0}")]
+    Seeds(String),
     /// The cluster does not take it.
     #[error("the cluster does not take this broker in: {0}")]
     Refused(String),
@@ -107,6 +114,11 @@ pub enum MembershipError {
 /// A lease as long as a session allows, of a broker that knows no other yet.
 pub(crate) fn new_lease() -> Arc<HeldLease> {
     Arc::new(HeldLease::alone(SESSION_MS))
+}
+
+/// Whom a broker asks that is no member, by their client addresses.
+fn others(config: &BrokerConfig) -> Vec<HostPort> {
+    config.cluster_join.as_ref().map_or_else(|| config.cluster_seeds.clone(), |join| vec![join.clone()])
 }
 
 /// How a broker and its peers reach each other.
@@ -131,13 +143,15 @@ impl Peering {
     pub(crate) async fn open(
         config: &BrokerConfig,
         (disk, dirs): (&Arc<dyn Disk>, &LogDirs),
-        client: SocketAddr,
+        clients: &net::Bound,
         stop: &CancellationToken,
     ) -> Result<Option<Self>, MembershipError> {
+        let client = clients.info.bound;
+        let others = others(config);
         let file = MemberFile::new(Arc::clone(disk), dirs.metadata().path());
         let record = file.read().map_err(MembershipError::Record)?;
         if let Some(wildcard) = config.listeners().iter().find(|listener| is_told_as_wildcard(listener)) {
-            if config.peer_listener.is_none() && config.cluster_join.is_none() && record.is_none() {
+            if config.peer_listener.is_none() && others.is_empty() && record.is_none() {
                 tracing::info!("other brokers cannot join this one: listeners has no address that they could be told");
                 return Ok(None);
             }
@@ -175,25 +189,47 @@ impl Peering {
             file,
             record: None,
         };
-        match (record, &config.cluster_join) {
-            (Some(record), _) => {
+        match record {
+            Some(record) => {
                 peering.node = record.node;
                 peering.formation = Formation::Member;
                 peering.note(MemberRecord { port, ..record })?;
             }
-            (None, Some(join)) if !dirs.has_metadata() => {
+            // A cluster of its own, or data from before it had peers.
+            None if others.is_empty() => {}
+            None if !dirs.has_metadata() => {
                 let ask =
                     wire::Join { storage_ids: dirs.storage_ids(), node: configured, host: peering.host.clone(), port };
-                let joined = joining::join(&peering, join, &ask, stop).await?;
-                peering.node = joined.node;
-                peering.formation = Formation::Member;
-                peering.note(joined)?;
+                match peering.form(config, (&others, clients), &ask, stop).await? {
+                    Formed::Founds => tracing::info!("this broker is the first of the seeds, and founds the cluster"),
+                    Formed::Joined(joined) => {
+                        peering.node = joined.node;
+                        peering.formation = Formation::Member;
+                        peering.note(joined)?;
+                    }
+                }
             }
-            (None, Some(_)) => return Err(MembershipError::HasData(dirs.metadata().path().display().to_string())),
-            // A cluster of its own, or data from before it had peers.
-            (None, None) => {}
+            None => return Err(MembershipError::HasData(dirs.metadata().path().display().to_string())),
         }
         Ok(Some(peering))
+    }
+
+    /// Asks others until one takes the broker in, or until it has to found the cluster of its seeds.
+    async fn form(
+        &self,
+        config: &BrokerConfig,
+        (others, clients): (&[HostPort], &net::Bound),
+        ask: &wire::Join,
+        stop: &CancellationToken,
+    ) -> Result<Formed, MembershipError> {
+        if config.cluster_join.is_some() {
+            return joining::join(self, others, ask, (None, stop)).await;
+        }
+        let waiting = Waiting::new(others);
+        tokio::select! {
+            formed = joining::join(self, others, ask, (Some(&waiting), stop)) => formed,
+            () = waiting.answer(clients) => Err(MembershipError::Stopped),
+        }
     }
 
     /// Serves peers from now on; what needs more than the listener is answered once the service has it.

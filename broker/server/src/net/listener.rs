@@ -75,6 +75,13 @@ impl ListenerInfo {
     }
 }
 
+impl Bound {
+    /// The next connection, for who serves nobody yet.
+    pub(crate) async fn accept(&self) -> io::Result<TcpStream> {
+        self.socket.accept().await.map(|(stream, _)| stream)
+    }
+}
+
 /// Listens.
 pub(crate) async fn bind(listener: &Listener, options: SocketOptions) -> Result<Bound, BindError> {
     let error = |source| BindError { name: listener.name.clone(), address: listener.bind.to_string(), source };

@@ -10,6 +10,7 @@ mod nearby;
 mod quorum;
 mod removed;
 mod replicated;
+mod seeded;
 
 use std::net::SocketAddr;
 use std::time::Duration;
