@@ -187,6 +187,11 @@ impl Partition {
         LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
     }
 
+    /// The newest one that was heard of, also by a push.
+    pub(crate) fn heard_epoch(&self) -> LeaderEpoch {
+        self.writer.lock().replica.known_epoch()
+    }
+
     /// Refuses a client whose leader epoch (-1: it says none) is not the present one (KIP-320).
     pub(crate) fn check_epoch(&self, client: i32) -> Result<(), ErrorCode> {
         match client.cmp(&self.leader_epoch().0) {

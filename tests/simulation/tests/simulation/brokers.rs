@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use cairn_metadata::{Broker, BrokerEpoch, Command};
+use cairn_metadata::{Broker, BrokerEpoch, Command, Image};
 use cairn_protocol::ids::{BrokerId, Offset, Timestamp};
 use cairn_protocol::records::{BatchHeader, BatchProducer};
 use cairn_replication::{
@@ -17,7 +17,7 @@ use crate::held::{Held, Reply, Taking, View, Waiting};
 use crate::machine::{OpenFrame, Pending};
 use crate::message::{Answer, Heard, Lane, PartitionPush, Refused, Request};
 use crate::network::{CallId, Node};
-use crate::setup::{DATA_PARTITIONS, FirstBatches, Leases, OFFSETS, PARTITIONS};
+use crate::setup::{DATA_PARTITIONS, FirstBatches, Leases, Leaving, OFFSETS, PARTITIONS};
 use crate::world::{Event, Phase, Sync, World, broker_id, partition_id, place_of, topic_name};
 
 const HEARTBEAT_MS: u64 = 500;
@@ -39,6 +39,11 @@ fn told_producer(batch: &[u8]) -> String {
     let header = BatchHeader::decode(batch).expect("clients send whole batches");
     let of = |it: BatchProducer| format!("{}'s {} of its epoch {}", it.id, it.base_sequence, it.epoch);
     header.producer.map(of).unwrap_or_default()
+}
+
+fn members_of(image: &Image, known: &cairn_metadata::Partition) -> Vec<Member> {
+    let standing = |id: BrokerId| image.broker(id).map(Broker::standing);
+    Member::all_of(known, &standing).collect()
 }
 
 impl World {
@@ -94,7 +99,9 @@ impl World {
         let epoch = process.incarnation;
         match epoch {
             None if beats && !self.is_pending(broker, |it| matches!(it, Pending::Register)) => {
-                let Some(new) = self.machines[broker].registration(broker) else { return };
+                let Some(new) = self.machines[broker].registration(broker, self.setup.rules.clean_marks) else {
+                    return;
+                };
                 self.ask_controller(broker, Request::Propose(Command::RegisterBroker(new)), Pending::Register);
             }
             Some(epoch) if beats => {
@@ -185,6 +192,7 @@ impl World {
         }
         let Some(job) = held.log.begin_sync() else { return };
         held.syncing = true;
+        let log = held.number;
         let sync = if at_once {
             match job.run() {
                 Ok(synced) => Sync::Done(synced),
@@ -193,14 +201,14 @@ impl World {
         } else {
             Sync::Job(job)
         };
-        self.at(self.now + after, Event::Synced { broker, life, partition, sync: Box::new(sync) });
+        self.at(self.now + after, Event::Synced { broker, life, partition, log, sync: Box::new(sync) });
     }
 
-    pub(crate) fn on_synced(&mut self, broker: usize, life: u64, partition: usize, sync: Sync) {
+    pub(crate) fn on_synced(&mut self, broker: usize, life: u64, (partition, log): (usize, u64), sync: Sync) {
         let machine = &mut self.machines[broker];
         let is_same = machine.life == life;
         let Some(process) = machine.process.as_mut().filter(|_| is_same) else { return };
-        let Some(held) = process.held.get_mut(&partition) else { return };
+        let Some(held) = process.held.get_mut(&partition).filter(|held| held.number == log) else { return };
         let synced = match sync {
             Sync::Done(synced) => synced,
             Sync::Job(job) => match job.run() {
@@ -236,16 +244,17 @@ impl World {
         for partition in 0..PARTITIONS {
             let (id, index) = partition_id(partition);
             let Some(topic) = image.topic(id) else { continue };
-            let Some(known) = topic.partition(index).filter(|it| it.replicas.contains(&broker_id(broker))) else {
+            let Some(known) = topic.partition(index) else { continue };
+            if !known.replicas.contains(&broker_id(broker)) {
+                self.leave(broker, partition, &image);
                 continue;
-            };
+            }
             if !self.keep(broker, partition, incarnation) {
                 return;
             }
             let Some(process) = &mut self.machines[broker].process else { return };
             let Some(held) = process.held.get_mut(&partition) else { continue };
-            let standing = |id: BrokerId| image.broker(id).map(Broker::standing);
-            let members: Vec<Member> = Member::all_of(known, &standing).collect();
+            let members = members_of(&image, known);
             let assignment = Assignment::new(known, &image.policy(topic), &members);
             let turn = held.replica.on_metadata(&assignment, &View(&held.log), Ticks(self.now));
             if let Turn::TakesOffice(epoch) = turn {
@@ -261,6 +270,41 @@ impl World {
                 .note(self.now, || format!("{broker}/{partition} sees {version}: {turn:?}, ends {durable}..{end}"));
         }
         self.settle(broker);
+    }
+
+    /// Others keep the partition: its log is deleted, if there is one. As `registry/assigned.rs take_away` and
+    /// `remove_unassigned`.
+    fn leave(&mut self, broker: usize, partition: usize, image: &Image) {
+        let (id, index) = partition_id(partition);
+        let Some(process) = &mut self.machines[broker].process else { return };
+        let name = LogName::new(topic_name(partition), index).expect("a legal name");
+        if let Some(held) = process.held.get_mut(&partition)
+            && let Some((topic, known)) = image.topic(id).and_then(|topic| Some((topic, topic.partition(index)?)))
+        {
+            if held.replica.known_epoch() > known.leader_epoch && self.setup.rules.leaving == Leaving::UnlessBack {
+                return;
+            }
+            let members = members_of(image, known);
+            let assignment = Assignment::new(known, &image.policy(topic), &members);
+            let _: Turn = held.replica.on_metadata(&assignment, &View(&held.log), Ticks(self.now));
+        }
+        // Whoever waits hears that somebody else leads.
+        self.answer_waiting(broker, partition);
+        let Some(process) = &mut self.machines[broker].process else { return };
+        let deleted = match process.held.remove(&partition) {
+            Some(held) => process.dir.delete_log(held.log).map(Some),
+            None if process.dir.knows_log(&name, id) => process.dir.delete_folder(&name, id).map(|()| None),
+            None => return,
+        };
+        // What is forgotten durably before the files go cannot be taken for lost.
+        let forgotten = process.dir.write_checkpoint().map_err(|error| error.to_string());
+        let removed = forgotten.and_then(|()| {
+            deleted.and_then(|deleted| deleted.map_or(Ok(()), |it| it.remove())).map_err(|error| error.to_string())
+        });
+        if let Err(error) = removed {
+            self.wrong("whole", || format!("broker {broker} cannot delete partition {partition}: {error}"));
+        }
+        self.trace.note(self.now, || format!("{broker}/{partition} is kept elsewhere"));
     }
 
     /// Opens a partition's log, or makes it.
@@ -282,7 +326,8 @@ impl World {
         let held = noted.and_then(|log| {
             let high_watermark = log.noted_high_watermark();
             let replica = Replica::new(broker_id(broker), incarnation, high_watermark, &View(&log), rules);
-            Held::new(log, replica).map_err(|error| error.to_string())
+            process.logs_opened += 1;
+            Held::new(log, process.logs_opened, replica).map_err(|error| error.to_string())
         });
         match held {
             Ok(held) => {
@@ -449,7 +494,7 @@ impl World {
                 Answer::Proposed { answer: Some(cairn_metadata::Answer::BrokerRegistered(epoch)), version },
             ) => {
                 process.incarnation = Some(epoch);
-                self.machines[at].stopped = None;
+                self.machines[at].last = Some(epoch);
                 self.trace.note(self.now, || format!("{at} is incarnation {epoch}"));
                 self.see(at, version);
             }
@@ -672,11 +717,12 @@ impl World {
         let Some(process) = self.machines[broker].process.take() else { return };
         let crate::machine::Process { dir, held, .. } = process;
         let closed = held.into_values().try_for_each(|held| held.log.close());
-        let marked = closed.map_err(|error| error.to_string()).and_then(|()| dir.close().map_err(|it| it.to_string()));
+        let marked = closed
+            .map_err(|error| error.to_string())
+            .and_then(|()| dir.close_as(Some(epoch.0)).map_err(|it| it.to_string()));
         self.trace.note(self.now, || format!("{broker} stops: {:?}", marked.is_ok()));
-        match marked {
-            Ok(_) => self.machines[broker].stopped = Some(epoch),
-            Err(error) => self.wrong("whole", || format!("broker {broker} does not stop well: {error}")),
+        if let Err(error) = marked {
+            self.wrong("whole", || format!("broker {broker} does not stop well: {error}"));
         }
         self.on_gone(broker);
     }

@@ -125,12 +125,25 @@ impl World {
             Fault::Reset { from, to } => self.reset(from, to),
             Fault::SlowDisk { broker, for_ms } => self.machines[broker].slow_disk_until = now + for_ms,
             Fault::SlowMetadata { broker, for_ms } => self.machines[broker].slow_metadata_until = now + for_ms,
+            Fault::Move { partition, first, replicas } => {
+                let brokers = self.setup.brokers;
+                let to = (first..first + replicas).map(|broker| broker_id(broker % brokers)).collect();
+                self.move_partition(partition, Some(to));
+            }
+            Fault::CancelMove { partition } => self.move_partition(partition, None),
             Fault::Transfer { partition, to } => {
                 let (id, index) = partition_id(partition);
                 if self.quorum.leader.is_some_and(|leader| self.has_majority(leader)) {
                     self.commit(&Command::TransferLeader { id, partition: index, to: broker_id(to) });
                 }
             }
+        }
+    }
+
+    fn move_partition(&mut self, partition: usize, to: Option<Vec<cairn_protocol::ids::BrokerId>>) {
+        let (id, partition) = partition_id(partition);
+        if self.quorum.leader.is_some_and(|leader| self.has_majority(leader)) {
+            self.commit(&Command::MovePartition { id, partition, to });
         }
     }
 
@@ -193,7 +206,6 @@ impl World {
         machine.disk.crash(crash);
         machine.paused_until = 0;
         if machine.process.take().is_some() {
-            machine.stopped = None;
             self.on_gone(broker);
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) log: Log,
+    /// Counts the logs that a process has opened.
+    pub(crate) number: u64,
     pub(crate) replica: Replica,
     /// What is in the log.
     pub(crate) pieces: Vec<Piece>,
@@ -125,13 +127,13 @@ pub(crate) fn read_all(reader: &LogReader, end: Offset) -> Result<Vec<Bytes>, Re
 }
 
 impl Held {
-    pub(crate) fn new(log: Log, replica: Replica) -> Result<Self, ReadError> {
+    pub(crate) fn new(log: Log, number: u64, replica: Replica) -> Result<Self, ReadError> {
         let mut pieces = Vec::new();
         for bytes in read_all(&log.reader(), log.end_offset())? {
             pieces.extend(BatchIter::new(&bytes).filter_map(Result::ok).map(|batch| Piece::of(batch.header())));
         }
         let (waiting, owed) = (Vec::new(), Vec::new());
-        Ok(Self { log, replica, pieces, waiting, syncing: false, flush_at: None, owed })
+        Ok(Self { log, number, replica, pieces, waiting, syncing: false, flush_at: None, owed })
     }
 
     /// A client's batch. Answers its place.

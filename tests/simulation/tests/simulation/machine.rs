@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::coordinator::Coordinator;
 use crate::held::{Held, Reply};
 use crate::network::{CallId, Node};
+use crate::setup::CleanMarks;
 
 /// What is there while no process runs.
 #[derive(Debug)]
@@ -28,8 +29,8 @@ pub(crate) struct Machine {
     pub(crate) life: u64,
     /// The metadata that is on its disk.
     pub(crate) version: usize,
-    /// The incarnation that stopped in good order, if the last one did.
-    pub(crate) stopped: Option<BrokerEpoch>,
+    /// The last incarnation.
+    pub(crate) last: Option<BrokerEpoch>,
     pub(crate) process: Option<Process>,
     /// It does nothing until then.
     pub(crate) paused_until: u64,
@@ -66,6 +67,7 @@ pub(crate) struct Process {
     pub(crate) held: BTreeMap<usize, Held>,
     pub(crate) lease: Lease,
     pub(crate) coordinator: Option<Coordinator>,
+    pub(crate) logs_opened: u64,
     /// While it leads the quorum, and in which term.
     pub(crate) sessions: Option<(u64, Sessions)>,
     pub(crate) calls: BTreeMap<CallId, (Node, Pending)>,
@@ -85,7 +87,7 @@ impl Machine {
             boot: 1,
             life: 0,
             version: 0,
-            stopped: None,
+            last: None,
             process: None,
             paused_until: 0,
             slow_disk_until: 0,
@@ -106,6 +108,7 @@ impl Machine {
             seen: self.version,
             held: BTreeMap::new(),
             coordinator: None,
+            logs_opened: 0,
             lease: Lease::of_session(session_ms),
             sessions: None,
             calls: BTreeMap::new(),
@@ -120,8 +123,12 @@ impl Machine {
     }
 
     /// How the process registers.
-    pub(crate) fn registration(&self, broker: usize) -> Option<NewBroker> {
+    pub(crate) fn registration(&self, broker: usize, marks: CleanMarks) -> Option<NewBroker> {
         let process = self.process.as_ref()?;
+        let clean_shutdown = match marks {
+            CleanMarks::Removed => process.dir.closed_by().map(BrokerEpoch),
+            CleanMarks::Left => self.last,
+        };
         Some(NewBroker {
             id: BrokerId(i32::try_from(broker).expect("few")),
             incarnation: Uuid::from_u128(u128::from(self.life) << 8 | broker as u128),
@@ -129,7 +136,7 @@ impl Machine {
             rack: None,
             storage_ids: vec![process.dir.storage_id()],
             boot_id: Some(Uuid::from_u128(u128::from(self.boot))),
-            clean_shutdown: self.stopped,
+            clean_shutdown,
         })
     }
 }

@@ -5,7 +5,7 @@
 use cairn_metadata::Rule as Quorum;
 use cairn_replication::Rule as Replica;
 
-use crate::setup::{FirstBatches, Groups, Leases, Rules};
+use crate::setup::{CleanMarks, FirstBatches, Groups, Leases, Leaving, Rules};
 use crate::trace::Telling;
 use crate::{number, run_seed};
 
@@ -16,10 +16,11 @@ enum Off {
     Leases,
     FirstBatches,
     Groups(Groups),
+    CleanMarks,
 }
 
 /// Each rule, and within how many runs it is found missing at most.
-const TABLE: [(Off, u64); 12] = [
+const TABLE: [(Off, u64); 13] = [
     (Off::Replica(Replica::CutAtConflictOnly), 60),
     (Off::Replica(Replica::PreviousEpoch), 60),
     (Off::Replica(Replica::SkipPresent), 60),
@@ -29,6 +30,7 @@ const TABLE: [(Off, u64); 12] = [
     (Off::Quorum(Quorum::LossyIsNotEligible), 60),
     (Off::Leases, 60),
     (Off::FirstBatches, 60),
+    (Off::CleanMarks, 400),
     (Off::Groups(Groups::KeptOverEpochs), 200),
     (Off::Groups(Groups::ReadEarly), 200),
     (Off::Groups(Groups::SeenEarly), 200),
@@ -40,6 +42,7 @@ fn rules_without(off: Off) -> Rules {
         Off::Replica(rule) => Rules { replica: all.replica.without(rule), ..all },
         Off::Quorum(rule) => Rules { quorum: all.quorum.without(rule), ..all },
         Off::Leases => Rules { leases: Leases::Ignored, ..all },
+        Off::CleanMarks => Rules { clean_marks: CleanMarks::Left, ..all },
         Off::Groups(groups) => Rules { groups, ..all },
         Off::FirstBatches => Rules { first_batches: FirstBatches::Forgotten, ..all },
     }
@@ -63,4 +66,13 @@ fn runs_find_rules_that_are_missing() {
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// A broker sees late that a partition was taken from it, when the partition has come back and it counts as in sync.
+#[test]
+fn a_partition_that_has_come_back_is_not_deleted() {
+    const FOUND_BY: u64 = 519;
+    let found = |rules: Rules| run_seed(FOUND_BY, rules, Telling::Nothing).violation.map(|it| it.invariant);
+    assert_eq!(found(Rules::default()), None);
+    assert_eq!(found(Rules { leaving: Leaving::Always, ..Rules::default() }), Some("candidates"));
 }

@@ -42,6 +42,8 @@ pub(crate) struct Rules {
     pub(crate) leases: Leases,
     pub(crate) first_batches: FirstBatches,
     pub(crate) groups: Groups,
+    pub(crate) clean_marks: CleanMarks,
+    pub(crate) leaving: Leaving,
 }
 
 /// Whether brokers ask their lease before they act.
@@ -71,6 +73,23 @@ pub(crate) enum Groups {
     ReadEarly,
     /// A commit is seen before it is durable.
     SeenEarly,
+}
+
+/// Whether the mark of a stop in good order is gone once a broker has started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CleanMarks {
+    #[default]
+    Removed,
+    Left,
+}
+
+/// When a broker deletes a log that others keep, as an old version of the metadata says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Unless it has heard of a later leader: then it keeps it again.
+    #[default]
+    UnlessBack,
+    Always,
 }
 
 impl Setup {
@@ -122,7 +141,14 @@ pub(crate) enum Fault {
     SlowMetadata { broker: usize, for_ms: u64 },
     /// An operator has somebody else lead.
     Transfer { partition: usize, to: usize },
+    /// An operator wants a partition to be kept by so many brokers, this one and those that follow.
+    Move { partition: usize, first: usize, replicas: usize },
+    /// And, on the way, where it was.
+    CancelMove { partition: usize },
 }
+
+/// In one run of so many partitions move: what else goes wrong has less time in it.
+const RUNS_PER_MOVING: u64 = 3;
 
 /// What goes wrong, in the order of time; times count from the begin of faults.
 pub(crate) fn faults(setup: &Setup) -> Vec<(u64, Fault)> {
@@ -136,7 +162,7 @@ pub(crate) fn faults(setup: &Setup) -> Vec<(u64, Fault)> {
     loop {
         at += dice.among(1, 2 * pause);
         if at >= setup.faults_ms {
-            return faults;
+            break;
         }
         let mut rolled = dice.among(0, sum);
         let mut kind = 0;
@@ -146,6 +172,26 @@ pub(crate) fn faults(setup: &Setup) -> Vec<(u64, Fault)> {
         }
         faults.push((at, draw(kind, setup, &mut dice)));
     }
+    if setup.seed.is_multiple_of(RUNS_PER_MOVING) {
+        faults.extend(moves(setup));
+        faults.sort_by_key(|(at, _)| *at);
+    }
+    faults
+}
+
+fn moves(setup: &Setup) -> Vec<(u64, Fault)> {
+    let mut dice = Dice::new(setup.seed, 5);
+    let pause = dice.one_of(&[500, 2_000, 5_000]);
+    let mut moves = Vec::new();
+    let mut at = dice.among(1, 2 * pause);
+    while at < setup.faults_ms {
+        let (partition, first) = (dice.place(PARTITIONS), dice.place(setup.brokers));
+        let replicas = 2 + dice.place(REPLICAS - 1);
+        let wants = Fault::Move { partition, first, replicas };
+        moves.push((at, if dice.percent(20) { Fault::CancelMove { partition } } else { wants }));
+        at += dice.among(1, 2 * pause);
+    }
+    moves
 }
 
 fn draw(kind: usize, setup: &Setup, dice: &mut Dice) -> Fault {

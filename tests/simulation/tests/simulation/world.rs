@@ -65,6 +65,8 @@ pub(crate) enum Event {
         broker: usize,
         life: u64,
         partition: usize,
+        /// Which of the logs that the broker has had of it.
+        log: u64,
         sync: Box<Sync>,
     },
     Client(Node),
@@ -336,11 +338,11 @@ impl World {
                 self.at(self.now + TICK_MS, Event::Tick { broker, life });
                 self.on_tick(broker);
             }
-            Event::Synced { broker, life, partition, sync } => {
+            Event::Synced { broker, life, partition, log, sync } => {
                 if let Some(later) = self.paused(broker) {
-                    return self.at(later, Event::Synced { broker, life, partition, sync });
+                    return self.at(later, Event::Synced { broker, life, partition, log, sync });
                 }
-                self.on_synced(broker, life, partition, *sync);
+                self.on_synced(broker, life, (partition, log), *sync);
             }
             Event::Client(node) => self.on_client(node),
             Event::Quorum => self.on_quorum(),

@@ -38,6 +38,8 @@ impl Partitions {
             let (Some(place), Some(partition)) = (place, topic.partition(*index)) else { continue };
             match (place, self.is_kept_here(partition)) {
                 (Place::Elsewhere, true) => given.push(*index),
+                // It has come back since, its new leader was sooner than the metadata, and what is here counts already.
+                (Place::Open(held), false) if held.heard_epoch() > partition.leader_epoch => {}
                 (Place::Open(_) | Place::Offline(_) | Place::Waiting, false) => taken.push((*index, place)),
                 _ => {}
             }

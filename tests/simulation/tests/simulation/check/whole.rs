@@ -23,7 +23,7 @@ impl World {
             let (topic, index) = partition_id(partition);
             let known = image.topic(topic)?.partition(index)?;
             let Some(leader) = known.leader else { return Some(format!("nobody leads partition {partition}")) };
-            if known.isr.len() < known.replicas.len() {
+            if known.isr.len() < known.replicas.len() || known.moving.is_some() {
                 return Some(format!("partition {partition} is not in sync: {known:?}"));
             }
             let end = |broker: usize| {
