@@ -32,13 +32,14 @@ fn golden_bytes_of_version_1() {
         expected.extend(crc32c::crc32c(&expected).to_be_bytes());
         expected
     };
-    // Next producer id, features, brokers, topics, configs, quotas.
+    // Next producer id, features, brokers, topics, configs, quotas, disks of removed brokers.
     let bytes = checkpoint(1).encode();
-    assert_eq!(bytes, with_image([26, 3, 5], &[0; 6]));
+    assert_eq!(bytes, with_image([27, 4, 5], &[0; 7]));
     assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint(1)));
-    // Without topics an image of version 2 is the same.
+    // An image of version 3 has not the last of them. Without topics one of version 2 is the same.
+    assert_eq!(Checkpoint::decode(&with_image([26, 3, 5], &[0; 6])), Ok(checkpoint(1)));
     assert_eq!(Checkpoint::decode(&with_image([26, 2, 5], &[0; 6])), Ok(checkpoint(1)));
-    // An image of version 1 has neither of the last two.
+    // An image of version 1 has neither configs nor quotas.
     assert_eq!(Checkpoint::decode(&with_image([24, 1, 5], &[0; 4])), Ok(checkpoint(1)));
     let empty = Checkpoint { meta: SnapshotMeta::default(), image: Arc::default() };
     assert_eq!(Checkpoint::decode(&empty.encode()), Ok(empty));
