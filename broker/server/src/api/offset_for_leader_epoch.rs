@@ -2,8 +2,8 @@
 //! read was cut away.
 //!
 //! - The largest known epoch that is not above the one asked for, and its end; -1 for both where none is known.
-//! - An end behind what may be read is answered as the high watermark, so that no client believes records to be lost that it
-//!   could not have read.
+//! - The end is the log's, committed or not, as in Kafka: a new leader does not know at once what was committed, and a client that
+//!   is told of an end before where it has read believes that records were lost, and begins anew.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,12 +37,11 @@ fn partition(node: &Node, topic: &str, asked: &OffsetForLeaderPartition) -> Epoc
     let found = node.partitions.by_name(topic, PartitionIndex(asked.partition));
     let found = found.map_err(|not_here| not_here.error_code()).and_then(|partition| {
         partition.check_epoch(asked.current_leader_epoch)?;
-        let epoch = LeaderEpoch(asked.leader_epoch);
+        let (epoch, reader) = (LeaderEpoch(asked.leader_epoch), partition.reader());
         if epoch == partition.leader_epoch() {
-            return Ok(Some((epoch, partition.high_watermark())));
+            return Ok(Some((epoch, reader.end_offset())));
         }
-        let end = partition.reader().end_for_epoch(epoch);
-        Ok(end.map(|end| (end.epoch, end.end.min(partition.high_watermark()))))
+        Ok(reader.end_for_epoch(epoch).map(|end| (end.epoch, end.end)))
     });
     let answer = EpochEndOffset { partition: asked.partition, ..EpochEndOffset::default() };
     match found {

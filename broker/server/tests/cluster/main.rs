@@ -11,6 +11,7 @@ mod quorum;
 mod removed;
 mod replicated;
 mod seeded;
+mod uncommitted;
 
 use std::net::SocketAddr;
 use std::time::Duration;
