@@ -25,6 +25,12 @@ def create_topic(broker, topic, partitions, replicas=1):
         check=True, capture_output=True)
 
 
+def delete_topic(broker, topic):
+    subprocess.run(
+        [KAFKA, "tool", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", broker.bootstrap, "--delete", "--topic", topic],
+        check=True, capture_output=True)
+
+
 def produce(broker, topic, records, record_bytes, batch_bytes, linger_ms, clients=1, warm_up=0):
     """Records a second of all clients together; each sends `records`, of which the first `warm_up` are not counted."""
     args = ["produce", clients, "--bootstrap-server", broker.bootstrap, "--topic", topic]

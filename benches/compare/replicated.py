@@ -24,13 +24,14 @@ class Rows:
         self.pairs.setdefault(name, []).append(figures)
 
 
-def run(options, clusters, results, say):
+def run(options, clusters, results, say, between):
     say(f"clusters of three: {[f'{cluster.name} {cluster.start():.2f} s' for cluster in clusters]}")
     for cluster in clusters:
         load.create_topic(cluster, "warm", 16, replicas=3)
         warm = max(int(options.warm_gib * (1 << 30) / RECORD_BYTES), 1)
         load.produce(cluster, "warm", warm, RECORD_BYTES, 131072, linger_ms=1)
         say(f"{cluster.name}: warm")
+    deleted(clusters, "warm", between)
     rows = Rows()
     for pair in range(options.many_pairs):
         for partitions in PARTITIONS:
@@ -42,13 +43,22 @@ def run(options, clusters, results, say):
                 rate = int(lower * share)
                 at = f"RF3, {partitions} partitions, {100 * share:g} % of the lower maximum"
                 paced(options, clusters, (name, rate, BATCHED), (at, rows), say)
+            deleted(clusters, name, between)
         name = f"at-once-{pair}"
         for cluster in clusters:
             load.create_topic(cluster, name, AT_ONCE_PARTITIONS, replicas=3)
         paced(options, clusters, (name, AT_ONCE_RATE, AT_ONCE), (f"RF3, linger 0, {AT_ONCE_RATE:,} records/s", rows), say)
+        deleted(clusters, name, between)
     for cluster in clusters:
         cluster.stop()
     tell(rows, results)
+
+
+def deleted(clusters, topic, between):
+    """The disk has room for a few topics only."""
+    for cluster in clusters:
+        load.delete_topic(cluster, topic)
+    between()
 
 
 def as_fast_as_it_goes(options, clusters, topic, rows, say):
