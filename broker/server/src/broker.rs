@@ -39,7 +39,7 @@ use crate::observer::Observer;
 use crate::partitions::{Flusher, Links, Me, Partitions, Upkeep};
 use crate::producer_ids::ProducerIds;
 use crate::quotas::{Quotas, Windows};
-use crate::replication::{Receiver, Replication};
+use crate::replication::{CatchUp, Receiver, Replication};
 
 /// How long connections may take to finish what they have begun when the broker stops.
 const CONNECTIONS_STOP_MAX: Duration = Duration::from_secs(5);
@@ -139,6 +139,7 @@ impl Broker {
             fetch_sessions: FetchSessions::new(config.start().max_incremental_fetch_session_cache_slots),
             quotas: Arc::new(quotas(config.start(), &image)),
             partitions: Arc::clone(&partitions),
+            catch_up: Arc::new(CatchUp::new(config.start().replication_catch_up_min_bytes_per_second)),
             metrics: Arc::clone(&metrics),
             config,
             loggers,
@@ -159,8 +160,9 @@ impl Broker {
             lease.on_granted(began);
             peering.live(&cluster, sessions, (lease, epoch, metadata_dir), &life.stop, &life.tasks);
             let lag_max_ms = node.config.start().replica_lag_time_max_ms;
-            let metrics = Arc::clone(&metrics);
-            let replication = Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics, lag_max_ms);
+            let (metrics, catch_up) = (Arc::clone(&metrics), Arc::clone(&node.catch_up));
+            let replication =
+                Replication::new(Arc::clone(&cluster), peering.peers.clone(), links, metrics, catch_up, lag_max_ms);
             replication.start(&replicating.stop, &replicating.tasks);
             life.tasks.spawn(Controller::new(Arc::clone(&node)).run(life.stop.clone()));
         }

@@ -16,6 +16,7 @@ use crate::loggers::Loggers;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quotas::Quotas;
+use crate::replication::CatchUp;
 use crate::telemetry::Metrics;
 
 /// One running broker, as its APIs see it.
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) peers: Option<Peers>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) partitions: Arc<Partitions>,
+    /// What produces wait, which those who catch up give way to.
+    pub(crate) catch_up: Arc<CatchUp>,
     pub(crate) coordinator: Coordinator,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) quotas: Arc<Quotas>,

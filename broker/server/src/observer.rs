@@ -108,6 +108,7 @@ fn standings(node: &Node) -> Standings {
     }
     let lags = node.partitions.all().into_iter().filter_map(|partition| partition.max_lag());
     found.max_lag = lags.max().unwrap_or(0);
+    found.catch_up_rate = node.catch_up.rate();
     found
 }
 

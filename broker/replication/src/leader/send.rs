@@ -32,6 +32,8 @@ pub struct Send {
     /// How many bytes of records behind it, at most; 0 for none. A first batch that is larger goes all the same where
     /// nothing is in flight.
     pub max_bytes: u64,
+    /// What is committed does not wait for this follower: it is not in sync, and catches up.
+    pub catches_up: bool,
 }
 
 impl Leader {
@@ -46,7 +48,8 @@ impl Leader {
         let follower = self.progress(to)?;
         let max_bytes = follower.window(log.end(), now)?;
         let due = max_bytes > 0 || follower.flight.len() == 0 && follower.owes_word(high_watermark, now);
-        due.then(|| Send { push: self.push(follower, high_watermark, log), max_bytes })
+        let catches_up = !self.counts(follower);
+        due.then(|| Send { push: self.push(follower, high_watermark, log), max_bytes, catches_up })
     }
 
     /// The push that follows on what was sent before.

@@ -58,6 +58,8 @@ const FAULTS_TOLD_MAX: usize = 10_000;
 /// Batches up to this length are compressed anew where requests are handled; longer ones, and those that come compressed and
 /// so may be long inside, on a thread that may take its time.
 const RECOMPRESSED_HERE_MAX: usize = 16 << 10;
+/// `acks` that asks for all in-sync replicas.
+const ACKS_ALL: i16 = -1;
 
 pub(super) fn handle(node: &Arc<Node>, call: &Call, request: ProduceRequest) -> Outcome<ProduceResponse> {
     let by_id = call.version >= BY_ID_FROM;
@@ -120,11 +122,15 @@ fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome
         return Outcome::Now(response);
     }
     let wait = wait.unwrap_or_default();
+    let (catch_up, appended) = (Arc::clone(&node.catch_up), Instant::now());
     let answer = async move {
         let waited = match tokio::time::timeout(timeout, wait).await {
             Ok(()) => Waited::ToTheEnd,
             Err(_) => Waited::TooLong,
         };
+        if waited == Waited::ToTheEnd && acks == ACKS_ALL {
+            catch_up.on_waited(appended.elapsed());
+        }
         for (lost, error) in waiting.iter().filter_map(|waiting| Some((waiting, waiting.failure(waited)?))) {
             let refusal = Refusal::plain(error);
             let topic = response.responses.iter_mut().find(|topic| lost.is_of(topic));
@@ -147,7 +153,7 @@ fn required(acks: i16, transactional_id: Option<&str>) -> Result<Required, Refus
     match acks {
         0 => Ok(Required::Nothing),
         1 => Ok(Required::Leader),
-        -1 => Ok(Required::InSyncReplicas),
+        ACKS_ALL => Ok(Required::InSyncReplicas),
         _ => Err(Refusal::plain(ErrorCode::InvalidRequiredAcks)),
     }
 }
@@ -277,6 +283,7 @@ impl Produce<'_> {
             partition.append((&batch, &produced), self.now, required, None, ticket)?
         };
         self.appending += begun.elapsed();
+        self.node.catch_up.on_produced(batch.as_bytes().len());
         let response = PartitionProduceResponse {
             base_offset: appended.base_offset.0,
             log_append_time_ms: appended.log_append_time.map_or(-1, |time| time.0),

@@ -252,6 +252,9 @@ keys! {
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", "false", "", Boolean, ClusterWide, Flag;
     /// A replica that has not had everything for so long is no longer in sync.
     replica_lag_time_max_ms: u64 = "replica.lag.time.max.ms", "30000", "ms", Long, ReadOnly, Number(1_000..=3_600_000);
+    /// Followers that are not in sync catch up as fast as producers hardly notice, and no slower than this, each, a second. A large number:
+    /// as fast as they can.
+    replication_catch_up_min_bytes_per_second: u64 = "replication.catch.up.min.bytes.per.second", "8388608", "bytes", Long, ReadOnly, Bytes(65_536..=1_099_511_627_776_u64);
     /// Which replica consumers are sent to: the leader, or one in sync that stands in their own rack, where they tell it (client.rack).
     replica_selector: Option<ReplicaSelector> = "replica.selector.class", "", "", Text, ReadOnly, Optional(REPLICA_SELECTOR);
     /// Whether replicas that stand first in their partition's list lead again by themselves, after others had to.

@@ -3,7 +3,9 @@
 //! ```text
 //!   sending      a task for each follower's broker: asks partitions what is due, sends frames, hands out the answers
 //!   receiving    takes frames for the partitions that this broker keeps
-//!   throttle     how fast those who are not in sync may catch up
+//!   reading      what of a log goes into a push
+//!   throttle     how fast those who are not in sync may catch up, as somebody has asked for
+//!   catch_up     and so that producers hardly notice
 //!   proposing    asks leaders who shall be in sync, and the quorum whether that is so
 //!   telling      how far logs go, where somebody has to be elected by that
 //! ```
@@ -11,7 +13,9 @@
 //!
 //! Must not know: clients, how records lie on disk.
 
+mod catch_up;
 mod proposing;
+mod reading;
 mod receiving;
 mod sending;
 mod telling;
@@ -24,6 +28,7 @@ use cairn_peers::Peers;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::catch_up::CatchUp;
 pub(crate) use self::receiving::Receiver;
 use self::sending::Sender;
 pub(crate) use self::telling::{LOGS, ask_for_logs, tell_logs};
@@ -44,6 +49,7 @@ pub(crate) struct Replication {
     lag_max_ms: u64,
     /// Of all that this broker sends as a leader and that is slowed down.
     pace: Pace,
+    catch_up: Arc<CatchUp>,
 }
 
 impl Replication {
@@ -52,13 +58,16 @@ impl Replication {
         peers: Peers,
         links: Arc<Links>,
         metrics: Arc<Metrics>,
+        catch_up: Arc<CatchUp>,
         lag_max_ms: u64,
     ) -> Arc<Self> {
-        Arc::new(Self { cluster, peers, links, metrics, lag_max_ms, pace: Pace::default() })
+        Arc::new(Self { cluster, peers, links, metrics, lag_max_ms, pace: Pace::default(), catch_up })
     }
 
     /// Sends and proposes until `stop`.
     pub(crate) fn start(self: &Arc<Self>, stop: &CancellationToken, tasks: &TaskTracker) {
+        let (catch_up, stop_watching) = (Arc::clone(&self.catch_up), stop.clone());
+        tasks.spawn(async move { catch_up.watch(stop_watching).await });
         tasks.spawn(Arc::clone(self).propose_changes(stop.clone()));
         tasks.spawn(Arc::clone(self).open_streams(stop.clone(), tasks.clone()));
     }

@@ -12,12 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_peers::{CallError, Lane, Message, Target};
-use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset};
-use cairn_protocol::records::{BatchHeader, BatchView};
-use cairn_replication::{
-    AckWhen, Content, EpochEnd, HEARTBEAT_MS, IDLE_HIGH_WATERMARK_MS, LogView, Position, Push, Span, Ticks, with_holes,
-};
-use cairn_storage::log::{Batches, FirstBatch, Hole, HotRead, Limits, LogReader, ReadError};
+use cairn_protocol::ids::{BrokerId, Offset};
+use cairn_replication::{AckWhen, HEARTBEAT_MS, IDLE_HIGH_WATERMARK_MS, Push, Ticks};
+use cairn_storage::log::{Batches, FirstBatch, ReadError};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -25,9 +22,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Replication;
+use super::reading::{holes, place, read_cold, read_hot};
 use super::throttle::{Pace, Rates};
 use super::wire::{self, PartitionPush};
-use crate::blocking::on_blocking_thread;
 use crate::clock;
 use crate::partitions::{Link, Partition, Stream};
 
@@ -35,6 +32,9 @@ use crate::partitions::{Link, Partition, Stream};
 const FRAME_RECORDS_MAX: u64 = 1 << 20;
 /// Frames to one follower that are not answered.
 const FRAMES_IN_FLIGHT_MAX: usize = 16;
+/// What is sent at a time to who catches up at some rate: as much as it may have in about 4 ms, and no less than this.
+const CATCH_UP_PIECES_A_SECOND: u64 = 256;
+const CATCH_UP_PIECE_MIN: u64 = 64 << 10;
 /// Bytes of records to one follower that are not answered.
 const BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
 /// How long a follower may take to answer a frame.
@@ -43,9 +43,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_millis(100);
 /// When nothing else happens, partitions are asked so often whether a word is due.
 const SWEEP_EVERY: Duration = Duration::from_millis(HEARTBEAT_MS);
-
-/// The epoch of records from before there were any.
-const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
 
 type Answered = (Sent, Result<Bytes, CallError>);
 
@@ -63,6 +60,8 @@ pub(super) struct Sender {
     /// Streams that are slowed down, and when they are asked again.
     held: Vec<Arc<Stream>>,
     held_until: Option<Instant>,
+    /// Streams that catch up, and whose records are being read from the disk.
+    warming: FuturesUnordered<BoxFuture<'static, Arc<Stream>>>,
     /// What did not fit into the last frame.
     left: Option<Arc<Stream>>,
     /// Nothing is sent meanwhile.
@@ -88,7 +87,7 @@ impl Sender {
         let (in_flight, later) = (FuturesUnordered::new(), Vec::new());
         let (later_at, left, rests_until) = (None, None, None);
         let (pace, held, held_until) = (Pace::default(), Vec::new(), None);
-        let bytes_in_flight = 0;
+        let (bytes_in_flight, warming) = (0, FuturesUnordered::new());
         Self {
             replication,
             link,
@@ -99,6 +98,7 @@ impl Sender {
             pace,
             held,
             held_until,
+            warming,
             left,
             rests_until,
         }
@@ -116,6 +116,7 @@ impl Sender {
                 Some((sent, answered)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.on_answered(&sent, answered);
                 }
+                Some(stream) = self.warming.next(), if !self.warming.is_empty() => stream.let_go(),
                 () = link.due(), if rests_until.is_none() => {}
                 () = until(later_at) => {
                     self.later_at = None;
@@ -208,19 +209,29 @@ impl Sender {
         if send.max_bytes == 0 {
             return Found::Push(PartitionPush { of, push, holes: Vec::new(), records: Bytes::new() }, from);
         }
-        let rates = self.rates(&partition);
+        let rates = if send.catches_up { self.rates(&partition) } else { Rates::default() };
         if let Some(until) = self.waits_until(rates) {
             stream.hold();
             self.held.push(Arc::clone(stream));
             self.held_until.get_or_insert(until);
             return Found::Nothing;
         }
+        let piece = rates.follower.map_or(u64::MAX, |rate| (rate / CATCH_UP_PIECES_A_SECOND).max(CATCH_UP_PIECE_MIN));
+        let max_bytes = send.max_bytes.min(left).min(piece);
         let first_batch = if kind.is_none() { FirstBatch::AtLeastOne } else { FirstBatch::WithinLimit };
-        let Batches { bytes, next_offset } = match read(&partition, from, send.max_bytes.min(left), first_batch).await {
+        let read = match read_hot(&partition, from, max_bytes, first_batch) {
+            Ok(None) if send.catches_up => {
+                self.warm(stream, (&partition, from), max_bytes);
+                return Found::Nothing;
+            }
+            Ok(None) => read_cold(Arc::clone(&partition), from, max_bytes, first_batch).await,
+            Ok(Some(batches)) => Ok(batches),
+            Err(error) => Err(error),
+        };
+        let Batches { bytes, next_offset } = match read {
             Ok(batches) => batches,
             Err(error) => {
-                let (topic, index, from) = (&*partition.topic, partition.index.0, from.0);
-                tracing::error!(topic, partition = index, from, %error, "cannot read what a follower needs");
+                cannot_read(&partition, from, &error);
                 return Found::Nothing;
             }
         };
@@ -228,20 +239,36 @@ impl Sender {
             return Found::DoesNotFit;
         }
         let reader = partition.reader();
-        self.on_read(bytes.len(), rates);
+        if send.catches_up {
+            self.on_caught_up(bytes.len(), rates);
+        }
         let prev = place(&reader, push.prev, &bytes);
         let (holes, end) = holes(&reader, prev.offset, &bytes, next_offset);
         Found::Push(PartitionPush { of, push: Push { prev, ..push }, holes, records: bytes }, end)
     }
 
+    /// Has records read from the disk while others are sent: nobody in sync waits for who catches up.
+    fn warm(&self, stream: &Arc<Stream>, (partition, from): (&Arc<Partition>, Offset), max_bytes: u64) {
+        stream.hold();
+        let (stream, partition) = (Arc::clone(stream), Arc::clone(partition));
+        self.warming.push(Box::pin(async move {
+            if let Err(error) = read_cold(Arc::clone(&partition), from, max_bytes, FirstBatch::AtLeastOne).await {
+                cannot_read(&partition, from, &error);
+            }
+            stream
+        }));
+    }
+
     /// How fast this follower may catch up with the partition.
     fn rates(&self, partition: &Partition) -> Rates {
         let (image, me, to) = (self.replication.cluster.image(), self.replication.links.me(), self.link.to());
-        let rates = Rates::of(&image, me, to);
-        if rates.is_none() {
-            return rates;
-        }
-        rates.for_partition(&image, (partition.topic_id, partition.index), me, to)
+        let asked = Rates::of(&image, me, to);
+        let asked = if asked.is_none() {
+            asked
+        } else {
+            asked.for_partition(&image, (partition.topic_id, partition.index), me, to)
+        };
+        asked.and_follower(self.replication.catch_up.limit())
     }
 
     /// Until when nothing goes that has these rates, if so.
@@ -252,7 +279,9 @@ impl Sender {
         leader.max(follower)
     }
 
-    fn on_read(&self, bytes: usize, rates: Rates) {
+    fn on_caught_up(&self, bytes: usize, rates: Rates) {
+        self.replication.catch_up.on_sent(bytes);
+        self.replication.metrics.replication.caught_up.inc_by(bytes as u64);
         let now = Instant::now();
         if let Some(rate) = rates.leader {
             self.replication.pace.on_sent(bytes, rate, now);
@@ -319,85 +348,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Whole batches from `from` on, as far as the log goes, committed or not.
-async fn read(
-    partition: &Arc<Partition>,
-    from: Offset,
-    max_bytes: u64,
-    first_batch: FirstBatch,
-) -> Result<Batches, ReadError> {
-    let reader = partition.reader();
-    let limits = Limits { max_bytes, first_batch, end: reader.end_offset() };
-    match reader.read_hot(from, limits)? {
-        HotRead::Ready(batches) => Ok(batches),
-        HotRead::Cold => on_blocking_thread(move || reader.read(from, limits)).await,
-    }
-}
-
-/// The log as readers see it, to name what compaction has left.
-struct Seen<'r>(&'r LogReader);
-
-impl LogView for Seen<'_> {
-    fn start(&self) -> Offset {
-        self.0.start_offset()
-    }
-
-    fn end(&self) -> Offset {
-        self.0.end_offset()
-    }
-
-    fn durable_end(&self) -> Offset {
-        self.0.durable_end()
-    }
-
-    fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
-        let is_inside = (self.start()..self.end()).contains(&offset);
-        is_inside.then(|| self.0.epochs().epoch_at(offset))?
-    }
-
-    fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.0.epochs().latest().map(|latest| latest.epoch)
-    }
-
-    fn end_for(&self, epoch: LeaderEpoch) -> EpochEnd {
-        let known = self.0.end_for_epoch(epoch);
-        known.map_or(EpochEnd { epoch, end: self.end() }, |known| EpochEnd { epoch: known.epoch, end: known.end })
-    }
-}
-
-/// What is missing between the batches, and the offset behind the last of them.
-fn holes(reader: &LogReader, from: Offset, bytes: &[u8], next_offset: Offset) -> (Vec<Span>, Offset) {
-    let mut spans: Vec<Span> = Vec::new();
-    let (mut rest, mut last_end) = (bytes, from);
-    while let Ok(batch) = BatchView::parse_first(rest) {
-        rest = &rest[batch.as_bytes().len()..];
-        let header = batch.header();
-        last_end = header.end_offset();
-        if Hole::of(header).is_none() {
-            let (base, epoch) = (header.base_offset, header.leader_epoch.unwrap_or(NO_EPOCH));
-            spans.push(Span { base, end: last_end, epoch, content: Content::Batch });
-        }
-    }
-    let is_dense = spans.first().is_none_or(|first| first.base == from)
-        && spans.is_sorted_by(|one, next| one.end == next.base)
-        && spans.last().is_some_and(|last| last.end == next_offset);
-    if is_dense {
-        return (Vec::new(), next_offset);
-    }
-    let end = last_end.max(next_offset);
-    let whole: Vec<Span> = with_holes(from, spans.into_iter(), end, &Seen(reader)).collect();
-    let end = whole.last().map_or(from, |last| last.end);
-    (whole.into_iter().filter(|span| span.content == Content::Hole).collect(), end)
-}
-
-/// The place of a push whose first batch begins before it: a question may have ended within a batch, and records travel in whole ones.
-fn place(reader: &LogReader, asked: Position, bytes: &[u8]) -> Position {
-    match BatchHeader::decode(bytes) {
-        Ok(first) if first.base_offset < asked.offset => {
-            let seen = Seen(reader);
-            let offset = first.base_offset;
-            Position { offset, epoch: if offset > seen.start() { seen.epoch_at(offset.plus(-1)) } else { None } }
-        }
-        _ => asked,
-    }
+fn cannot_read(partition: &Partition, from: Offset, error: &ReadError) {
+    let (topic, index, from) = (&*partition.topic, partition.index.0, from.0);
+    tracing::error!(topic, partition = index, from, %error, "cannot read what a follower needs");
 }

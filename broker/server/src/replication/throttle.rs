@@ -5,7 +5,7 @@
 //!   follower.replication.throttled.rate    of a broker: what each leader sends to it, likewise
 //!   *.replication.throttled.replicas       of a topic: which partitions, by leader or by follower
 //! ```
-//! Who is in sync is never slowed down: producers wait for it. Both rates are kept where records are sent.
+//! Who is in sync is never slowed down: producers wait for it. Both rates are kept where records are sent, beside the one that `catch_up` finds.
 //!
 //! Must not know: streams, frames.
 
@@ -26,7 +26,9 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Bytes per second; none where nothing slows down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rates {
+    /// Of all that this leader sends.
     pub(super) leader: Option<u64>,
+    /// Of what is sent to this follower: the least of what is asked for and what producers leave to it.
     pub(super) follower: Option<u64>,
 }
 
@@ -44,7 +46,12 @@ impl Rates {
         self == Self::default()
     }
 
-    /// Those of them that hold for one partition.
+    /// The same, with one more bound of what is sent to this follower.
+    pub(super) fn and_follower(self, rate: Option<u64>) -> Self {
+        Self { follower: self.follower.into_iter().chain(rate).min(), ..self }
+    }
+
+    /// Those of them that hold for one partition, whose follower is not in sync.
     pub(super) fn for_partition(
         self,
         image: &Image,
@@ -53,9 +60,7 @@ impl Rates {
         follower: BrokerId,
     ) -> Self {
         let Some(topic) = image.topic(topic) else { return Self::default() };
-        let is_in_sync = topic.partition(index).is_some_and(|partition| partition.isr.contains(&follower));
-        let named =
-            |list, broker| !is_in_sync && topic.configs.get(list).is_some_and(|list| is_named(list, index, broker));
+        let named = |list, broker| topic.configs.get(list).is_some_and(|list| is_named(list, index, broker));
         Self {
             leader: self.leader.filter(|_| named(LEADER_REPLICAS, leader)),
             follower: self.follower.filter(|_| named(FOLLOWER_REPLICAS, follower)),

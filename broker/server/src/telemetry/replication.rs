@@ -9,6 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Debug, Default)]
 pub(crate) struct ReplicationMetrics {
     pub(crate) sent: Counter,
+    pub(crate) caught_up: Counter,
     pub(crate) received: Counter,
     pub(crate) unanswered: Counter,
     pub(crate) isr_shrinks: Counter,
@@ -31,12 +32,16 @@ pub(crate) struct Standings {
     pub(crate) at_min_isr: u64,
     /// Offsets that the follower is behind that is furthest behind.
     pub(crate) max_lag: u64,
+    /// Bytes a second.
+    pub(crate) catch_up_rate: u64,
 }
 
 impl ReplicationMetrics {
     pub(super) fn register_in(&self, registry: &mut Registry) {
         let sent = "Bytes of records sent to followers";
         registry.register_with_unit("replication_sent", sent, Unit::Bytes, self.sent.clone());
+        let caught_up = "Bytes of records sent to followers that were not in sync";
+        registry.register_with_unit("replication_caught_up", caught_up, Unit::Bytes, self.caught_up.clone());
         let received = "Bytes of records taken from leaders";
         registry.register_with_unit("replication_received", received, Unit::Bytes, self.received.clone());
         let unanswered = "Frames of records that a follower did not answer";
@@ -52,7 +57,7 @@ impl ReplicationMetrics {
 
 impl Standings {
     /// Names, helps and values of its gauges.
-    pub(super) fn gauges(&self) -> [(&'static str, &'static str, u64); 9] {
+    pub(super) fn gauges(&self) -> [(&'static str, &'static str, u64); 10] {
         [
             ("controller", "1 on the broker that decides about the cluster's metadata", u64::from(self.is_controller)),
             ("brokers", "Brokers of the cluster", self.brokers),
@@ -86,6 +91,11 @@ impl Standings {
                 "replication_max_lag_records",
                 "Offsets that a follower of a partition led here is behind, of the one that is furthest behind",
                 self.max_lag,
+            ),
+            (
+                "replication_catch_up_rate_bytes",
+                "What each follower that is not in sync may be sent in a second, so that producers hardly notice",
+                self.catch_up_rate,
             ),
         ]
     }
