@@ -212,7 +212,7 @@ class Cluster:
             broker.remove()
 
     def cpu_seconds(self):
-        return sum(broker.cpu_seconds() for broker in self.brokers)
+        return sum(broker.cpu_seconds() for broker in self.brokers if broker.process.poll() is None)
 
     def anonymous_mib(self):
         return sum(broker.anonymous_mib() for broker in self.brokers)

@@ -72,19 +72,21 @@ def own(binary, broker, *args):
     return counted(broker, [binary, "--bootstrap", broker.bootstrap, *args])
 
 
-def paced(broker, topic, records, record_bytes, rate, warm_up, settings):
-    """One of Kafka's producers, which sends `rate` records a second at the times that are due; see Load.java."""
+def paced(broker, topic, records, record_bytes, rate, warm_up, settings, at_begin=lambda: None):
+    """One of Kafka's producers, which sends `rate` records a second at the times that are due; see Load.java. `at_begin` is called where
+    it begins to measure."""
     wanted = ["paced", broker.bootstrap, topic, records, record_bytes, rate, warm_up, *settings]
-    return counted(broker, [KAFKA, "perf", HERE / "Load.java", *wanted])
+    return counted(broker, [KAFKA, "perf", HERE / "Load.java", *wanted], at_begin)
 
 
-def counted(broker, args):
+def counted(broker, args, at_begin=lambda: None):
     """Runs a load. The processor time counts from its line `measuring` to its line `measured`, or all of it."""
     began, ended, figures = broker.cpu_seconds(), None, {}
     process = subprocess.Popen([*map(str, args)], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.strip() == "measuring":
             began = broker.cpu_seconds()
+            at_begin()
         elif line.strip() == "measured":
             ended = broker.cpu_seconds()
         else:
