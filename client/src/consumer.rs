@@ -3,35 +3,41 @@
 //! One task fetches ahead, bounded by bytes; the handle takes what it has. A member has a second task, which adds and removes
 //! partitions of the same assignment. Must not know: producers.
 
+mod aborted;
 mod assignment;
 mod config;
+mod epochs;
 mod error;
 mod fetch;
 mod fetcher;
 mod membership;
 pub(crate) mod offsets;
+mod places;
+mod progress;
 mod record;
+mod session;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cairn_protocol::ids::{Offset, Timestamp};
+use cairn_protocol::ids::Offset;
 use futures::Stream;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::assignment::Assignment;
 pub use self::assignment::StartAt;
-use self::assignment::{Assignment, Progress};
 use self::config::ConsumerConfig;
-pub use self::config::{ConsumerBuilder, OffsetReset};
+pub use self::config::{ConsumerBuilder, IsolationLevel, OffsetReset};
 pub use self::error::{ConsumeError, MembershipError, OffsetsError};
 use self::membership::Membership;
 use self::membership::handover::Handover;
 pub use self::membership::{Assignor, GroupProtocol, Rebalance, RebalanceKind, Rebalances};
 pub use self::offsets::CommittedOffset;
+use self::progress::Progress;
 use self::record::Cursor;
 pub use self::record::{ConsumerRecord, RecordBatches};
 use crate::Client;
@@ -177,19 +183,6 @@ impl Consumer {
         self.shared.assignment.lock().partitions()
     }
 
-    /// Goes on elsewhere in one partition. Gives whether it is assigned.
-    pub fn seek(&self, partition: &TopicPartition, to: StartAt) -> bool {
-        let is_assigned = self.shared.assignment.lock().seek(partition, to);
-        self.shared.news.notify_one();
-        is_assigned
-    }
-
-    /// The offset of the next record that will be given, once it is known.
-    #[must_use]
-    pub fn position(&self, partition: &TopicPartition) -> Option<Offset> {
-        self.shared.assignment.lock().position(partition)
-    }
-
     /// The next record of any partition. Waits until there is one.
     ///
     /// Cancel-safe: no record is lost when it is dropped.
@@ -266,69 +259,6 @@ impl Consumer {
         let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
         offsets::commit(&self.shared.client, group, || self.shared.membership.committer(group), offsets).await
     }
-
-    /// What the group has committed; partitions without anything are left out.
-    ///
-    /// Cancel-safe.
-    ///
-    /// # Errors
-    /// When there is no group, or the coordinator refused.
-    pub async fn committed(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<HashMap<TopicPartition, CommittedOffset>, OffsetsError> {
-        let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
-        offsets::committed(&self.shared.client, group, Some(partitions)).await
-    }
-
-    /// The oldest offset of each partition.
-    ///
-    /// Cancel-safe.
-    ///
-    /// # Errors
-    /// When a leader could not be asked, or refused.
-    pub async fn beginning_offsets(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<HashMap<TopicPartition, Offset>, OffsetsError> {
-        self.offsets_at(partitions, offsets::EARLIEST).await
-    }
-
-    /// The offset after the newest record of each partition.
-    ///
-    /// Cancel-safe.
-    ///
-    /// # Errors
-    /// When a leader could not be asked, or refused.
-    pub async fn end_offsets(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<HashMap<TopicPartition, Offset>, OffsetsError> {
-        self.offsets_at(partitions, offsets::LATEST).await
-    }
-
-    /// The offset of each partition's first record at this time or later; `None` when there is none.
-    ///
-    /// Cancel-safe.
-    ///
-    /// # Errors
-    /// When a leader could not be asked, or refused.
-    pub async fn offsets_for_times(
-        &self,
-        times: &HashMap<TopicPartition, Timestamp>,
-    ) -> Result<HashMap<TopicPartition, Option<Offset>>, OffsetsError> {
-        offsets::list(&self.shared.client, times).await
-    }
-
-    async fn offsets_at(
-        &self,
-        partitions: &[TopicPartition],
-        time: Timestamp,
-    ) -> Result<HashMap<TopicPartition, Offset>, OffsetsError> {
-        let wanted = partitions.iter().map(|partition| (partition.clone(), time)).collect();
-        let found = offsets::list(&self.shared.client, &wanted).await?;
-        Ok(found.into_iter().filter_map(|(partition, offset)| Some((partition, offset?))).collect())
-    }
 }
 
 impl Queue {
@@ -349,10 +279,10 @@ impl Queue {
     /// The next record of what is taken record by record; `None` when there is nothing more in it, or it was sought away from.
     fn next_record(&mut self) -> Result<Option<ConsumerRecord>, ConsumeError> {
         let Some(mut cursor) = self.cursor.take() else { return Ok(None) };
-        let progress = Arc::clone(cursor.batches().progress());
-        if !progress.is_current() {
+        if !cursor.batches().is_current() {
             return Ok(None);
         }
+        let progress = Arc::clone(cursor.batches().progress());
         let Some(record) = cursor.next()? else {
             // Behind the last record may be offsets that have none any more. It asks for more: it is done with what it had.
             self.on_given(&progress, cursor.batches().end_offset());
@@ -365,7 +295,7 @@ impl Queue {
     }
 
     fn take_ready(&mut self) -> Option<RecordBatches> {
-        let ready = self.ready.take().filter(|ready| ready.progress().is_current())?;
+        let ready = self.ready.take().filter(RecordBatches::is_current)?;
         let progress = Arc::clone(ready.progress());
         self.on_given(&progress, ready.end_offset());
         Some(ready)
@@ -387,7 +317,7 @@ impl Shared {
             let batches = next?;
             self.buffered_bytes.fetch_sub(batches.byte_len(), Ordering::AcqRel);
             self.news.notify_one();
-            if batches.progress().is_current() {
+            if batches.is_current() {
                 return Ok(batches);
             }
         }

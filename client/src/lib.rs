@@ -68,8 +68,8 @@ pub use cairn_protocol::records::Record;
 pub use client::Client;
 pub use config::{AutoCreateTopics, ClientBuilder, ConfigError};
 pub use consumer::{
-    Assignor, CommittedOffset, ConsumeError, Consumer, ConsumerBuilder, ConsumerRecord, GroupProtocol, MembershipError,
-    OffsetReset, OffsetsError, Rebalance, RebalanceKind, Rebalances, RecordBatches, StartAt,
+    Assignor, CommittedOffset, ConsumeError, Consumer, ConsumerBuilder, ConsumerRecord, GroupProtocol, IsolationLevel,
+    MembershipError, OffsetReset, OffsetsError, Rebalance, RebalanceKind, Rebalances, RecordBatches, StartAt,
 };
 pub use error::{MetadataError, RequestError};
 pub use producer::{

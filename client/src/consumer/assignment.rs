@@ -2,13 +2,16 @@
 //!
 //! Must not know: sockets, tasks, the clock.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset, Timestamp};
 use tokio::time::Instant;
 
+use super::progress::Progress;
 use crate::backoff::Backoff;
 use crate::cluster::PartitionInfo;
 use crate::topic_partition::TopicPartition;
@@ -28,54 +31,6 @@ pub enum StartAt {
     Committed,
 }
 
-/// How far one assignment of one partition has come. A new assignment or a seek makes a new one, and what was fetched for the old
-/// one is dropped.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    current: AtomicBool,
-    /// The offset after the last record that was handed out; -1 before the first.
-    consumed: AtomicI64,
-    /// The same of the last record that the application is done with.
-    settled: AtomicI64,
-    /// What was committed by itself.
-    committed: AtomicI64,
-}
-
-impl Progress {
-    fn new() -> Arc<Self> {
-        let none = || AtomicI64::new(-1);
-        Arc::new(Self { current: AtomicBool::new(true), consumed: none(), settled: none(), committed: none() })
-    }
-
-    pub(crate) fn is_current(&self) -> bool {
-        self.current.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn on_consumed(&self, end: Offset) {
-        self.consumed.store(end.0, Ordering::Release);
-    }
-
-    /// The application is done with all that was handed out.
-    pub(crate) fn settle(&self) {
-        self.settled.store(self.consumed.load(Ordering::Acquire), Ordering::Release);
-    }
-
-    pub(crate) fn on_committed(&self, end: Offset) {
-        self.committed.store(end.0, Ordering::Release);
-    }
-
-    /// What the application is done with and nobody has committed.
-    fn to_commit(&self) -> Option<Offset> {
-        let settled = self.settled.load(Ordering::Acquire);
-        (settled > self.committed.load(Ordering::Acquire)).then_some(Offset(settled))
-    }
-
-    fn consumed(&self) -> Option<Offset> {
-        let consumed = self.consumed.load(Ordering::Acquire);
-        (consumed >= 0).then_some(Offset(consumed))
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     ToFind(StartAt),
@@ -90,14 +45,103 @@ struct Partition {
     progress: Arc<Progress>,
     /// Being fetched or looked up.
     busy: bool,
+    /// The application wants nothing of it for now.
+    paused: bool,
     failures: u32,
     not_before: Option<Instant>,
+    /// A replica that is nearer than the leader, and until when that is believed (KIP-392).
+    nearer: Option<(BrokerId, Instant)>,
+    /// The epoch of the leader that wrote what lies before its place.
+    epoch: Option<LeaderEpoch>,
+    /// The leader's epoch in which its place was last known to be in the log.
+    checked_in: Option<LeaderEpoch>,
 }
 
 impl Partition {
     fn starting(at: StartAt) -> Self {
-        Self { place: Place::ToFind(at), progress: Progress::new(), busy: false, failures: 0, not_before: None }
+        let progress = Progress::new();
+        let place = match at {
+            StartAt::Offset(offset) => {
+                progress.on_begin(offset);
+                Place::At(offset)
+            }
+            at => Place::ToFind(at),
+        };
+        Self {
+            place,
+            progress,
+            busy: false,
+            paused: false,
+            failures: 0,
+            not_before: None,
+            nearer: None,
+            epoch: None,
+            checked_in: None,
+        }
     }
+
+    /// Goes back to what was consumed; what was fetched ahead is dropped.
+    fn rewind(&mut self) {
+        if let (Place::At(_), Some(position)) = (self.place, self.progress.position()) {
+            self.progress.begin_round();
+            self.place = Place::At(position);
+            self.busy = false;
+        }
+    }
+
+    fn arrive(&mut self, place: Offset) {
+        self.busy = false;
+        self.failures = 0;
+        self.not_before = None;
+        self.place = Place::At(place);
+    }
+
+    /// Whether the log may have been cut before its place since it was last known to be there (KIP-320).
+    fn check_due(&mut self, leader: PartitionInfo) -> Option<(LeaderEpoch, LeaderEpoch)> {
+        let current = leader.epoch?;
+        if self.epoch.is_none() || self.checked_in.is_none() {
+            self.checked_in = Some(current);
+        }
+        let is_older = self.checked_in.is_some_and(|checked| checked < current);
+        is_older.then_some((self.epoch?, current))
+    }
+}
+
+/// Whether a broker can be asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Free,
+    /// It is being asked, or there is no room for its answer.
+    Busy,
+    /// Nobody knows where it is.
+    Unknown,
+}
+
+/// Which replica is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Leader,
+    /// One that the leader named.
+    Nearer,
+}
+
+/// A place that may not be in the log any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) offset: Offset,
+    /// Of what lies before it.
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) leader: BrokerId,
+    /// The leader's.
+    pub(crate) current: LeaderEpoch,
+}
+
+/// What became of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checked {
+    Holds,
+    /// The log was cut: from here on it says something else. `None`: nobody knows from where on.
+    Cut(Option<Offset>),
 }
 
 /// A partition that is to be fetched or looked up.
@@ -105,6 +149,8 @@ impl Partition {
 pub(crate) struct Want<T> {
     pub(crate) partition: TopicPartition,
     pub(crate) progress: Arc<Progress>,
+    /// Of its progress, when it was wanted.
+    pub(crate) round: u64,
     pub(crate) what: T,
 }
 
@@ -113,6 +159,7 @@ pub(crate) struct Want<T> {
 pub(crate) struct FetchFrom {
     pub(crate) offset: Offset,
     pub(crate) leader_epoch: Option<LeaderEpoch>,
+    pub(crate) from: From,
 }
 
 /// What there is to do now.
@@ -120,6 +167,7 @@ pub(crate) struct FetchFrom {
 pub(crate) struct Plan {
     pub(crate) fetches: HashMap<BrokerId, Vec<Want<FetchFrom>>>,
     pub(crate) lookups: Vec<Want<StartAt>>,
+    pub(crate) checks: Vec<Want<Check>>,
     pub(crate) leaderless: HashSet<Arc<str>>,
     pub(crate) wake_at: Option<Instant>,
 }
@@ -141,7 +189,7 @@ impl Assignment {
     /// Replaces all. What was fetched before is dropped.
     pub(crate) fn assign(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
         for old in self.partitions.values() {
-            old.progress.current.store(false, Ordering::Release);
+            old.progress.end();
         }
         self.partitions = partitions.into_iter().map(|(partition, at)| (partition, Partition::starting(at))).collect();
         self.turn = self.partitions.keys().cloned().collect();
@@ -152,7 +200,7 @@ impl Assignment {
     pub(crate) fn add(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
         for (partition, at) in partitions {
             if let Some(old) = self.partitions.insert(partition.clone(), Partition::starting(at)) {
-                old.progress.current.store(false, Ordering::Release);
+                old.progress.end();
             } else {
                 self.turn.push(partition);
             }
@@ -163,7 +211,7 @@ impl Assignment {
     pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             if let Some(old) = self.partitions.remove(partition) {
-                old.progress.current.store(false, Ordering::Release);
+                old.progress.end();
             }
         }
         self.turn.retain(|partition| self.partitions.contains_key(partition));
@@ -180,8 +228,8 @@ impl Assignment {
     /// Moves one. Gives `false` when it is not assigned.
     pub(crate) fn seek(&mut self, partition: &TopicPartition, to: StartAt) -> bool {
         let Some(state) = self.partitions.get_mut(partition) else { return false };
-        state.progress.current.store(false, Ordering::Release);
-        *state = Partition::starting(to);
+        state.progress.end();
+        *state = Partition { paused: state.paused, ..Partition::starting(to) };
         true
     }
 
@@ -201,12 +249,39 @@ impl Assignment {
 
     /// The offset of the next record to be handed out, once it is known.
     pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
-        let state = self.partitions.get(partition)?;
-        state.progress.consumed().or(match state.place {
-            Place::At(offset) => Some(offset),
-            Place::ToFind(StartAt::Offset(offset)) => Some(offset),
-            Place::ToFind(_) | Place::Halted => None,
-        })
+        self.partitions.get(partition)?.progress.position()
+    }
+
+    /// How many offsets are left before the end, as far as is known.
+    pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<i64> {
+        self.partitions.get(partition)?.progress.lag()
+    }
+
+    /// Fetches nothing of these for now, and drops what was fetched ahead. Must not be called while a record is given out.
+    pub(crate) fn pause(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if let Some(state) = self.partitions.get_mut(partition) {
+                state.paused = true;
+                state.rewind();
+            }
+        }
+    }
+
+    /// Fetches these again.
+    pub(crate) fn resume(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if let Some(state) = self.partitions.get_mut(partition) {
+                state.paused = false;
+            }
+        }
+    }
+
+    /// Those of which nothing is fetched for now, in order.
+    pub(crate) fn paused(&self) -> Vec<TopicPartition> {
+        let paused = self.partitions.iter().filter(|(_, state)| state.paused);
+        let mut paused: Vec<_> = paused.map(|(partition, _)| partition.clone()).collect();
+        paused.sort();
+        paused
     }
 
     /// What can be fetched and looked up now. All of it counts as busy from here on.
@@ -214,7 +289,7 @@ impl Assignment {
         &mut self,
         now: Instant,
         info_of: impl Fn(&TopicPartition) -> Option<PartitionInfo>,
-        can_fetch_from: impl Fn(BrokerId) -> bool,
+        readiness_of: impl Fn(BrokerId) -> Readiness,
     ) -> Plan {
         let mut plan = Plan::default();
         if !self.turn.is_empty() {
@@ -222,34 +297,41 @@ impl Assignment {
         }
         for partition in &self.turn {
             let Some(state) = self.partitions.get_mut(partition) else { continue };
-            if state.busy || state.place == Place::Halted {
+            if state.busy || state.paused || state.place == Place::Halted {
                 continue;
             }
             if let Some(at) = state.not_before.filter(|at| *at > now) {
                 plan.wake_at = Some(plan.wake_at.map_or(at, |earlier: Instant| earlier.min(at)));
                 continue;
             }
-            if let Place::ToFind(StartAt::Offset(offset)) = state.place {
-                state.place = Place::At(offset);
-            }
-            let progress = Arc::clone(&state.progress);
+            let (progress, round) = (Arc::clone(&state.progress), state.progress.round());
             match state.place {
                 Place::ToFind(what) => {
                     state.busy = true;
-                    plan.lookups.push(Want { partition: partition.clone(), progress, what });
+                    plan.lookups.push(Want { partition: partition.clone(), progress, round, what });
                 }
                 Place::At(offset) => {
                     let info = info_of(partition);
-                    let Some(leader) = info.and_then(|info| info.leader) else {
+                    let Some((info, leader)) = info.and_then(|info| Some((info, info.leader?))) else {
                         plan.leaderless.insert(Arc::clone(&partition.topic));
                         continue;
                     };
-                    if !can_fetch_from(leader) {
+                    if let Some((epoch, current)) = state.check_due(info) {
+                        state.busy = true;
+                        let what = Check { offset, epoch, leader, current };
+                        plan.checks.push(Want { partition: partition.clone(), progress, round, what });
+                        continue;
+                    }
+                    state.nearer =
+                        state.nearer.filter(|(id, until)| *until > now && readiness_of(*id) != Readiness::Unknown);
+                    let (broker, from) = state.nearer.map_or((leader, From::Leader), |(id, _)| (id, From::Nearer));
+                    if readiness_of(broker) != Readiness::Free {
                         continue;
                     }
                     state.busy = true;
-                    let what = FetchFrom { offset, leader_epoch: info.and_then(|info| info.epoch) };
-                    plan.fetches.entry(leader).or_default().push(Want { partition: partition.clone(), progress, what });
+                    let what = FetchFrom { offset, leader_epoch: info.epoch, from };
+                    let want = Want { partition: partition.clone(), progress, round, what };
+                    plan.fetches.entry(broker).or_default().push(want);
                 }
                 Place::Halted => {}
             }
@@ -257,13 +339,58 @@ impl Assignment {
         plan
     }
 
-    /// The place was found, or the records up to it were fetched.
-    pub(crate) fn on_place<T>(&mut self, want: &Want<T>, place: Offset) {
+    /// The place was found.
+    pub(crate) fn on_found(&mut self, want: &Want<StartAt>, place: Offset) {
+        if let Some(state) = self.current(want) {
+            state.progress.on_begin(place);
+            state.arrive(place);
+        }
+    }
+
+    /// The records up to this place were fetched, the last of them written by the leader of this epoch.
+    pub(crate) fn on_fetched(
+        &mut self,
+        want: &Want<FetchFrom>,
+        place: Offset,
+        epoch: Option<LeaderEpoch>,
+        log_end: Offset,
+    ) {
+        if let Some(state) = self.current(want) {
+            state.progress.on_log_end(log_end);
+            state.epoch = epoch.or(state.epoch);
+            state.arrive(place);
+        }
+    }
+
+    /// Another replica is nearer, for so long.
+    pub(crate) fn on_nearer(&mut self, want: &Want<FetchFrom>, id: BrokerId, until: Instant) {
         if let Some(state) = self.current(want) {
             state.busy = false;
-            state.failures = 0;
-            state.not_before = None;
-            state.place = Place::At(place);
+            state.nearer = Some((id, until));
+        }
+    }
+
+    /// Whether its place is still in the log; what to do about it if not is up to the caller.
+    pub(crate) fn on_checked(&mut self, want: &Want<Check>, checked: Checked) {
+        let Some(state) = self.current(want) else { return };
+        state.busy = false;
+        state.failures = 0;
+        state.checked_in = Some(want.what.current);
+        match checked {
+            Checked::Holds => {}
+            // What was fetched ahead is of the past; what was consumed still is in the log, or it goes on where the log was cut.
+            Checked::Cut(Some(at)) if state.progress.position().is_some_and(|position| position <= at) => {
+                state.rewind();
+            }
+            Checked::Cut(Some(at)) => {
+                state.progress.end();
+                *state = Partition {
+                    paused: state.paused,
+                    checked_in: state.checked_in,
+                    ..Partition::starting(StartAt::Offset(at))
+                };
+            }
+            Checked::Cut(None) => {}
         }
     }
 
@@ -272,6 +399,7 @@ impl Assignment {
         if let Some(state) = self.current(want) {
             state.busy = false;
             state.place = Place::ToFind(to);
+            (state.nearer, state.epoch) = (None, None);
         }
     }
 
@@ -280,6 +408,7 @@ impl Assignment {
         let backoff = self.backoff;
         if let Some(state) = self.current(want) {
             state.busy = false;
+            state.nearer = None;
             state.failures += 1;
             state.not_before = Some(now + backoff.wait_after(state.failures));
         }
@@ -306,95 +435,8 @@ impl Assignment {
 
     /// The partition's state, unless it was assigned or sought anew since.
     fn current<T>(&mut self, want: &Want<T>) -> Option<&mut Partition> {
-        self.partitions.get_mut(&want.partition).filter(|state| Arc::ptr_eq(&state.progress, &want.progress))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const LEADER: BrokerId = BrokerId(1);
-
-    fn assignment() -> Assignment {
-        Assignment::new(Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) })
-    }
-
-    fn led(_: &TopicPartition) -> Option<PartitionInfo> {
-        Some(PartitionInfo { leader: Some(LEADER), epoch: Some(LeaderEpoch(3)) })
-    }
-
-    fn p(index: i32) -> TopicPartition {
-        TopicPartition::new("t", index)
-    }
-
-    #[test]
-    fn a_place_is_found_then_fetched_once_at_a_time() {
-        let (mut assignment, now) = (assignment(), Instant::now());
-        assignment.assign([(p(0), StartAt::Beginning)]);
-        let plan = assignment.plan(now, led, |_| true);
-        assert!(plan.fetches.is_empty());
-        assert_eq!(plan.lookups.len(), 1);
-        assert!(assignment.plan(now, led, |_| true).lookups.is_empty(), "it is being looked up");
-
-        assignment.on_place(&plan.lookups[0], Offset(7));
-        let plan = assignment.plan(now, led, |_| true);
-        let fetch = &plan.fetches[&LEADER][0];
-        assert_eq!(fetch.what, FetchFrom { offset: Offset(7), leader_epoch: Some(LeaderEpoch(3)) });
-        assert!(assignment.plan(now, led, |_| true).fetches.is_empty(), "it is being fetched");
-        assignment.on_place(fetch, Offset(20));
-        assert_eq!(assignment.plan(now, led, |_| true).fetches[&LEADER][0].what.offset, Offset(20));
-    }
-
-    #[test]
-    fn a_seek_makes_what_is_under_way_stale() {
-        let (mut assignment, now) = (assignment(), Instant::now());
-        assignment.assign([(p(0), StartAt::Offset(Offset(5)))]);
-        let plan = assignment.plan(now, led, |_| true);
-        let old = &plan.fetches[&LEADER][0];
-        old.progress.on_consumed(Offset(9));
-        assert_eq!(assignment.position(&p(0)), Some(Offset(9)));
-        assert!(assignment.seek(&p(0), StartAt::Offset(Offset(2))));
-        assert!(!old.progress.is_current());
-        assignment.on_place(old, Offset(100));
-        assert_eq!(assignment.position(&p(0)), Some(Offset(2)), "the old answer changes nothing");
-        assert!(!assignment.on_halt(old));
-        assert!(assignment.consumed().is_empty());
-        assert!(!assignment.seek(&p(1), StartAt::End));
-    }
-
-    #[test]
-    fn failures_wait_and_halts_stay() {
-        let (mut assignment, now) = (assignment(), Instant::now());
-        assignment.assign([(p(0), StartAt::Offset(Offset(0)))]);
-        let plan = assignment.plan(now, led, |_| true);
-        let want = &plan.fetches[&LEADER][0];
-        assignment.on_retry(want, now);
-        let waiting = assignment.plan(now, led, |_| true);
-        let wake_at = waiting.wake_at.expect("waits");
-        assert!(waiting.fetches.is_empty() && wake_at > now);
-        assert_eq!(assignment.plan(wake_at, led, |_| true).fetches.len(), 1);
-        assert!(assignment.on_halt(want));
-        let plan = assignment.plan(wake_at + Duration::from_secs(9), led, |_| true);
-        assert!(plan.fetches.is_empty() && plan.wake_at.is_none());
-    }
-
-    #[test]
-    fn every_partition_is_once_the_first() {
-        let (mut assignment, now) = (assignment(), Instant::now());
-        assignment.assign((0..3).map(|index| (p(index), StartAt::Offset(Offset(0)))));
-        let mut first = HashSet::new();
-        for _ in 0..3 {
-            let plan = assignment.plan(now, led, |_| true);
-            let wants = &plan.fetches[&LEADER];
-            first.insert(wants[0].partition.clone());
-            wants.iter().for_each(|want| assignment.on_put_off(want));
-        }
-        assert_eq!(first.len(), 3);
-        let plan = assignment.plan(now, |_| None, |_| true);
-        assert_eq!(plan.leaderless.len(), 1);
-        assert!(assignment.plan(now, led, |_| false).fetches.is_empty());
+        self.partitions
+            .get_mut(&want.partition)
+            .filter(|state| Arc::ptr_eq(&state.progress, &want.progress) && want.progress.is_current(want.round))
     }
 }

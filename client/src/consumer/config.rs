@@ -21,10 +21,31 @@ pub enum OffsetReset {
     Fail,
 }
 
+/// Which records of transactions are read (`isolation.level`, KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IsolationLevel {
+    /// All of them, also those of transactions that are open, or were aborted.
+    ReadUncommitted,
+    /// Those of transactions that were committed, up to where the first open one begins.
+    ReadCommitted,
+}
+
+impl IsolationLevel {
+    /// Kafka's number.
+    pub(crate) fn code(self) -> i8 {
+        match self {
+            Self::ReadUncommitted => 0,
+            Self::ReadCommitted => 1,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumerConfig {
     pub(crate) group: Option<Arc<str>>,
     pub(crate) offset_reset: OffsetReset,
+    pub(crate) isolation: IsolationLevel,
+    pub(crate) rack: Option<Arc<str>>,
     pub(crate) fetch_min_bytes: usize,
     pub(crate) fetch_max_bytes: usize,
     pub(crate) partition_max_bytes: usize,
@@ -48,6 +69,8 @@ impl ConsumerBuilder {
             config: ConsumerConfig {
                 group: None,
                 offset_reset: OffsetReset::Latest,
+                isolation: IsolationLevel::ReadUncommitted,
+                rack: None,
                 fetch_min_bytes: 1,
                 fetch_max_bytes: 50 * 1024 * 1024,
                 partition_max_bytes: 1024 * 1024,
@@ -68,6 +91,19 @@ impl ConsumerBuilder {
     /// Where to go on when the wanted offset is not there (`auto.offset.reset`). Default [`OffsetReset::Latest`].
     pub fn offset_reset(mut self, reset: OffsetReset) -> Self {
         self.config.offset_reset = reset;
+        self
+    }
+
+    /// Which records of transactions are read (`isolation.level`). Default [`IsolationLevel::ReadUncommitted`].
+    pub fn isolation_level(mut self, isolation: IsolationLevel) -> Self {
+        self.config.isolation = isolation;
+        self
+    }
+
+    /// The rack that this consumer stands in: brokers that select replicas by rack have it read from one that is in the same
+    /// (`client.rack`, KIP-392). Default none: it reads from leaders.
+    pub fn client_rack(mut self, rack: impl Into<Arc<str>>) -> Self {
+        self.config.rack = Some(rack.into());
         self
     }
 

@@ -30,6 +30,17 @@ pub enum ConsumeError {
         /// What was wanted.
         offset: Offset,
     },
+    /// A new leader does not have what was read: records were lost in an election that was not clean, and the reset policy is to fail
+    /// (KIP-320).
+    #[error("{partition} was cut below offset {offset}, which was reached already, and auto.offset.reset is none")]
+    Truncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// How far was read.
+        offset: Offset,
+        /// From where on the log says something else, if that is known.
+        diverges_at: Option<Offset>,
+    },
     /// The group has committed no offset, and the reset policy is to fail.
     #[error("no offset is committed for {partition}, and auto.offset.reset is none")]
     NothingCommitted {
@@ -89,6 +100,7 @@ impl ConsumeError {
             Self::Refused { code, .. } => code.is_retriable(),
             Self::NoPlace { error, .. } => error.is_retriable(),
             Self::OffsetOutOfRange { .. } | Self::NothingCommitted { .. } | Self::Damaged { .. } => false,
+            Self::Truncated { .. } => false,
             Self::Membership { .. } => false,
         }
     }
@@ -99,7 +111,7 @@ impl ConsumeError {
         match self {
             Self::Refused { partition, .. } | Self::OffsetOutOfRange { partition, .. } => Some(partition),
             Self::NothingCommitted { partition } | Self::Damaged { partition, .. } => Some(partition),
-            Self::NoPlace { partition, .. } => Some(partition),
+            Self::NoPlace { partition, .. } | Self::Truncated { partition, .. } => Some(partition),
             Self::Membership { .. } => None,
         }
     }

@@ -16,10 +16,11 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::assignment::{FetchFrom, Plan, StartAt, Want};
-use super::fetch::{self, Outcome};
+use super::assignment::{Check, Checked, FetchFrom, From, Plan, Readiness, StartAt, Want};
+use super::fetch::{self, Fetched, Outcome};
 use super::record::RecordBatches;
-use super::{ConsumeError, OffsetReset, OffsetsError, Shared, offsets};
+use super::session::{FetchSession, Told};
+use super::{ConsumeError, OffsetReset, OffsetsError, Shared, epochs, offsets};
 use crate::client::Ask;
 use crate::cluster::Renewal;
 use crate::error::RequestError;
@@ -32,6 +33,11 @@ enum Event {
         room: usize,
         wants: Vec<Want<FetchFrom>>,
         outcomes: Result<Vec<Option<Outcome>>, FetchFailed>,
+        session: FetchSession,
+    },
+    Checked {
+        want: Want<Check>,
+        checked: Result<Checked, OffsetsError>,
     },
     Found {
         want: Want<StartAt>,
@@ -50,6 +56,8 @@ struct Fetcher {
     queue: mpsc::UnboundedSender<Result<RecordBatches, ConsumeError>>,
     lane: Lane,
     fetching: HashSet<BrokerId>,
+    /// What each broker knows of what is wanted of it, while it is not being asked.
+    sessions: HashMap<BrokerId, FetchSession>,
     /// Bytes that requests under way may bring.
     expected_bytes: usize,
     renewal: Renewal,
@@ -65,6 +73,7 @@ pub(super) async fn run(shared: Arc<Shared>, queue: mpsc::UnboundedSender<Result
         queue,
         lane,
         fetching: HashSet::new(),
+        sessions: HashMap::new(),
         expected_bytes: 0,
         renewal: Renewal::default(),
         events: FuturesUnordered::new(),
@@ -87,15 +96,26 @@ impl Fetcher {
         let buffered = self.shared.buffered_bytes.load(Ordering::Acquire);
         let room = self.shared.config.prefetch_bytes.saturating_sub(buffered + self.expected_bytes);
         let fetching = &self.fetching;
-        let can_fetch_from = |id| room > 0 && !fetching.contains(&id) && view.brokers.contains_key(&id);
+        let readiness_of = |id| match view.brokers.contains_key(&id) {
+            false => Readiness::Unknown,
+            true if room == 0 || fetching.contains(&id) => Readiness::Busy,
+            true => Readiness::Free,
+        };
         let plan =
-            self.shared.assignment.lock().plan(Instant::now(), |partition| view.partition(partition), can_fetch_from);
-        let Plan { fetches, lookups, leaderless, wake_at } = plan;
+            self.shared.assignment.lock().plan(Instant::now(), |partition| view.partition(partition), readiness_of);
+        let Plan { fetches, lookups, checks, leaderless, wake_at } = plan;
         if !leaderless.is_empty() {
             self.refresh(leaderless.into_iter().collect());
         }
         for want in lookups {
             self.look_up(want);
+        }
+        for want in checks {
+            let shared = Arc::clone(&self.shared);
+            self.events.push(Box::pin(async move {
+                let checked = epochs::check(&shared, &want).await;
+                Event::Checked { want, checked }
+            }));
         }
         let share = room / fetches.len().max(1);
         for (from, wants) in fetches {
@@ -108,9 +128,13 @@ impl Fetcher {
         self.fetching.insert(from);
         self.expected_bytes += room;
         let (shared, lane) = (Arc::clone(&self.shared), self.lane);
+        let mut session = self.sessions.remove(&from).unwrap_or_default();
         self.events.push(Box::pin(async move {
-            let outcomes = fetch_once(&shared, lane, from, &wants, room).await;
-            Event::Fetched { from, room, wants, outcomes }
+            let outcomes = fetch_once(&shared, lane, from, &wants, room, &mut session).await;
+            if outcomes.is_err() {
+                session.begin_anew();
+            }
+            Event::Fetched { from, room, wants, outcomes, session }
         }));
     }
 
@@ -146,8 +170,10 @@ impl Fetcher {
         match event {
             Event::Refreshed => self.renewal.on_done(),
             Event::Found { want, place } => self.on_found(&want, place),
-            Event::Fetched { from, room, wants, outcomes } => {
+            Event::Checked { want, checked } => self.on_checked(&want, checked),
+            Event::Fetched { from, room, wants, outcomes, session } => {
                 self.fetching.remove(&from);
+                self.sessions.insert(from, session);
                 self.expected_bytes -= room;
                 match outcomes {
                     Ok(outcomes) => {
@@ -167,7 +193,7 @@ impl Fetcher {
         match place {
             Ok(Some(offset)) => {
                 tracing::debug!(%partition, %offset, "place found");
-                assignment.on_place(want, offset);
+                assignment.on_found(want, offset);
             }
             Ok(None) => match self.reset() {
                 Some(to) => assignment.on_reset(want, to),
@@ -194,15 +220,20 @@ impl Fetcher {
         let partition = want.partition.clone();
         match outcome {
             None => self.shared.assignment.lock().on_put_off(want),
-            Some(Outcome::Fetched { bytes, next, high_watermark }) => {
-                self.shared.assignment.lock().on_place(want, next);
-                self.hand_over(want, bytes, next, high_watermark);
-            }
-            Some(Outcome::Damaged { bytes, next, high_watermark, reason }) => {
-                self.hand_over(want, bytes, next, high_watermark);
+            Some(Outcome::Fetched(fetched)) => self.hand_over(want, &fetched),
+            Some(Outcome::Damaged(fetched, reason)) => {
+                self.hand_over(want, &fetched);
                 if self.shared.assignment.lock().on_halt(want) {
-                    self.tell(ConsumeError::Damaged { partition, offset: next, reason });
+                    self.tell(ConsumeError::Damaged { partition, offset: fetched.next, reason });
                 }
+            }
+            Some(Outcome::Nearer(id)) => {
+                let until = Instant::now() + self.shared.client.config().metadata_max_age;
+                self.shared.assignment.lock().on_nearer(want, id, until);
+            }
+            // A follower may not have it yet: the leader knows.
+            Some(Outcome::OutOfRange) if want.what.from == From::Nearer => {
+                self.shared.assignment.lock().on_retry(want, Instant::now());
             }
             Some(Outcome::OutOfRange) => {
                 let mut assignment = self.shared.assignment.lock();
@@ -244,14 +275,42 @@ impl Fetcher {
         }
     }
 
-    fn hand_over(&self, want: &Want<FetchFrom>, bytes: bytes::Bytes, end: Offset, high_watermark: Offset) {
-        if bytes.is_empty() || !want.progress.is_current() {
+    fn on_checked(&mut self, want: &Want<Check>, checked: Result<Checked, OffsetsError>) {
+        let (partition, offset) = (want.partition.clone(), want.what.offset);
+        let checked = match checked {
+            Ok(checked) => checked,
+            Err(error) => {
+                tracing::debug!(%partition, %error, "not known yet whether the new leader has what was read");
+                self.shared.assignment.lock().on_retry(want, Instant::now());
+                return self.refresh(vec![partition.topic]);
+            }
+        };
+        let Checked::Cut(diverges_at) = checked else {
+            return self.shared.assignment.lock().on_checked(want, checked);
+        };
+        let reset = self.reset();
+        tracing::warn!(%partition, %offset, ?diverges_at, ?reset, "the log was cut below what was read");
+        // No record is given out of what is dropped here.
+        self.shared.handover.between_records(|| {
+            let mut assignment = self.shared.assignment.lock();
+            match reset {
+                Some(to) if diverges_at.is_none() => assignment.on_reset(want, to),
+                Some(_) => assignment.on_checked(want, checked),
+                None if assignment.on_halt(want) => {
+                    self.tell(ConsumeError::Truncated { partition, offset, diverges_at });
+                }
+                None => {}
+            }
+        });
+    }
+
+    fn hand_over(&self, want: &Want<FetchFrom>, fetched: &Fetched) {
+        self.shared.assignment.lock().on_fetched(want, fetched.next, fetched.epoch, fetched.end);
+        if fetched.bytes.is_empty() || !want.progress.is_current(want.round) {
             return;
         }
-        self.shared.buffered_bytes.fetch_add(bytes.len(), Ordering::AcqRel);
-        let progress = Arc::clone(&want.progress);
-        let batches =
-            RecordBatches::new(want.partition.clone(), bytes, want.what.offset, end, high_watermark, progress);
+        self.shared.buffered_bytes.fetch_add(fetched.bytes.len(), Ordering::AcqRel);
+        let batches = RecordBatches::new(want.partition.clone(), fetched, want.what.offset, want);
         // Nobody takes it when the consumer is gone, and then this task is about to end.
         let _ = self.queue.send(Ok(batches));
     }
@@ -275,6 +334,7 @@ async fn fetch_once(
     from: BrokerId,
     wants: &[Want<FetchFrom>],
     room: usize,
+    session: &mut FetchSession,
 ) -> Result<Vec<Option<Outcome>>, FetchFailed> {
     let client = &shared.client;
     let connection = client.connect(Ask::Broker(from), lane).await.map_err(FetchFailed::Request)?;
@@ -283,9 +343,14 @@ async fn fetch_once(
     let ids: HashMap<Arc<str>, TopicId> =
         wants.iter().map(|want| (Arc::clone(&want.partition.topic), id_of(&want.partition.topic))).collect();
     let version = connection.version_of::<FetchRequest>(fetch::versions(&ids)).map_err(FetchFailed::Request)?;
-    let request = fetch::build(wants, &ids, room, &shared.config);
+    let mut request = fetch::build(wants, &ids, room, &shared.config);
+    session.shorten(&mut request, version);
     let answer = connection.call(version, &request, client.config().request_timeout).await;
-    fetch::outcomes(answer.map_err(FetchFailed::Request)?, wants, &ids).map_err(FetchFailed::Refused)
+    let answer = answer.map_err(FetchFailed::Request)?;
+    if session.on_answer(&answer) == Told::Again {
+        return Ok(wants.iter().map(|_| None).collect());
+    }
+    fetch::outcomes(answer, wants, &ids, shared.config.isolation).map_err(FetchFailed::Refused)
 }
 
 /// The offset to begin at; `None` when the group has committed none.
@@ -301,9 +366,10 @@ async fn find(shared: &Shared, want: &Want<StartAt>) -> Result<Option<Offset>, O
         StartAt::End => offsets::LATEST,
         StartAt::Time(time) => time,
     };
-    match offsets::list_once(&shared.client, partition, time).await? {
+    let isolation = shared.config.isolation;
+    match offsets::list_once(&shared.client, partition, time, isolation).await? {
         Some(offset) => Ok(Some(offset)),
         // Nothing is as new as that: what comes next is.
-        None => offsets::list_once(&shared.client, partition, offsets::LATEST).await,
+        None => offsets::list_once(&shared.client, partition, offsets::LATEST, isolation).await,
     }
 }

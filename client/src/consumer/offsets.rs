@@ -17,7 +17,7 @@ use cairn_protocol::messages::{
 };
 use tokio::time::Instant;
 
-use super::OffsetsError;
+use super::{IsolationLevel, OffsetsError};
 use crate::Client;
 use crate::backoff::Attempts;
 use crate::client::Ask;
@@ -60,6 +60,7 @@ impl From<Offset> for CommittedOffset {
 pub(crate) async fn list(
     client: &Client,
     wanted: &HashMap<TopicPartition, Timestamp>,
+    isolation: IsolationLevel,
 ) -> Result<HashMap<TopicPartition, Option<Offset>>, OffsetsError> {
     let mut attempts = Attempts::new(client.config().backoff, client.config().operation_timeout);
     let mut missing = wanted.clone();
@@ -70,7 +71,7 @@ pub(crate) async fn list(
             Err(error) => last = Some(error),
             Ok(by_leader) => {
                 for (leader, partitions) in by_leader {
-                    match attempts.attempt(list_at(client, leader, &partitions)).await {
+                    match attempts.attempt(list_at(client, leader, &partitions, isolation)).await {
                         Err(error) => last = Some(error),
                         Ok(answers) => {
                             for (partition, answer) in answers {
@@ -101,11 +102,13 @@ pub(super) async fn list_once(
     client: &Client,
     partition: &TopicPartition,
     time: Timestamp,
+    isolation: IsolationLevel,
 ) -> Result<Option<Offset>, OffsetsError> {
     let wanted = HashMap::from([(partition.clone(), time)]);
     let missing = || OffsetsError::Missing { partition: partition.clone() };
     let (leader, partitions) = by_leader(client, &wanted).await?.into_iter().next().ok_or_else(missing)?;
-    let (partition, answer) = list_at(client, leader, &partitions).await?.into_iter().next().ok_or_else(missing)?;
+    let (partition, answer) =
+        list_at(client, leader, &partitions, isolation).await?.into_iter().next().ok_or_else(missing)?;
     answer.map_err(|code| OffsetsError::Refused { partition, code })
 }
 
@@ -133,6 +136,7 @@ async fn list_at(
     client: &Client,
     leader: BrokerId,
     partitions: &[(TopicPartition, Timestamp, i32)],
+    isolation: IsolationLevel,
 ) -> Result<Listed, OffsetsError> {
     let mut topics: HashMap<&Arc<str>, Vec<ListOffsetsPartition>> = HashMap::new();
     for (partition, time, epoch) in partitions {
@@ -144,7 +148,12 @@ async fn list_at(
     }
     let topics = topics.into_iter().map(|(name, partitions)| ListOffsetsTopic { name: (&**name).into(), partitions });
     let timeout = client.config().request_timeout;
-    let request = ListOffsetsRequest { replica_id: -1, topics: topics.collect(), ..ListOffsetsRequest::default() };
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        isolation_level: isolation.code(),
+        topics: topics.collect(),
+        ..ListOffsetsRequest::default()
+    };
     let answer = client.call(Ask::Broker(leader), LIST_VERSIONS, timeout, |_| request).await?;
     let mut listed = Listed::new();
     for topic in &answer.topics {

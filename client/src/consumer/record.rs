@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_protocol::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
-use cairn_protocol::records::{BatchIter, DecompressLimits, Record, Records};
+use cairn_protocol::records::{BatchHeader, BatchIter, DecompressLimits, Record, Records};
 
 use super::ConsumeError;
-use super::assignment::Progress;
+use super::assignment::{FetchFrom, Want};
+use super::fetch::Fetched;
+use super::progress::Progress;
 use crate::topic_partition::TopicPartition;
 
 /// A record that was read. It owns its parts as slices of the bytes that were received (or decompressed), without a copy; a record
@@ -45,19 +47,24 @@ pub struct RecordBatches {
     from: Offset,
     end: Offset,
     high_watermark: Offset,
+    /// The base offsets of batches of aborted transactions, in order.
+    hidden: Arc<[Offset]>,
     progress: Arc<Progress>,
+    round: u64,
 }
 
 impl RecordBatches {
-    pub(crate) fn new(
-        partition: TopicPartition,
-        bytes: Bytes,
-        from: Offset,
-        end: Offset,
-        high_watermark: Offset,
-        progress: Arc<Progress>,
-    ) -> Self {
-        Self { partition, bytes, from, end, high_watermark, progress }
+    pub(super) fn new(partition: TopicPartition, fetched: &Fetched, from: Offset, want: &Want<FetchFrom>) -> Self {
+        Self {
+            partition,
+            bytes: fetched.bytes.clone(),
+            from,
+            end: fetched.next,
+            high_watermark: fetched.end,
+            hidden: fetched.hidden.as_slice().into(),
+            progress: Arc::clone(&want.progress),
+            round: want.round,
+        }
     }
 
     /// Their partition.
@@ -72,7 +79,8 @@ impl RecordBatches {
         self.end
     }
 
-    /// The partition's end for readers when they were fetched.
+    /// The partition's end for this reader when they were fetched: with [`IsolationLevel::ReadCommitted`](super::IsolationLevel) where
+    /// the first open transaction begins.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark
@@ -82,6 +90,16 @@ impl RecordBatches {
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Whether nobody has sought away from them, or paused their partition.
+    pub(crate) fn is_current(&self) -> bool {
+        self.progress.is_current(self.round)
+    }
+
+    /// Whether a batch holds nothing for the application.
+    fn is_hidden(&self, header: &BatchHeader) -> bool {
+        header.attributes.is_control() || self.hidden.binary_search(&header.base_offset).is_ok()
     }
 
     pub(crate) fn progress(&self) -> &Arc<Progress> {
@@ -120,7 +138,7 @@ impl RecordBatches {
     fn batches(&self) -> impl Iterator<Item = Result<Records, ConsumeError>> {
         BatchIter::new(&self.bytes).filter_map(|view| {
             let view = match view {
-                Ok(view) if view.header().attributes.is_control() => return None,
+                Ok(view) if self.is_hidden(view.header()) => return None,
                 Ok(view) => view,
                 Err(error) => return Some(Err(self.damaged(self.from, &error))),
             };
@@ -185,7 +203,7 @@ impl Cursor {
             let Some(view) = walk.next() else { return Ok(None) };
             let view = view.map_err(|error| self.batches.damaged(self.batches.from, &error))?;
             self.position += walk.position();
-            if view.header().attributes.is_control() {
+            if self.batches.is_hidden(view.header()) {
                 continue;
             }
             let records = view.records(&rest.bytes, &DecompressLimits::default());

@@ -50,6 +50,12 @@ impl Handover {
         Asking { handover: self, is_over: false }
     }
 
+    /// Does something while no record is given out.
+    pub(in super::super) fn between_records<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _between = self.state.lock();
+        work()
+    }
+
     /// From now on nothing is given out.
     pub(super) fn hold(&self) {
         self.state.lock().held = true;
