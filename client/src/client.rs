@@ -16,6 +16,7 @@ use crate::consumer::ConsumerBuilder;
 use crate::error::RequestError;
 use crate::network::{Connection, Dialer, Lane, Pool};
 use crate::producer::ProducerBuilder;
+use crate::table::TableBuilder;
 
 /// A Kafka cluster, seen from here. Cloning it is cheap, and all clones share connections and metadata.
 ///
@@ -72,6 +73,11 @@ impl Client {
     /// A consumer, to be configured.
     pub fn consumer(&self) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone())
+    }
+
+    /// A table on a compacted topic, to be opened.
+    pub fn table(&self, topic: impl Into<Arc<str>>) -> TableBuilder {
+        TableBuilder::new(self.clone(), topic.into())
     }
 
     /// Topics, configurations, the cluster itself.

@@ -114,6 +114,7 @@ impl Consumer {
         if self.shared.config.group.is_none() {
             return Err(OffsetsError::NoGroup);
         }
+        self.shared.membership.stop_watching();
         if !self.shared.membership.is_subscribed() {
             self.assign([]);
         }
@@ -124,6 +125,24 @@ impl Consumer {
         if let Some(errors) = self.errors.upgrade() {
             membership::subscribe(&self.shared, topics, errors);
         }
+        Ok(())
+    }
+
+    /// The same for all topics whose whole names match a regular expression, but for internal ones: topics that come later are
+    /// noticed when all are looked at again, every `metadata.max.age.ms`. By the syntax of the [`regex`](https://docs.rs/regex) crate.
+    ///
+    /// # Errors
+    /// When the consumer was built without a group, or the pattern is none.
+    pub fn subscribe_pattern(&self, pattern: &str) -> Result<(), OffsetsError> {
+        if self.shared.config.group.is_none() {
+            return Err(OffsetsError::NoGroup);
+        }
+        let pattern = membership::pattern::parse(pattern)?;
+        if !self.shared.membership.is_subscribed() {
+            self.assign([]);
+        }
+        let until = self.shared.membership.watch_anew();
+        tokio::spawn(membership::pattern::watch(Arc::clone(&self.shared), pattern, until, self.errors.clone()));
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! An async Kafka client in pure Rust: producer, consumer, admin. It speaks to any Kafka broker: Cairn, Apache Kafka, and others.
+//! An async Kafka client in pure Rust: producer, consumer, table, admin. It speaks to any Kafka broker: Cairn, Apache Kafka, and others.
 //!
 //! Everything begins with a [`Client`], which is a cheap handle to one cluster. All handles are `Send + Sync + Clone`, nothing
 //! blocks in `Drop`, records are owned, and there are no callbacks: what is to come is a future.
@@ -54,6 +54,7 @@ mod consumer_protocol;
 mod error;
 mod network;
 mod producer;
+mod table;
 mod topic_partition;
 
 pub use admin::{
@@ -76,4 +77,5 @@ pub use producer::{
     Acks, Compression, Delivery, FlushTimeout, Idempotence, PossiblyWritten, ProduceError, Producer, ProducerBuilder,
     ProducerRecord, RecordMetadata,
 };
+pub use table::{Restored, Table, TableBuilder, TableError};
 pub use topic_partition::TopicPartition;

@@ -21,6 +21,12 @@ impl Place {
         }
     }
 
+    /// The broker that is named, if one is: for what Cairn does not serve.
+    pub(crate) fn named() -> Option<Self> {
+        let bootstrap = std::env::var("CAIRN_TEST_BOOTSTRAP").ok()?;
+        Some(Self { bootstrap, _broker: None })
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.bootstrap).expect("an address")
     }

@@ -157,6 +157,14 @@ pub enum OffsetsError {
     /// The consumer was built without a group.
     #[error("the consumer has no group: build it with .group(\"name\")")]
     NoGroup,
+    /// What topics were to be subscribed by is no pattern.
+    #[error("{pattern:?} is no regular expression: {reason}")]
+    Pattern {
+        /// What was given.
+        pattern: Box<str>,
+        /// What is wrong with it.
+        reason: Arc<str>,
+    },
     /// The consumer is no member of the group's present generation, so that its partitions may be another's. It is on its way to
     /// join, and reads what it has not committed again.
     #[error("no member of group {group} at the moment: its partitions may be another's")]
@@ -185,7 +193,7 @@ impl OffsetsError {
             Self::Metadata(error) => error.is_retriable(),
             Self::Refused { code, .. } | Self::Group { code, .. } => code.is_retriable(),
             Self::NoLeader { .. } | Self::Missing { .. } => true,
-            Self::NoGroup | Self::NoMember { .. } => false,
+            Self::NoGroup | Self::Pattern { .. } | Self::NoMember { .. } => false,
         }
     }
 }

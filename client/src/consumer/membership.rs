@@ -8,6 +8,7 @@ mod beats;
 mod classic;
 pub(super) mod handover;
 mod next;
+pub(super) mod pattern;
 mod protocol;
 mod step;
 mod task;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use futures::Stream;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::assignor::Assignor;
 use super::offsets::Committer;
@@ -143,6 +144,8 @@ pub(super) struct Membership {
     leaving: Mutex<CancellationToken>,
     /// The topics that it wants.
     topics: Mutex<Vec<Arc<str>>>,
+    /// Ends what looks for topics by a pattern.
+    watching: Mutex<Option<DropGuard>>,
 }
 
 impl Membership {
@@ -167,6 +170,7 @@ impl Membership {
 
     /// Leaves, if it is a member. Gives when it has.
     pub(super) async fn leave(&self) {
+        self.stop_watching();
         let task = self.task.lock().clone();
         let (done, is_done) = oneshot::channel();
         self.leaving.lock().cancel();
@@ -178,6 +182,18 @@ impl Membership {
         }
         *self.task.lock() = None;
         *self.committer.lock() = None;
+    }
+
+    /// Ends what looked for topics, and gives what ends what looks from now on.
+    pub(super) fn watch_anew(&self) -> CancellationToken {
+        let until = CancellationToken::new();
+        *self.watching.lock() = Some(until.clone().drop_guard());
+        until
+    }
+
+    /// Nobody looks for topics any more.
+    pub(super) fn stop_watching(&self) {
+        *self.watching.lock() = None;
     }
 
     fn topics(&self) -> Vec<Arc<str>> {

@@ -3,10 +3,14 @@
 //! Each assignor gives every partition of a subscribed topic to at most one member. Must not know: coordinators, connections.
 
 mod range;
+mod round_robin;
 mod sticky;
+mod sticky_data;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::consumer_protocol::Subscription;
 use crate::topic_partition::TopicPartition;
@@ -17,6 +21,12 @@ pub enum Assignor {
     /// Topic by topic, neighbouring partitions to each member (Kafka's `range`). Everybody gives up all partitions at each
     /// rebalance.
     Range,
+    /// All partitions of all topics in turn, one for each member (Kafka's `roundrobin`). Everybody gives up all partitions at each
+    /// rebalance.
+    RoundRobin,
+    /// As even as it goes, and everybody gets back what it had, as far as that is even (Kafka's `sticky`). Everybody gives up all
+    /// partitions at each rebalance.
+    Sticky,
     /// As even as it goes, and everybody keeps what can be kept (Kafka's `cooperative-sticky`, KIP-429). Partitions that stay are
     /// read on during a rebalance, if no other assignor is offered.
     CooperativeSticky,
@@ -34,11 +44,16 @@ pub(super) struct Candidate {
 pub(super) type Counts = BTreeMap<Arc<str>, i32>;
 
 impl Assignor {
+    /// All that there are.
+    pub const ALL: [Self; 4] = [Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
+
     /// Kafka's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+            Self::Sticky => "sticky",
             Self::CooperativeSticky => "cooperative-sticky",
         }
     }
@@ -48,10 +63,20 @@ impl Assignor {
         self == Self::CooperativeSticky
     }
 
+    /// What a member has to say to its like beside its topics, when it had these partitions in that generation.
+    pub(super) fn user_data(self, had: &[TopicPartition], generation: i32) -> Option<Bytes> {
+        match self {
+            Self::Sticky => sticky_data::encode(had, generation),
+            Self::Range | Self::RoundRobin | Self::CooperativeSticky => None,
+        }
+    }
+
     /// One list for each member, in their order.
     pub(super) fn assign(self, members: &[Candidate], counts: &Counts) -> Vec<Vec<TopicPartition>> {
         match self {
             Self::Range => range::assign(members, counts),
+            Self::RoundRobin => round_robin::assign(members, counts),
+            Self::Sticky => sticky::assign_at_once(members, counts),
             Self::CooperativeSticky => sticky::assign(members, counts),
         }
     }
@@ -122,7 +147,7 @@ pub(super) mod tests {
     }
 
     proptest! {
-        /// Whatever members claim: no partition has two owners, and with the range assignor each has one.
+        /// Whatever members claim: no partition has two owners, and where all is given up first, each has one.
         #[test]
         fn no_partition_has_two_owners(
             wants in proptest::collection::vec((0..8_u8, proptest::collection::vec((0..3_u8, -1..9_i32), 0..6), -1..3_i32), 1..6),
@@ -135,10 +160,10 @@ pub(super) mod tests {
                 let owned: Vec<_> = owned.iter().map(|(topic, index)| p(names[usize::from(*topic)], *index)).collect();
                 member(&format!("m{index}"), &topics, &owned, *generation)
             }).collect();
-            for assignor in [Assignor::Range, Assignor::CooperativeSticky] {
+            for assignor in Assignor::ALL {
                 let assigned = assignor.assign(&members, &counts);
                 check(&members, &counts, &assigned);
-                if assignor == Assignor::Range {
+                if assignor != Assignor::CooperativeSticky {
                     let all = all_partitions(&members, &counts);
                     prop_assert_eq!(assigned.iter().map(Vec::len).sum::<usize>(), all.len());
                 }

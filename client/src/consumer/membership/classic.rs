@@ -85,6 +85,8 @@ pub(super) struct Classic {
     identity: Identity,
     protocol: Option<Assignor>,
     owned: Vec<TopicPartition>,
+    /// What it was given last, and in which generation.
+    last_given: (Vec<TopicPartition>, i32),
     /// What it has may be another's already.
     is_lost: bool,
     state: State,
@@ -111,6 +113,7 @@ impl Classic {
             identity: Identity { member_id: Box::default(), generation: NONE },
             protocol: None,
             owned: Vec::new(),
+            last_given: (Vec::new(), NONE),
             is_lost: false,
             state: State::Unjoined,
             way: Way::Free,
@@ -255,9 +258,13 @@ impl Classic {
         let mut topics = self.topics.clone();
         topics.sort();
         let generation = self.identity.generation;
-        let subscription = Subscription { topics, user_data: None, owned: self.owned.clone(), generation };
-        let encoded = subscription.encode().unwrap_or_default();
-        let protocols = self.settings.assignors.iter().map(|assignor| (*assignor, encoded.clone())).collect();
+        let mut subscription = Subscription { topics, user_data: None, owned: self.owned.clone(), generation };
+        let (had, had_in) = &self.last_given;
+        let mut encoded = |assignor: &Assignor| {
+            subscription.user_data = assignor.user_data(had, *had_in);
+            (*assignor, subscription.encode().unwrap_or_default())
+        };
+        let protocols = self.settings.assignors.iter().map(&mut encoded).collect();
         self.state = State::Joining;
         self.again = None;
         Step::Join(Join { member_id: self.identity.member_id.clone(), protocols, reason: self.reason })

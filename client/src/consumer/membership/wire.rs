@@ -128,7 +128,7 @@ pub(super) fn joined(answer: JoinGroupResponse) -> Result<Joined, Failure> {
 }
 
 fn assignor_of(name: &str) -> Option<Assignor> {
-    [Assignor::Range, Assignor::CooperativeSticky].into_iter().find(|assignor| assignor.name() == name)
+    Assignor::ALL.into_iter().find(|assignor| assignor.name() == name)
 }
 
 /// A member whose words do not read wants nothing.

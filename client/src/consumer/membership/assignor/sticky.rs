@@ -1,20 +1,44 @@
-//! Kafka's `cooperative-sticky`: everybody keeps what can be kept, the rest is spread evenly, and what is to move from one member
-//! to another is given to nobody until the one has let it go (KIP-429).
+//! Kafka's `cooperative-sticky` and `sticky`: everybody keeps what can be kept, and the rest is spread evenly. With the first, what is
+//! to move from one member to another is given to nobody until the one has let it go (KIP-429); with the other, all have let go of
+//! all before.
 //!
 //! Must not know: when members join again; they do once they have let something go.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Candidate, Counts, all_partitions, in_order};
+use super::{Candidate, Counts, all_partitions, in_order, sticky_data};
 use crate::topic_partition::TopicPartition;
 
 pub(super) fn assign(members: &[Candidate], counts: &Counts) -> Vec<Vec<TopicPartition>> {
-    let all = all_partitions(members, counts);
     let owners = owners(members);
+    let stays = |reader: usize, partition: &TopicPartition| match owners.get(partition) {
+        Some(Some(owner)) => *owner == reader,
+        // Two claim it with equal right, so neither has it; or nobody does.
+        Some(None) | None => true,
+    };
+    let kept = |(reader, partitions): (usize, BTreeSet<TopicPartition>)| {
+        partitions.into_iter().filter(|partition| stays(reader, partition)).collect()
+    };
+    spread(members, counts, &owners).into_iter().enumerate().map(kept).collect()
+}
+
+/// What members had is in what they say to their like.
+pub(super) fn assign_at_once(members: &[Candidate], counts: &Counts) -> Vec<Vec<TopicPartition>> {
+    let mut members = members.to_vec();
+    for member in &mut members {
+        let had = member.subscription.user_data.as_deref().and_then(sticky_data::decode);
+        (member.subscription.owned, member.subscription.generation) = had.unwrap_or((Vec::new(), -1));
+    }
+    let spread = spread(&members, counts, &owners(&members));
+    spread.into_iter().map(|partitions| partitions.into_iter().collect()).collect()
+}
+
+/// Who is to have what in the end, in the members' order.
+fn spread(members: &[Candidate], counts: &Counts, owners: &Owners) -> Vec<BTreeSet<TopicPartition>> {
     let mut plan = Spread { members, order: in_order(members), of: vec![BTreeSet::new(); members.len()] };
     let mut free = Vec::new();
-    for partition in all {
+    for partition in all_partitions(members, counts) {
         match owners.get(&partition) {
             Some(Some(owner)) if plan.wants(*owner, &partition) => {
                 plan.of[*owner].insert(partition);
@@ -28,19 +52,14 @@ pub(super) fn assign(members: &[Candidate], counts: &Counts) -> Vec<Vec<TopicPar
         }
     }
     plan.even_out();
-    let stays = |reader: usize, partition: &TopicPartition| match owners.get(partition) {
-        Some(Some(owner)) => *owner == reader,
-        // Two claim it with equal right, so neither has it; or nobody does.
-        Some(None) | None => true,
-    };
-    let kept = |(reader, partitions): (usize, BTreeSet<TopicPartition>)| {
-        partitions.into_iter().filter(|partition| stays(reader, partition)).collect()
-    };
-    plan.of.into_iter().enumerate().map(kept).collect()
+    plan.of
 }
 
+/// Who has each partition; nobody where two claim it with equal right.
+type Owners = HashMap<TopicPartition, Option<usize>>;
+
 /// Who has each partition: the claim of the newest generation counts, and two of them are none.
-fn owners(members: &[Candidate]) -> HashMap<TopicPartition, Option<usize>> {
+fn owners(members: &[Candidate]) -> Owners {
     let mut claims: HashMap<TopicPartition, (i32, Option<usize>)> = HashMap::new();
     for (index, member) in members.iter().enumerate() {
         let generation = member.subscription.generation;
@@ -174,5 +193,24 @@ mod tests {
         assert_eq!(assigned, [vec![p("t", 1)], vec![p("t", 0)]]);
         let equal = member("b", &["t"], &[p("t", 0), p("t", 1)], 3);
         assert_eq!(assign(&[stale, equal], &counts).iter().map(Vec::len).sum::<usize>(), 2, "both are given anew");
+    }
+
+    #[test]
+    fn all_is_given_at_once_where_all_was_given_up() {
+        let counts = counts(&[("t", 6)]);
+        let had = |id: &str, indexes: &[i32], generation| {
+            let mut member = member(id, &["t"], &[], -1);
+            let partitions: Vec<_> = indexes.iter().map(|index| p("t", *index)).collect();
+            member.subscription.user_data = sticky_data::encode(&partitions, generation);
+            member
+        };
+        let mut newcomer = member("c", &["t"], &[], -1);
+        newcomer.subscription.user_data = Some(bytes::Bytes::from_static(b"nonsense"));
+        let members = [had("a", &[0, 2, 4], 3), had("b", &[1, 3, 5], 3), newcomer];
+        let assigned = assign_at_once(&members, &counts);
+        check(&members, &counts, &assigned);
+        assert_eq!(assigned.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
+        assert!(assigned[0].iter().all(|it| it.partition.0 % 2 == 0), "{assigned:?}");
+        assert!(assigned[1].iter().all(|it| it.partition.0 % 2 == 1), "{assigned:?}");
     }
 }

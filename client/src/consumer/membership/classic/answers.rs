@@ -157,7 +157,10 @@ impl Classic {
 
     fn on_synced(&mut self, outcome: Result<Vec<TopicPartition>, Failure>, now: Instant) {
         match outcome {
-            Ok(partitions) => self.state = State::Given { partitions, then: Then::Stay },
+            Ok(partitions) => {
+                self.last_given = (partitions.clone(), self.identity.generation);
+                self.state = State::Given { partitions, then: Then::Stay };
+            }
             Err(failure) => self.on_failure(&failure, now),
         }
     }
