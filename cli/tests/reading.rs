@@ -58,7 +58,8 @@ fn a_paused_partition_gives_nothing_and_goes_on_where_it_was() {
         let consumer = client.consumer().build().expect("valid");
         consumer.assign_topic(topic.as_str(), StartAt::Beginning).await.expect("there");
         let mut seen = vec![value(&consumer).await];
-        assert_eq!(consumer.lag(&even).into_iter().chain(consumer.lag(&odd)).max(), Some(100));
+        let first = if seen[0] == "0" { &even } else { &odd };
+        assert_eq!((consumer.position(first), consumer.lag(first)), (Some(Offset(1)), Some(99)));
         consumer.pause(std::slice::from_ref(&even));
         assert_eq!(consumer.paused(), std::slice::from_ref(&even));
         // All of the other one, and nothing of this one.
@@ -132,7 +133,9 @@ fn topics_are_subscribed_by_pattern_as_they_come() {
             create("other").await;
             let first = create("orders-1").await;
             let consumer = client.consumer().group(&*unique("group")).group_protocol(protocol);
-            let consumer = consumer.offset_reset(OffsetReset::Earliest).build().expect("valid");
+            // Who joins again gives up what it has, and goes on where it was.
+            let consumer = consumer.offset_reset(OffsetReset::Earliest).auto_commit(Duration::from_millis(100));
+            let consumer = consumer.build().expect("valid");
             assert!(consumer.subscribe_pattern("(").is_err());
             consumer.subscribe_pattern(&format!("{prefix}-orders-[0-9]+")).expect("a pattern");
             let read = async |wanted: &str| {
@@ -151,6 +154,17 @@ fn topics_are_subscribed_by_pattern_as_they_come() {
 /// Kafka's own tools and jars; CI has them.
 fn kafka_script() -> Command {
     Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/kafka"))
+}
+
+/// The class path of Kafka's jars; without it, and outside of CI, nothing of Java is tested.
+fn jars() -> Option<String> {
+    let said = kafka_script().arg("jars").output().expect("the script runs");
+    if !said.status.success() {
+        assert!(std::env::var("CI").is_err(), "CI has Kafka's jars: {}", String::from_utf8_lossy(&said.stderr));
+        eprintln!("SKIP: no Kafka: {}", String::from_utf8_lossy(&said.stderr));
+        return None;
+    }
+    Some(String::from_utf8(said.stdout).expect("text").trim().to_owned())
 }
 
 /// Reads so many records from the beginning. Gives where the log ends for this isolation, too.
@@ -176,15 +190,13 @@ async fn read(
 #[test]
 fn who_reads_what_is_committed_sees_no_aborted_and_no_open_transaction() {
     // Cairn serves no transactions yet.
-    let Some(place) = Place::named() else { return };
+    let (Some(place), Some(jars)) = (Place::named(), jars()) else { return };
     block_on(async {
         let client = place.client();
         let topic = topic(&client, "transactions", 1).await;
-        let jars = kafka_script().arg("jars").output().expect("the jars");
-        let jars = String::from_utf8(jars.stdout).expect("text");
         let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/Transactions.java");
         let mut java = Command::new("java");
-        java.args(["-cp", jars.trim()]).arg(program).args([&place.bootstrap, &topic]).stdout(Stdio::null());
+        java.args(["-cp", &jars]).arg(program).args([&place.bootstrap, &topic]).stdout(Stdio::null());
         assert!(java.status().expect("java runs").success());
 
         let partition = TopicPartition::new(topic.as_str(), 0);
@@ -261,6 +273,9 @@ impl Drop for JavaMember {
 
 /// The leader of the group is whoever came first: each of the two is it once.
 fn share_with_java(assignor: Assignor) {
+    if jars().is_none() {
+        return;
+    }
     let place = Place::new();
     block_on(async {
         let client = place.client();

@@ -29,6 +29,53 @@
 //! # }
 //! ```
 //!
+//! # In five minutes
+//!
+//! **Write.** [`Producer::send`] waits for room in the buffer and gives a [`Delivery`], which resolves when the record is in the log; dropping
+//! the delivery is fire and forget. Records with the same key go to the same partition, where Java's producer would put them.
+//!
+//! **Read.** A [`Consumer`] reads partitions that you [assign](Consumer::assign), or shares topics with the other members of its group once
+//! it has [subscribed](Consumer::subscribe), by names or by [pattern](Consumer::subscribe_pattern). [`recv`](Consumer::recv) gives record
+//! after record, [`stream`](Consumer::stream) the same as a `Stream`, and [`recv_batches`](Consumer::recv_batches) what a fetch brought, whose
+//! records borrow the received bytes. [`seek`](Consumer::seek), [`pause`](Consumer::pause) and [`lag`](Consumer::lag) do what they say.
+//!
+//! **Commit.** Either it happens by itself ([`auto_commit`](ConsumerBuilder::auto_commit)), or with [`commit`](Consumer::commit) and
+//! [`commit_offsets`](Consumer::commit_offsets), which carry metadata if you like; who does not want to wait spawns it on a clone.
+//! [`rebalances`](Consumer::rebalances) tells what comes and goes, and the group waits while you hold an event:
+//!
+//! ```no_run
+//! # async fn example(consumer: cairn_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut rebalances = consumer.rebalances();
+//! loop {
+//!     tokio::select! {
+//!         Some(rebalance) = rebalances.next() => println!("{:?} {:?}", rebalance.kind(), rebalance.partitions()),
+//!         record = consumer.recv() => println!("{:?}", record?.value),
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! **Keep a table.** A [`Table`] holds the newest value of each key of a compacted topic, and comes back after a crash from a checkpoint plus
+//! what the log has after it:
+//!
+//! ```no_run
+//! # async fn example(client: cairn_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let table = client.table("accounts").checkpoint("/var/lib/app/accounts.table").open().await?;
+//! table.put("alice", "100").await?;
+//! println!("{:?}, restored {:?}", table.get("alice"), table.restored());
+//! table.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Administer.** [`Client::admin`] has topics, configs, groups and their offsets, reassignments, elections and log dirs.
+//!
+//! **Test.** `cairn_broker::InProcessBroker` is a whole broker in your test's own process, there in milliseconds, without a file or a fixed
+//! port: `let broker = InProcessBroker::start(&[]).await?; let client = Client::new(broker.bootstrap())?;`. Any number of them run beside
+//! each other. `cli/examples/in_process_broker.rs` is a whole test.
+//!
+//! The examples in `client/examples` end by themselves and take the bootstrap address: produce, consume, group, table, admin.
+//!
 //! # What is promised
 //!
 //! - **Order.** Records to one partition are written in the order in which [`Producer::send`] was called, also when batches have
@@ -60,8 +107,8 @@ mod topic_partition;
 pub use admin::{
     Admin, AdminError, BrokerDescription, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, ConfigSource,
     Election, GroupDescription, GroupFilter, GroupListing, GroupState, GroupType, LogDescription, LogDirDescription,
-    MemberDescription, NewTopic, OngoingReassignment, PartitionDescription, Reassignment, TopicDescription,
-    TopicListing,
+    MemberDescription, NewTopic, OffsetSpec, OngoingReassignment, PartitionDescription, ProducerDescription,
+    Reassignment, RemovedMember, TopicDescription, TopicListing,
 };
 pub use cairn_protocol::error_code::ErrorCode;
 pub use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};

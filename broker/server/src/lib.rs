@@ -6,6 +6,7 @@
 pub mod config;
 
 mod broker;
+mod in_process;
 mod node;
 mod observer;
 
@@ -41,6 +42,7 @@ mod telemetry;
 
 pub use broker::{Addresses, Broker, StartError};
 pub use descriptors::raise_descriptor_limit;
+pub use in_process::{InProcessBroker, InProcessError};
 pub use loggers::{LevelError, Loggers, ROOT};
 pub use membership::{MembershipError, join_secret, voters};
 pub use net::BindError;

@@ -1,11 +1,14 @@
-//! What lies in a broker's log dirs, and how large it is (KIP-113).
+//! What lies in a broker's log dirs, how large it is, and moves between them (KIP-113).
 //!
 //! Must not know: who leads it.
 
+use std::collections::BTreeMap;
+
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::BrokerId;
-use cairn_protocol::messages::DescribeLogDirsRequest;
+use cairn_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use cairn_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
+use cairn_protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
 
 use super::error::checked;
 use super::{Admin, AdminError};
@@ -13,6 +16,7 @@ use crate::client::Ask;
 use crate::topic_partition::TopicPartition;
 
 const VERSIONS: std::ops::RangeInclusive<i16> = 1..=5;
+const ALTER_VERSIONS: std::ops::RangeInclusive<i16> = 1..=2;
 
 /// A log dir of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +53,42 @@ impl Admin {
             let answer = self.client.call(Ask::Broker(broker), VERSIONS, self.timeout(), request).await?;
             checked(&format!("broker {broker}"), answer.error_code, None)?;
             Ok(answer.results.iter().map(LogDirDescription::of).collect())
+        })
+        .await
+    }
+
+    /// Has a broker move its logs of these partitions into its log dir `path`; a log that is not there yet is made in it. Returns when
+    /// the moves have begun: [`describe_log_dirs`](Self::describe_log_dirs) shows them as logs of the future until they are done.
+    ///
+    /// Not cancel-safe: when dropped, it may be done.
+    ///
+    /// # Errors
+    /// When the broker has no such dir, or refuses for one of the partitions; others may be on their way.
+    pub async fn alter_replica_log_dirs(
+        &self,
+        broker: BrokerId,
+        path: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<(), AdminError> {
+        let mut topics = BTreeMap::<&str, Vec<i32>>::new();
+        for partition in partitions {
+            topics.entry(&partition.topic).or_default().push(partition.partition.0);
+        }
+        self.retry(|| async {
+            let topic = |(name, partitions): (&&str, &Vec<i32>)| AlterReplicaLogDirTopic {
+                name: (*name).into(),
+                partitions: partitions.clone(),
+            };
+            let topics = topics.iter().map(topic).collect();
+            let request = AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: path.into(), topics }] };
+            let answer = self.client.call(Ask::Broker(broker), ALTER_VERSIONS, self.timeout(), |_| request).await?;
+            for topic in &answer.results {
+                for partition in &topic.partitions {
+                    let of = TopicPartition::new(&*topic.topic_name, partition.partition_index);
+                    checked(&of.to_string(), partition.error_code, None)?;
+                }
+            }
+            Ok(())
         })
         .await
     }

@@ -2,6 +2,7 @@
 //!
 //! Must not know: sockets, tasks, the clock.
 
+mod partition;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use cairn_protocol::ids::{BrokerId, LeaderEpoch, Offset, Timestamp};
 use tokio::time::Instant;
 
+use self::partition::{Partition, Place};
 use super::progress::Progress;
 use crate::backoff::Backoff;
 use crate::cluster::PartitionInfo;
@@ -29,82 +31,6 @@ pub enum StartAt {
     Time(Timestamp),
     /// Where the group has committed; by the reset policy where it has not.
     Committed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    ToFind(StartAt),
-    At(Offset),
-    /// An error was told; it waits for a seek.
-    Halted,
-}
-
-#[derive(Debug)]
-struct Partition {
-    place: Place,
-    progress: Arc<Progress>,
-    /// Being fetched or looked up.
-    busy: bool,
-    /// The application wants nothing of it for now.
-    paused: bool,
-    failures: u32,
-    not_before: Option<Instant>,
-    /// A replica that is nearer than the leader, and until when that is believed (KIP-392).
-    nearer: Option<(BrokerId, Instant)>,
-    /// The epoch of the leader that wrote what lies before its place.
-    epoch: Option<LeaderEpoch>,
-    /// The leader's epoch in which its place was last known to be in the log.
-    checked_in: Option<LeaderEpoch>,
-}
-
-impl Partition {
-    fn starting(at: StartAt) -> Self {
-        let progress = Progress::new();
-        let place = match at {
-            StartAt::Offset(offset) => {
-                progress.on_begin(offset);
-                Place::At(offset)
-            }
-            at => Place::ToFind(at),
-        };
-        Self {
-            place,
-            progress,
-            busy: false,
-            paused: false,
-            failures: 0,
-            not_before: None,
-            nearer: None,
-            epoch: None,
-            checked_in: None,
-        }
-    }
-
-    /// Goes back to what was consumed; what was fetched ahead is dropped.
-    fn rewind(&mut self) {
-        if let (Place::At(_), Some(position)) = (self.place, self.progress.position()) {
-            self.progress.begin_round();
-            self.place = Place::At(position);
-            self.busy = false;
-        }
-    }
-
-    fn arrive(&mut self, place: Offset) {
-        self.busy = false;
-        self.failures = 0;
-        self.not_before = None;
-        self.place = Place::At(place);
-    }
-
-    /// Whether the log may have been cut before its place since it was last known to be there (KIP-320).
-    fn check_due(&mut self, leader: PartitionInfo) -> Option<(LeaderEpoch, LeaderEpoch)> {
-        let current = leader.epoch?;
-        if self.epoch.is_none() || self.checked_in.is_none() {
-            self.checked_in = Some(current);
-        }
-        let is_older = self.checked_in.is_some_and(|checked| checked < current);
-        is_older.then_some((self.epoch?, current))
-    }
 }
 
 /// Whether a broker can be asked now.
