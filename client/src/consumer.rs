@@ -20,6 +20,7 @@ mod session;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use cairn_protocol::ids::Offset;
 use futures::Stream;
@@ -44,6 +45,9 @@ use crate::Client;
 use crate::cluster::Unknown;
 use crate::error::MetadataError;
 use crate::topic_partition::TopicPartition;
+
+/// How long a consumer that closes tries to commit.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Reads partitions that are [assigned](Self::assign) by hand, or those that its group gives it once it [subscribed](Self::subscribe).
 /// Cloning it is cheap, and all clones share one position: every record is given to one of them.
@@ -152,7 +156,7 @@ impl Consumer {
         self.shared.membership.listen()
     }
 
-    /// Leaves the group, if this is a member: commits what was read if that happens by itself, lets all partitions go and tells the
+    /// Commits what was read, if that happens by itself. Leaves the group, if this is a member: lets all partitions go and tells the
     /// coordinator, which gives them to others at once. Static members keep their place. Takes 5 s at most, or the coordinator is
     /// not told.
     ///
@@ -163,6 +167,13 @@ impl Consumer {
             && let Some(given) = &queue.given
         {
             given.settle();
+        }
+        if !self.shared.membership.is_subscribed() && self.shared.config.member.auto_commit.is_some() {
+            let commit = membership::commit(&self.shared, None);
+            match tokio::time::timeout(CLOSE_WITHIN, commit).await {
+                Ok(Ok(())) => {}
+                failed => tracing::warn!(?failed, "what was read last is not committed: it will be read again"),
+            }
         }
         self.shared.membership.leave().await;
     }

@@ -1,7 +1,7 @@
 //! The one task of a consumer: finds where to begin, and fetches ahead, one request per broker at a time.
 //!
 //! What it fetches goes into a queue that is bounded by bytes: it asks for no more than there is room for. Must not know: who takes
-//! the records, commits.
+//! the records, what a member commits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::assignment::{Check, Checked, FetchFrom, From, Plan, Readiness, StartA
 use super::fetch::{self, Fetched, Outcome};
 use super::record::RecordBatches;
 use super::session::{FetchSession, Told};
-use super::{ConsumeError, OffsetReset, OffsetsError, Shared, epochs, offsets};
+use super::{ConsumeError, OffsetReset, OffsetsError, Shared, epochs, membership, offsets};
 use crate::client::Ask;
 use crate::cluster::Renewal;
 use crate::error::RequestError;
@@ -44,6 +44,7 @@ enum Event {
         place: Result<Option<Offset>, OffsetsError>,
     },
     Refreshed,
+    Committed,
 }
 
 enum FetchFailed {
@@ -61,6 +62,8 @@ struct Fetcher {
     /// Bytes that requests under way may bring.
     expected_bytes: usize,
     renewal: Renewal,
+    /// When to commit what was read, if that happens by itself.
+    commit_at: Option<Instant>,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
 }
 
@@ -68,6 +71,8 @@ struct Fetcher {
 pub(super) async fn run(shared: Arc<Shared>, queue: mpsc::UnboundedSender<Result<RecordBatches, ConsumeError>>) {
     let lane = shared.client.pool().own_lane();
     let closed = shared.closed.clone();
+    let interval = shared.config.member.auto_commit.filter(|_| shared.config.group.is_some());
+    let commit_at = interval.map(|interval| Instant::now() + interval);
     let mut fetcher = Fetcher {
         shared,
         queue,
@@ -76,6 +81,7 @@ pub(super) async fn run(shared: Arc<Shared>, queue: mpsc::UnboundedSender<Result
         sessions: HashMap::new(),
         expected_bytes: 0,
         renewal: Renewal::default(),
+        commit_at,
         events: FuturesUnordered::new(),
     };
     let working = async {
@@ -153,22 +159,34 @@ impl Fetcher {
     }
 
     async fn wait(&mut self, wake_at: Option<Instant>) {
-        let wake = async {
-            match wake_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let commit_at = self.commit_at;
         tokio::select! {
             Some(event) = self.events.next() => self.on_event(event),
             () = self.shared.news.notified() => {}
-            () = wake => {}
+            () = at(wake_at) => {}
+            () = at(commit_at) => self.commit(),
         }
+    }
+
+    /// The next one begins once this one is answered. A member commits by itself, as who it is.
+    fn commit(&mut self) {
+        self.commit_at = None;
+        let shared = Arc::clone(&self.shared);
+        self.events.push(Box::pin(async move {
+            if !shared.membership.is_subscribed() {
+                membership::commit_all(shared).await;
+            }
+            Event::Committed
+        }));
     }
 
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Refreshed => self.renewal.on_done(),
+            Event::Committed => {
+                let interval = self.shared.config.member.auto_commit;
+                self.commit_at = interval.map(|interval| Instant::now() + interval);
+            }
             Event::Found { want, place } => self.on_found(&want, place),
             Event::Checked { want, checked } => self.on_checked(&want, checked),
             Event::Fetched { from, room, wants, outcomes, session } => {
@@ -325,6 +343,13 @@ impl Fetcher {
             OffsetReset::Latest => Some(StartAt::End),
             OffsetReset::Fail => None,
         }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::assignor::Assignor;
+pub(super) use self::transfer::{commit, commit_all};
 use super::offsets::Committer;
 use super::{ConsumeError, OffsetsError, RecordBatches, Shared};
 use crate::topic_partition::TopicPartition;

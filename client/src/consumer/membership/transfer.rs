@@ -117,7 +117,7 @@ async fn tell(shared: &Shared, kind: RebalanceKind, partitions: &[TopicPartition
 }
 
 /// Commits what the application is done with, of these partitions or of all.
-pub(super) async fn commit(shared: &Shared, of: Option<&[TopicPartition]>) -> Result<(), OffsetsError> {
+pub(in super::super) async fn commit(shared: &Shared, of: Option<&[TopicPartition]>) -> Result<(), OffsetsError> {
     let Some(group) = &shared.config.group else { return Ok(()) };
     let mut due = shared.assignment.lock().to_commit();
     if let Some(of) = of {
@@ -134,7 +134,7 @@ pub(super) async fn commit(shared: &Shared, of: Option<&[TopicPartition]>) -> Re
 }
 
 /// The same for a task that owns its part.
-pub(super) async fn commit_all(shared: Arc<Shared>) {
+pub(in super::super) async fn commit_all(shared: Arc<Shared>) {
     match commit(&shared, None).await {
         Ok(()) => {}
         // The next one tells whether it went better; until then nothing is lost but time.
