@@ -1,7 +1,7 @@
 //! What a consumer of the client library reads, against a real broker: Cairn, or the one that `CAIRN_TEST_BOOTSTRAP` names.
 //!
-//! With Apache Kafka: `CAIRN_TEST_BOOTSTRAP=localhost:9092 cargo test -p cairn --test reading`, which also has what Cairn does not serve yet:
-//! transactions, as Kafka's own producer writes them.
+//! With Apache Kafka: `CAIRN_JUDGE_BROKER=kafka CAIRN_TEST_BOOTSTRAP=localhost:9092 cargo test -p cairn --test reading`, which also has what
+//! Cairn does not serve yet: transactions, as Kafka's own producer writes them.
 
 mod support;
 
@@ -219,7 +219,7 @@ async fn read(
 #[test]
 fn who_reads_what_is_committed_sees_no_aborted_and_no_open_transaction() {
     // Cairn serves no transactions yet.
-    let (Some(place), Some(jars)) = (Place::named(), jars()) else { return };
+    let (Some(place), Some(jars)) = (Place::kafka(), jars()) else { return };
     block_on(async {
         let client = place.client();
         let topic = topic(&client, "transactions", 1).await;
