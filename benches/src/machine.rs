@@ -6,9 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+pub use cairn_load::processor_time;
 
 /// A folder on the disk to measure: under `CAIRN_BENCH_DIR`, by default under `target`, which is rarely a memory disk.
 #[must_use]
@@ -34,14 +33,6 @@ pub fn setting<T: FromStr + std::fmt::Display>(name: &str, default: T) -> T {
 pub fn is_trial() -> bool {
     let given = |name: &str| std::env::args().any(|argument| argument == name);
     given("--test") || !given("--bench")
-}
-
-/// Processor time of all threads of this process. The kernel's own writeback threads are not in it.
-#[must_use]
-pub fn processor_time() -> Duration {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// Bytes that the device below `path` has written since the machine started, by everybody; `None` where it cannot be told.

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how a command is carried out.
 
+mod bench;
 mod cluster;
 mod config;
 mod group;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+pub(crate) use self::bench::{BenchArgs, WorkloadArg};
 pub(crate) use self::cluster::{
     ClusterBrokersArgs, ClusterCheckArgs, ClusterCommand, ClusterDrainArgs, ClusterReassignArgs, ClusterRebalanceArgs,
     ClusterRemoveArgs, ClusterSecretArgs, ClusterStatusArgs, Execution,
@@ -79,6 +81,8 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read records and print them
     Consume(ConsumeArgs),
+    /// Measure a cluster: throughput, and latencies at a fixed rate
+    Bench(BenchArgs),
     /// Look into the files of a broker, best one that is not running
     #[command(subcommand)]
     Log(LogCommand),

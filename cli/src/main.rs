@@ -3,6 +3,7 @@
 //! Must not know: how any command works.
 
 mod args;
+mod bench;
 mod broker;
 mod cluster;
 mod config;
@@ -55,6 +56,7 @@ fn run(command: Command) -> Outcome {
         Command::Group(command) => block_on(Box::pin(group::run(command))),
         Command::Produce(args) => block_on(Box::pin(produce::run(args))),
         Command::Consume(args) => block_on(Box::pin(consume::run(args))),
+        Command::Bench(args) => block_on(Box::pin(bench::run(args))),
         Command::Log(command) => log::run(&command),
         Command::Completions { shell } => completions(shell),
     }

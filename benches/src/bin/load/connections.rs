@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cairn_load::{Latencies, Schedule};
 use cairn_protocol::ids::Timestamp;
 use cairn_protocol::messages::ProduceRequest;
 use cairn_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use cairn_protocol::records::{BatchBuilder, NewRecord};
 use clap::Args;
-use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -73,38 +73,40 @@ pub(crate) async fn run(bootstrap: &str, load: &Connections) -> Result<()> {
     for (number, wire) in (0_u32..).zip(wires) {
         let partition = i32::try_from(number)? % load.partitions;
         let request = Prepared::new(PRODUCE_VERSION, &produce(load, partition)?)?;
-        let due = begin + interval * number / load.connections;
-        producers.spawn(async move { produce_all(wire, &request, Window { due, counts_from, end, interval }).await });
+        let schedule = Schedule::every((begin + interval * number / load.connections).into_std(), interval);
+        producers.spawn(async move { produce_all(wire, &request, Window { schedule, counts_from, end }).await });
     }
     sleep_until(counts_from).await;
     println!("measuring");
     sleep_until(end).await;
     println!("measured");
-    report(producers.join_all().await.into_iter().collect::<Result<Vec<_>>>()?, load.seconds)
+    report(producers.join_all().await.into_iter().collect::<Result<Vec<_>>>()?, load.seconds);
+    Ok(())
 }
 
 /// When a producer sends.
 #[derive(Clone, Copy)]
 struct Window {
-    due: Instant,
+    schedule: Schedule,
     counts_from: Instant,
     end: Instant,
-    interval: Duration,
 }
 
-/// The microseconds of every record that counts.
-async fn produce_all(mut wire: Wire, request: &Prepared<ProduceRequest>, window: Window) -> Result<Vec<u32>> {
+/// The latency of every record that counts.
+async fn produce_all(mut wire: Wire, request: &Prepared<ProduceRequest>, window: Window) -> Result<Vec<Duration>> {
     let mut latencies = Vec::new();
-    let mut due = window.due;
-    while due < window.end {
+    for number in 0.. {
+        let due = Instant::from_std(window.schedule.due(number));
+        if due >= window.end {
+            break;
+        }
         sleep_until(due).await;
         let answer = wire.call_prepared(request).await?;
         let error = answer.responses.first().and_then(|topic| topic.partition_responses.first()).map(|p| p.error_code);
         ensure!(error == Some(0), "a record was refused: {error:?}");
         if due >= window.counts_from {
-            latencies.push(u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX));
+            latencies.push(due.elapsed());
         }
-        due += window.interval;
     }
     Ok(latencies)
 }
@@ -127,20 +129,19 @@ fn produce(load: &Connections, partition: i32) -> Result<ProduceRequest> {
     })
 }
 
-fn report(latencies: Vec<Vec<u32>>, seconds: u64) -> Result<()> {
-    let mut all = Histogram::<u64>::new(3)?;
-    for micros in latencies.into_iter().flatten() {
-        all.record(micros.into())?;
+fn report(latencies: Vec<Vec<Duration>>, seconds: u64) {
+    let mut all = Latencies::new();
+    for latency in latencies.into_iter().flatten() {
+        all.record(latency);
     }
-    let at = |quantile| all.value_at_quantile(quantile);
+    let at = |quantile| all.at(quantile).as_micros();
     println!(
         "records={} per_second={} p50_us={} p99_us={} p999_us={} max_us={}",
-        all.len(),
-        all.len() / seconds.max(1),
+        all.count(),
+        all.count() / seconds.max(1),
         at(0.5),
         at(0.99),
         at(0.999),
-        all.max()
+        all.max().as_micros()
     );
-    Ok(())
 }
