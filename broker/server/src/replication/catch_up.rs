@@ -38,7 +38,7 @@ struct Seen {
     wait: Option<Duration>,
     /// Bytes of batches that were produced, a second.
     produced: u64,
-    /// Whether anybody was sent anything to catch up with.
+    /// Whether anybody took anything to catch up with.
     catches_up: bool,
 }
 
@@ -124,8 +124,8 @@ impl CatchUp {
         self.waits.lock().saturating_record(micros(wait));
     }
 
-    /// Somebody was sent so much to catch up with.
-    pub(super) fn on_sent(&self, bytes: usize) {
+    /// Somebody has taken so much to catch up with.
+    pub(super) fn on_taken(&self, bytes: usize) {
         self.caught_up.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -160,7 +160,14 @@ impl CatchUp {
         };
         let produced = self.produced.swap(0, Ordering::Relaxed).saturating_mul(WINDOWS_A_SECOND);
         let catches_up = self.caught_up.swap(0, Ordering::Relaxed) > 0;
-        let rate = self.governor.lock().on_window(Seen { wait, produced, catches_up });
+        let seen = Seen { wait, produced, catches_up };
+        let (rate, usual) = {
+            let mut governor = self.governor.lock();
+            (governor.on_window(seen), governor.usual)
+        };
+        if catches_up {
+            tracing::debug!(?seen, ?usual, rate, "followers catch up");
+        }
         self.rate.store(rate, Ordering::Relaxed);
     }
 }
@@ -263,7 +270,7 @@ mod tests {
         catch_up.on_produced(100 << 20);
         catch_up.end_window();
         assert_eq!(catch_up.rate(), 600 << 20, "half as much again as 400 MiB a second");
-        catch_up.on_sent(1);
+        catch_up.on_taken(1);
         catch_up.end_window();
         assert_eq!(catch_up.rate(), 1200 << 20, "nobody waited");
     }

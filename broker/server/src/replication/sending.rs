@@ -72,11 +72,17 @@ pub(super) struct Sender {
 struct Sent {
     streams: Vec<Arc<Stream>>,
     bytes: usize,
+    /// Of these, for partitions that the follower is not in sync with.
+    catch_up_bytes: usize,
 }
 
 /// What was read for a push.
 enum Found {
-    Push(PartitionPush, Offset),
+    Push {
+        push: PartitionPush,
+        end: Offset,
+        catches_up: bool,
+    },
     /// Not into this frame.
     DoesNotFit,
     Nothing,
@@ -166,16 +172,17 @@ impl Sender {
     /// The next frame: pushes that are acknowledged alike, so that none waits for the disk of another.
     async fn next_frame(&mut self) -> Option<(Sent, Message)> {
         let mut pushes: Vec<PartitionPush> = Vec::new();
-        let mut sent = Sent { streams: Vec::new(), bytes: 0 };
+        let mut sent = Sent { streams: Vec::new(), bytes: 0, catch_up_bytes: 0 };
         while let Some(stream) = self.left.take().or_else(|| self.link.next()) {
             let left = FRAME_RECORDS_MAX.saturating_sub(u64::try_from(sent.bytes).unwrap_or(u64::MAX));
             let kind = pushes.first().map(|first| first.push.ack_when);
             match self.next_push(&stream, left, kind).await {
-                Found::Push(push, end) => {
+                Found::Push { push, end, catches_up } => {
                     if let Some(partition) = stream.partition() {
                         partition.on_sent(self.link.to(), &push.push, end, push.records.len(), clock::ticks());
                     }
                     sent.bytes += push.records.len();
+                    sent.catch_up_bytes += if catches_up { push.records.len() } else { 0 };
                     pushes.push(push);
                     sent.streams.push(stream);
                 }
@@ -207,7 +214,8 @@ impl Sender {
         }
         let of = (partition.topic_id, partition.index);
         if send.max_bytes == 0 {
-            return Found::Push(PartitionPush { of, push, holes: Vec::new(), records: Bytes::new() }, from);
+            let push = PartitionPush { of, push, holes: Vec::new(), records: Bytes::new() };
+            return Found::Push { push, end: from, catches_up: false };
         }
         let rates = if send.catches_up { self.rates(&partition) } else { Rates::default() };
         if let Some(until) = self.waits_until(rates) {
@@ -240,11 +248,12 @@ impl Sender {
         }
         let reader = partition.reader();
         if send.catches_up {
-            self.on_caught_up(bytes.len(), rates);
+            self.pay(bytes.len(), rates);
         }
         let prev = place(&reader, push.prev, &bytes);
         let (holes, end) = holes(&reader, prev.offset, &bytes, next_offset);
-        Found::Push(PartitionPush { of, push: Push { prev, ..push }, holes, records: bytes }, end)
+        let push = PartitionPush { of, push: Push { prev, ..push }, holes, records: bytes };
+        Found::Push { push, end, catches_up: send.catches_up }
     }
 
     /// Has records read from the disk while others are sent: nobody in sync waits for who catches up.
@@ -279,9 +288,7 @@ impl Sender {
         leader.max(follower)
     }
 
-    fn on_caught_up(&self, bytes: usize, rates: Rates) {
-        self.replication.catch_up.on_sent(bytes);
-        self.replication.metrics.replication.caught_up.inc_by(bytes as u64);
+    fn pay(&self, bytes: usize, rates: Rates) {
         let now = Instant::now();
         if let Some(rate) = rates.leader {
             self.replication.pace.on_sent(bytes, rate, now);
@@ -309,6 +316,9 @@ impl Sender {
                 return;
             }
         };
+        // Who does not answer does not catch up, and disturbs nobody.
+        self.replication.catch_up.on_taken(sent.catch_up_bytes);
+        self.replication.metrics.replication.caught_up.inc_by(sent.catch_up_bytes as u64);
         let now = clock::ticks();
         let mut partitions = sent.streams.iter().filter_map(|stream| stream.partition());
         for answer in answers {

@@ -40,7 +40,7 @@ impl ReplicationMetrics {
     pub(super) fn register_in(&self, registry: &mut Registry) {
         let sent = "Bytes of records sent to followers";
         registry.register_with_unit("replication_sent", sent, Unit::Bytes, self.sent.clone());
-        let caught_up = "Bytes of records sent to followers that were not in sync";
+        let caught_up = "Bytes of records that followers took which were not in sync";
         registry.register_with_unit("replication_caught_up", caught_up, Unit::Bytes, self.caught_up.clone());
         let received = "Bytes of records taken from leaders";
         registry.register_with_unit("replication_received", received, Unit::Bytes, self.received.clone());
