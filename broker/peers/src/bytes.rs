@@ -45,8 +45,11 @@ impl<'a> Cursor<'a> {
 
     /// A flag and the id, which is there and nil where the flag is not set.
     pub(crate) fn uuid_or_none(&mut self) -> Result<Option<Uuid>, Malformed> {
-        let (set, id) = (self.flag()?, self.uuid()?);
-        Ok(set.then_some(id))
+        match (self.flag()?, self.uuid()?) {
+            (true, id) => Ok(Some(id)),
+            (false, id) if id.is_nil() => Ok(None),
+            (false, _) => Err(Malformed),
+        }
     }
 
     pub(crate) fn node(&mut self) -> Result<Option<BrokerId>, Malformed> {

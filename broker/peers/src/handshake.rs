@@ -384,6 +384,18 @@ async fn expect(frames: &mut FramedRead<OwnedReadHalf, FrameDecoder>, wanted: Ki
     }
 }
 
+/// Reads a body as each of the first frames; what is taken is written the same.
+#[cfg(fuzzing)]
+pub(crate) fn read_all(body: &[u8]) {
+    if let Ok(Ok(hello)) = Hello::decode(body) {
+        assert_eq!(hello.encode(), body);
+    }
+    if let Ok(challenge) = Challenge::decode(body) {
+        assert_eq!(challenge.encode(), body);
+    }
+    assert!(!Refusal::decode(body).to_string().contains(char::is_control));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,6 +411,14 @@ mod tests {
             incarnation: Uuid::from_u128(3),
             nonce: [9; NONCE_BYTES],
         }
+    }
+
+    #[test]
+    fn an_id_that_is_not_there_has_no_bytes() {
+        let mut bytes = Hello { cluster: None, ..hello() }.encode();
+        assert!(matches!(Hello::decode(&bytes), Ok(Ok(Hello { cluster: None, .. }))));
+        bytes[MAGIC.len() + 7] = 1;
+        assert_eq!(Hello::decode(&bytes), Err(Malformed));
     }
 
     #[test]

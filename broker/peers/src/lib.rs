@@ -10,6 +10,8 @@ mod accept;
 mod bytes;
 mod connect;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod identity;
 mod message;

@@ -261,6 +261,7 @@ fn epoch(value: i32) -> Option<LeaderEpoch> {
 #[cfg(test)]
 mod tests {
     use cairn_protocol::records::{BatchBuilder, NewRecord};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -325,6 +326,39 @@ mod tests {
             let taken = decode_pushes(Request { payload: changed.clone().into(), ..request.clone() });
             let is_whole = BatchView::parse_first(&changed).is_ok_and(|batch| batch.verify_crc().is_ok());
             assert!(taken.is_err() || !is_whole, "bit {bit}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is changed, cut or added: it is refused, or taken as something that is written the same.
+        #[test]
+        fn changed_frames_are_refused_or_mean_something(
+            at in any::<prop::sample::Index>(),
+            with in prop::collection::vec(any::<u8>(), 0..24),
+            dropped in 0_usize..24,
+            in_payload in any::<bool>(),
+        ) {
+            let records = PartitionPush { holes: Vec::new(), records: batch(), ..push() };
+            let Request { body, payload } = arrived(encode_pushes(vec![push(), records]));
+            let change = |bytes: &Bytes| {
+                let mut changed = bytes.to_vec();
+                let from = at.index(changed.len());
+                let to = changed.len().min(from + dropped);
+                changed.splice(from..to, with.iter().copied());
+                Bytes::from(changed)
+            };
+            let request = if in_payload {
+                Request { payload: change(&payload), body }
+            } else {
+                Request { body: change(&body), payload }
+            };
+            if let Ok(pushes) = decode_pushes(request.clone()) {
+                prop_assert_eq!(arrived(encode_pushes(pushes)), request);
+            }
+            let told = change(&encode_answers(&answers()));
+            if let Ok(answers) = decode_answers(told) {
+                prop_assert_eq!(decode_answers(encode_answers(&answers)), Ok(answers));
+            }
         }
     }
 
