@@ -36,7 +36,16 @@ impl Member {
 
     /// The values that may be read from an offset on, where this broker leads.
     pub(super) async fn values(&self, from: i64) -> Result<Vec<String>, ErrorCode> {
-        self.fetch(10, from, "", 0).await.map(|(values, _)| values)
+        let mut all = Vec::new();
+        loop {
+            // One answer ends where a segment ends, and one begins where a replica has cut off what its leader lacks.
+            let next = from + i64::try_from(all.len()).expect("few");
+            let (more, _) = self.fetch(10, next, "", 0).await?;
+            if more.is_empty() {
+                return Ok(all);
+            }
+            all.extend(more);
+        }
     }
 
     /// What may be read from an offset on by who stands in a rack, and where that one shall rather read (-1: here).
