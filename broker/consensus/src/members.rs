@@ -10,6 +10,7 @@ use std::time::Duration;
 use cairn_protocol::ids::BrokerId;
 use openraft::ChangeMembers;
 use openraft::Instant as _;
+use openraft::RaftMetrics;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
@@ -178,6 +179,25 @@ impl MetadataNode {
             tracing::debug!(%refused, "the lead of the metadata quorum is not taken over");
         }
         Ok(())
+    }
+
+    /// On the leader, before it stops: has another voter lead, of those that stay the one that has most. When this returns, that one knows
+    /// all that is known to be committed here; the voters that are left could be too few to find it out. Nothing follows where this
+    /// node does not lead, or where nobody stays.
+    pub async fn resign(&self, stays: impl Fn(BrokerId) -> bool) -> Result<(), MembersError> {
+        let Some(progress) = self.progress().filter(|_| self.is_leader()) else { return Ok(()) };
+        let me = self.leader();
+        let could =
+            |member: &&MemberProgress| member.role == Role::Voter && Some(member.node) != me && stays(member.node);
+        let Some(next) = progress.members.iter().filter(could).max_by_key(|member| member.end) else { return Ok(()) };
+        let to = NodeId::try_from(next.node.0).map_err(|_| MembersError::NodeId(next.node))?;
+        let stopped = |error: &dyn std::fmt::Display| MembersError::Unavailable(error.to_string().into());
+        self.raft.trigger().transfer_leader(to).await.map_err(|error| stopped(&error))?;
+        // An entry of its own is committed, and so all before it.
+        let took_over = |metrics: &RaftMetrics<TypeConfig>| {
+            metrics.last_applied.as_ref().is_some_and(|last| last.committed_leader_id().term > progress.term)
+        };
+        self.raft.wait(None).metrics(took_over, "another one leads").await.map(drop).map_err(|error| stopped(&error))
     }
 
     /// On the leader: when this returns, [`Self::image`] holds all that was committed before it was called, and this node still

@@ -27,7 +27,7 @@ use self::joining::{Among, Joined, propose_for_sure};
 use self::opening::{Opened, boot_id, real_disk};
 use crate::blocking::on_blocking_thread;
 use crate::clock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ProposeError};
 use crate::config::{BrokerConfig, LiveConfig};
 use crate::controller::Controller;
 use crate::coordinator::Coordinator;
@@ -45,6 +45,8 @@ use crate::replication::{CatchUp, Receiver, Replication};
 const CONNECTIONS_STOP_MAX: Duration = Duration::from_secs(5);
 /// How long the cluster may take to have others lead what a broker leads that stops.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// How long a broker that stops rests before it says so once more.
+const LEAVE_AGAIN: Duration = Duration::from_millis(50);
 
 /// A running broker. It stops when it is told to, not when it is dropped.
 #[derive(Debug)]
@@ -210,19 +212,44 @@ impl Broker {
         on_blocking_thread(move || partitions.close()).await;
     }
 
-    /// Has others lead what this broker leads, where any can, before it stops: clients go on with them at once (KIP-841).
+    /// Has others lead what this broker leads, partitions and the cluster, where any can, before it stops: clients go on with them at
+    /// once (KIP-841).
     async fn hand_over(&self) {
-        let image = self.node.image();
-        if image.feature(features::ELIGIBLE_LEADER_REPLICAS) == 0
-            || image.brokers().all(|broker| broker.id == self.node.id)
-        {
+        if self.node.image().brokers().all(|broker| broker.id == self.node.id) {
+            return;
+        }
+        let handing_over = async {
+            self.leave_partitions().await;
+            self.resign().await;
+        };
+        if tokio::time::timeout(HAND_OVER_MAX, handing_over).await.is_err() {
+            tracing::warn!(within = ?HAND_OVER_MAX, "not everybody was told that this broker stops");
+        }
+    }
+
+    /// Has it decided that this broker stops. Asks until it is told.
+    async fn leave_partitions(&self) {
+        if self.node.image().feature(features::ELIGIBLE_LEADER_REPLICAS) == 0 {
             return;
         }
         let leave = Command::ShutDownBroker { broker: self.node.id, epoch: self.incarnation };
-        match tokio::time::timeout(HAND_OVER_MAX, self.node.cluster.propose(leave)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "nobody was told that this broker stops"),
-            Err(_) => tracing::warn!(within = ?HAND_OVER_MAX, "nobody was told that this broker stops"),
+        while let Err(error) = self.node.cluster.propose(leave.clone()).await {
+            if matches!(error, ProposeError::Rejected(_)) {
+                tracing::warn!(%error, "nobody was told that this broker stops");
+                return;
+            }
+            tracing::debug!(%error, "that this broker stops is said once more");
+            tokio::time::sleep(LEAVE_AGAIN).await;
+        }
+    }
+
+    /// Has another broker be the controller: one that knows all that was decided, which those who are left might be too few to find out.
+    async fn resign(&self) {
+        let quorum = self.node.cluster.quorum();
+        let image = quorum.image();
+        let stays = |id| image.broker(id).is_some_and(|broker| !broker.fenced && !broker.shutting_down);
+        if let Err(error) = quorum.resign(stays).await {
+            tracing::warn!(%error, "no other controller was found");
         }
     }
 }

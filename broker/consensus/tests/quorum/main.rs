@@ -80,6 +80,24 @@ async fn whoever_knows_that_the_leader_is_gone_takes_over_without_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_resigns_leaves_behind_all_that_was_committed() {
+    // Of two that vote neither can find out alone what the other one has committed last.
+    let cluster = Cluster::start_patient(2).await;
+    assert!(cluster.votes(1) && cluster.votes(2));
+    for number in 1..10 {
+        let leads = cluster.leader();
+        let other = 3 - leads;
+        cluster.create(leads, number).await.expect("makes");
+        cluster.node(leads).resign(|_| false).await.expect("runs");
+        cluster.node(other).resign(|_| true).await.expect("runs");
+        assert_eq!(cluster.leader(), leads, "nobody stays, or another one leads");
+        cluster.node(leads).resign(|id| id.0 == other).await.expect("runs");
+        assert!(cluster.has(other, number) && cluster.node(other).is_leader(), "{number}");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_lacks_what_the_log_has_let_go_gets_a_checkpoint() {
     // Node 4 makes none itself.
     let mut cluster = Cluster::start_with(3, |id| if id < 4 { 50 } else { 1 << 40 }).await;
