@@ -122,15 +122,13 @@ fn append_all(node: &Arc<Node>, by_id: bool, request: ProduceRequest) -> Outcome
         return Outcome::Now(response);
     }
     let wait = wait.unwrap_or_default();
-    let (catch_up, appended) = (Arc::clone(&node.catch_up), Instant::now());
+    let noted = (acks == ACKS_ALL).then(|| node.catch_up.wait());
     let answer = async move {
         let waited = match tokio::time::timeout(timeout, wait).await {
             Ok(()) => Waited::ToTheEnd,
             Err(_) => Waited::TooLong,
         };
-        if waited == Waited::ToTheEnd && acks == ACKS_ALL {
-            catch_up.on_waited(appended.elapsed());
-        }
+        drop(noted);
         for (lost, error) in waiting.iter().filter_map(|waiting| Some((waiting, waiting.failure(waited)?))) {
             let refusal = Refusal::plain(error);
             let topic = response.responses.iter_mut().find(|topic| lost.is_of(topic));

@@ -5,14 +5,15 @@
 //!   produce answered -> how long it waited, how much it brought     a window of 250 ms
 //!   end of a window  -> Governor -> bytes a second to each follower that catches up
 //! ```
-//! Nobody catches up: the usual wait is learned. Somebody does: the rate rises by a quarter in each window, and is halved in one whose
-//! waits are longer than usual. It never falls below what makes an end certain: half as much again as producers bring, and
+//! Nobody catches up for a while: the usual wait is learned. Somebody does: the rate rises by a quarter in each window, and is halved in one
+//! whose waits are longer than usual, or in which nobody who waits is answered. It never falls below what makes an end certain: half as much again as producers bring, and
 //! `replication.catch.up.min.bytes.per.second`. Where nobody waits there is nothing to give way to.
 //!
 //! Must not know: streams, frames, who is in sync.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
@@ -29,7 +30,9 @@ const RATE_MAX: u64 = 16 << 30;
 /// Who begins to catch up begins with this, or with the least that is allowed if that is more.
 const RATE_AT_FIRST: u64 = 32 << 20;
 /// Waits are longer than usual when they are half as long again, and by this much: less is nothing that anybody feels.
-const SLACK: Duration = Duration::from_millis(2);
+const SLACK: Duration = Duration::from_millis(1);
+/// Nobody catches up once nobody has for so many windows: a follower whose disk stalls takes nothing for a while.
+const QUIET_WINDOWS: u32 = 4;
 
 /// What happened in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,18 +52,22 @@ struct Governor {
     rate: u64,
     /// What produces wait while nobody catches up.
     usual: Option<Duration>,
+    /// Windows since somebody did.
+    quiet: u32,
 }
 
 impl Governor {
     fn new(rate_min: u64) -> Self {
-        Self { rate_min, rate: RATE_AT_FIRST.max(rate_min), usual: None }
+        Self { rate_min, rate: RATE_AT_FIRST.max(rate_min), usual: None, quiet: QUIET_WINDOWS }
     }
 
     /// Bytes a second to each follower that catches up, from now on.
     fn on_window(&mut self, seen: Seen) -> u64 {
         // At this pace one who catches up comes nearer all the time, whatever producers wait.
         let least = self.rate_min.max(seen.produced.saturating_add(seen.produced / 2)).min(RATE_MAX);
+        self.quiet = if seen.catches_up { 0 } else { self.quiet.saturating_add(1) };
         self.rate = match (seen.catches_up, seen.wait) {
+            (false, _) if self.quiet <= QUIET_WINDOWS => self.rate,
             (false, wait) => {
                 self.usual = wait.map(|wait| self.usual.map_or(wait, |usual| nearer(usual, wait))).or(self.usual);
                 RATE_AT_FIRST
@@ -100,9 +107,24 @@ pub(crate) struct CatchUp {
     governor: Mutex<Governor>,
     /// Of the current window, in microseconds.
     waits: Mutex<Histogram<u32>>,
+    waiting: AtomicUsize,
     produced: AtomicU64,
     caught_up: AtomicU64,
     rate: AtomicU64,
+}
+
+/// A produce that waits; how long is noted when this is dropped, whatever came of it.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    catch_up: Arc<CatchUp>,
+    since: Instant,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.catch_up.waits.lock().saturating_record(micros(self.since.elapsed()));
+        self.catch_up.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl CatchUp {
@@ -110,8 +132,8 @@ impl CatchUp {
         let governor = Governor::new(rate_min);
         let waits = Histogram::new_with_max(micros(WAIT_MAX), 2).expect("the bounds are in order");
         let rate = AtomicU64::new(governor.rate);
-        let (produced, caught_up) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { governor: Mutex::new(governor), waits: Mutex::new(waits), produced, caught_up, rate }
+        let (waiting, produced, caught_up) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { governor: Mutex::new(governor), waits: Mutex::new(waits), waiting, produced, caught_up, rate }
     }
 
     /// Batches were appended.
@@ -119,9 +141,10 @@ impl CatchUp {
         self.produced.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A produce at acks=all was answered, this long after it was appended.
-    pub(crate) fn on_waited(&self, wait: Duration) {
-        self.waits.lock().saturating_record(micros(wait));
+    /// A produce at acks=all waits from now until the answer is dropped.
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting { catch_up: Arc::clone(self), since: Instant::now() }
     }
 
     /// Somebody has taken so much to catch up with.
@@ -156,7 +179,8 @@ impl CatchUp {
             let mut waits = self.waits.lock();
             let wait = (!waits.is_empty()).then(|| Duration::from_micros(waits.value_at_quantile(0.99)));
             waits.reset();
-            wait
+            // Where all who wait are stuck none is answered, and they have waited for longer than anybody does usually.
+            wait.or_else(|| (self.waiting.load(Ordering::Relaxed) > 0).then_some(WINDOW))
         };
         let produced = self.produced.swap(0, Ordering::Relaxed).saturating_mul(WINDOWS_A_SECOND);
         let catches_up = self.caught_up.swap(0, Ordering::Relaxed) > 0;
@@ -224,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn a_short_silence_of_who_catches_up_teaches_nothing() {
+        let mut governor = learned();
+        (0..20).for_each(|_| {
+            governor.on_window(busy(USUAL * 3));
+        });
+        let before = governor.clone();
+        (0..QUIET_WINDOWS).for_each(|_| {
+            governor.on_window(quiet(USUAL * 9));
+        });
+        assert_eq!((governor.rate, governor.usual), (before.rate, before.usual));
+        governor.on_window(quiet(USUAL));
+        assert_eq!(governor.rate, RATE_AT_FIRST);
+    }
+
+    #[test]
     fn where_nobody_waits_nothing_is_slowed_down() {
         let mut governor = learned();
         for _ in 0..9 {
@@ -264,14 +303,20 @@ mod tests {
 
     #[test]
     fn a_window_counts_what_came_in_it() {
-        let catch_up = CatchUp::new(MIN);
-        catch_up.on_waited(USUAL);
-        catch_up.on_waited(Duration::from_secs(100));
+        let catch_up = Arc::new(CatchUp::new(MIN));
+        drop(catch_up.wait());
         catch_up.on_produced(100 << 20);
         catch_up.end_window();
         assert_eq!(catch_up.rate(), 600 << 20, "half as much again as 400 MiB a second");
         catch_up.on_taken(1);
         catch_up.end_window();
         assert_eq!(catch_up.rate(), 1200 << 20, "nobody waited");
+        let stuck = catch_up.wait();
+        (0..2).for_each(|_| {
+            catch_up.on_taken(1);
+            catch_up.end_window();
+        });
+        assert!(catch_up.rate() < 1200 << 20, "somebody waits and is not answered");
+        drop(stuck);
     }
 }

@@ -25,6 +25,7 @@ mod wire;
 use std::sync::Arc;
 
 use cairn_peers::Peers;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +39,9 @@ use crate::cluster::Cluster;
 use crate::partitions::Links;
 use crate::telemetry::Metrics;
 
+/// How much is read at a time for all who catch up: requests of clients need the same threads.
+const COLD_READS_MAX: usize = 8;
+
 /// What a leader's side works with.
 #[derive(Debug)]
 pub(crate) struct Replication {
@@ -50,6 +54,8 @@ pub(crate) struct Replication {
     /// Of all that this broker sends as a leader and that is slowed down.
     pace: Pace,
     catch_up: Arc<CatchUp>,
+    /// For what is read from the disk for those who catch up.
+    cold_reads: Semaphore,
 }
 
 impl Replication {
@@ -61,7 +67,8 @@ impl Replication {
         catch_up: Arc<CatchUp>,
         lag_max_ms: u64,
     ) -> Arc<Self> {
-        Arc::new(Self { cluster, peers, links, metrics, lag_max_ms, pace: Pace::default(), catch_up })
+        let (pace, cold_reads) = (Pace::default(), Semaphore::new(COLD_READS_MAX));
+        Arc::new(Self { cluster, peers, links, metrics, lag_max_ms, pace, catch_up, cold_reads })
     }
 
     /// Sends and proposes until `stop`.

@@ -60,8 +60,9 @@ pub(super) struct Sender {
     /// Streams that are slowed down, and when they are asked again.
     held: Vec<Arc<Stream>>,
     held_until: Option<Instant>,
-    /// Streams that catch up, and whose records are being read from the disk.
-    warming: FuturesUnordered<BoxFuture<'static, Arc<Stream>>>,
+    /// For streams that catch up: records that are being read from the disk, and that were.
+    reading: FuturesUnordered<BoxFuture<'static, (Arc<Stream>, Option<Cold>)>>,
+    read: Vec<(Arc<Stream>, Cold)>,
     /// What did not fit into the last frame.
     left: Option<Arc<Stream>>,
     /// Nothing is sent meanwhile.
@@ -74,6 +75,12 @@ struct Sent {
     bytes: usize,
     /// Of these, for partitions that the follower is not in sync with.
     catch_up_bytes: usize,
+}
+
+/// What was read from the disk, from there on.
+struct Cold {
+    from: Offset,
+    batches: Batches,
 }
 
 /// What was read for a push.
@@ -93,7 +100,7 @@ impl Sender {
         let (in_flight, later) = (FuturesUnordered::new(), Vec::new());
         let (later_at, left, rests_until) = (None, None, None);
         let (pace, held, held_until) = (Pace::default(), Vec::new(), None);
-        let (bytes_in_flight, warming) = (0, FuturesUnordered::new());
+        let (bytes_in_flight, reading, read) = (0, FuturesUnordered::new(), Vec::new());
         Self {
             replication,
             link,
@@ -104,7 +111,8 @@ impl Sender {
             pace,
             held,
             held_until,
-            warming,
+            reading,
+            read,
             left,
             rests_until,
         }
@@ -122,7 +130,11 @@ impl Sender {
                 Some((sent, answered)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.on_answered(&sent, answered);
                 }
-                Some(stream) = self.warming.next(), if !self.warming.is_empty() => stream.let_go(),
+                Some((stream, cold)) = self.reading.next(), if !self.reading.is_empty() => {
+                    self.read.retain(|(of, _)| !Arc::ptr_eq(of, &stream) && of.partition().is_some());
+                    self.read.extend(cold.map(|cold| (Arc::clone(&stream), cold)));
+                    stream.let_go();
+                }
                 () = link.due(), if rests_until.is_none() => {}
                 () = until(later_at) => {
                     self.later_at = None;
@@ -227,9 +239,9 @@ impl Sender {
         let piece = rates.follower.map_or(u64::MAX, |rate| (rate / CATCH_UP_PIECES_A_SECOND).max(CATCH_UP_PIECE_MIN));
         let max_bytes = send.max_bytes.min(left).min(piece);
         let first_batch = if kind.is_none() { FirstBatch::AtLeastOne } else { FirstBatch::WithinLimit };
-        let read = match read_hot(&partition, from, max_bytes, first_batch) {
+        let read = match self.hot_or_read(stream, (&partition, from), max_bytes, first_batch) {
             Ok(None) if send.catches_up => {
-                self.warm(stream, (&partition, from), max_bytes);
+                self.begin_read(stream, (&partition, from), max_bytes);
                 return Found::Nothing;
             }
             Ok(None) => read_cold(Arc::clone(&partition), from, max_bytes, first_batch).await,
@@ -256,15 +268,35 @@ impl Sender {
         Found::Push { push, end, catches_up: send.catches_up }
     }
 
-    /// Has records read from the disk while others are sent: nobody in sync waits for who catches up.
-    fn warm(&self, stream: &Arc<Stream>, (partition, from): (&Arc<Partition>, Offset), max_bytes: u64) {
-        stream.hold();
-        let (stream, partition) = (Arc::clone(stream), Arc::clone(partition));
-        self.warming.push(Box::pin(async move {
-            if let Err(error) = read_cold(Arc::clone(&partition), from, max_bytes, FirstBatch::AtLeastOne).await {
-                cannot_read(&partition, from, &error);
+    /// What is in memory, or was read for this stream before.
+    fn hot_or_read(
+        &mut self,
+        stream: &Arc<Stream>,
+        (partition, from): (&Partition, Offset),
+        max_bytes: u64,
+        first_batch: FirstBatch,
+    ) -> Result<Option<Batches>, ReadError> {
+        if let Some(at) = self.read.iter().position(|(of, cold)| Arc::ptr_eq(of, stream) && cold.from == from) {
+            let length = self.read[at].1.batches.bytes.len() as u64;
+            if first_batch == FirstBatch::WithinLimit && length > max_bytes {
+                // It stays, and goes into the next frame.
+                return Ok(Some(Batches { bytes: Bytes::new(), next_offset: from }));
             }
-            stream
+            return Ok(Some(self.read.swap_remove(at).1.batches));
+        }
+        read_hot(partition, from, max_bytes, first_batch)
+    }
+
+    /// Has records read from the disk while others are sent: nobody in sync waits for who catches up.
+    fn begin_read(&self, stream: &Arc<Stream>, (partition, from): (&Arc<Partition>, Offset), max_bytes: u64) {
+        stream.hold();
+        let (stream, partition, replication) =
+            (Arc::clone(stream), Arc::clone(partition), Arc::clone(&self.replication));
+        self.reading.push(Box::pin(async move {
+            let _turn = replication.cold_reads.acquire().await;
+            let read = read_cold(Arc::clone(&partition), from, max_bytes, FirstBatch::AtLeastOne).await;
+            let read = read.inspect_err(|error| cannot_read(&partition, from, error));
+            (stream, read.ok().map(|batches| Cold { from, batches }))
         }));
     }
 
