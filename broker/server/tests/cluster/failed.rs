@@ -34,7 +34,7 @@ async fn another_one_leads_what_a_broker_has_lost_with_a_log_dir() {
     let third = Member::joining_on(&disk, &first).await;
     eventually("all know each other", || async { first.told().await.0 == [1, 2, 3] }).await;
     assert_eq!(first.create_on(&[3, 1, 2]).await, ErrorCode::None);
-    eventually("all are in sync", || first.is_on(&[3, 1, 2])).await;
+    eventually("all are in sync, and it has heard of that", || third.is_on(&[3, 1, 2])).await;
     assert_eq!(third.produce(-1, "before").await, (ErrorCode::None, 0));
 
     disk.inject(Rule::always(Call::Sync, Fault::Io).only(&format!("{TOPIC}-0/00000000000000000000.log")));

@@ -21,6 +21,7 @@ async fn a_consumer_reads_from_the_follower_in_its_own_rack() {
     let join = first.address().to_string();
     let second = [SELECTOR, ("broker.rack", "b"), ("cluster.join", &join)];
     let second = Member::start(tempfile::tempdir().unwrap(), &second).await;
+    eventually("both vote", || async { first.voters().await == 2 }).await;
     assert_eq!(first.create(TOPIC, 1, 2).await, ErrorCode::None);
     let both = [&first, &second];
     eventually("both are in sync", || async { leader(&both).await.is_some_and(|(_, in_sync)| in_sync == 2) }).await;
