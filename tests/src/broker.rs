@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::dice::Dice;
 use crate::process::run;
+use crate::proxy::Proxy;
 
 /// The longest that a broker may take to say that it is ready.
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
@@ -140,6 +141,14 @@ impl Broker {
     pub fn start_with_dirs(kind: Kind, settings: &[&str], dirs: &[&str]) -> anyhow::Result<Broker> {
         let mut broker = Broker::new(kind, settings)?;
         broker.dirs = dirs.iter().map(|&name| name.to_owned()).collect();
+        broker.begin()
+    }
+
+    /// The same for clients that reach it through a proxy, which it names as its address.
+    pub fn start_behind(kind: Kind, settings: &[&str], proxy: &Proxy) -> anyhow::Result<Broker> {
+        let mut broker = Broker::new(kind, settings)?;
+        proxy.lead_to(broker.port);
+        broker.settings.push(format!("advertised.listeners=PLAINTEXT://{}", proxy.address()));
         broker.begin()
     }
 

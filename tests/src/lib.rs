@@ -11,6 +11,7 @@ pub mod history;
 pub mod lanes;
 pub mod parameters;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod record;
 pub mod report;

@@ -166,6 +166,12 @@ impl History {
         Ok(file.flush()?)
     }
 
+    /// Whether a producer got an acknowledgement at that time or later.
+    pub fn acked_since(&self, process: u32, at: u64) -> bool {
+        let acked = |event: &Event| matches!(event.seen, Seen::Acked(..)) && event.process == process;
+        self.events.iter().any(|event| event.at >= at && acked(event))
+    }
+
     /// How much was seen, for a report.
     pub fn totals(&self) -> String {
         let acked = self.count(|seen| matches!(seen, Seen::Acked(..)));
