@@ -16,6 +16,7 @@ use crate::consumer::ConsumerBuilder;
 use crate::error::RequestError;
 use crate::network::{Connection, Dialer, Lane, Pool};
 use crate::producer::ProducerBuilder;
+use crate::security::TlsError;
 use crate::table::TableBuilder;
 
 /// A Kafka cluster, seen from here. Cloning it is cheap, and all clones share connections and metadata.
@@ -57,12 +58,12 @@ impl Client {
         ClientBuilder::new(bootstrap)
     }
 
-    pub(crate) fn from_config(config: ClientConfig) -> Self {
+    pub(crate) fn from_config(config: ClientConfig) -> Result<Self, TlsError> {
         let config = Arc::new(config);
-        let pool = Arc::new(Pool::new(Dialer::new(Arc::clone(&config)), config.backoff));
+        let pool = Arc::new(Pool::new(Dialer::new(Arc::clone(&config))?, config.backoff));
         let metadata = Arc::new(Metadata::new(Arc::clone(&config), Arc::clone(&pool)));
         let coordinators = Coordinators::new(Arc::clone(&metadata));
-        Self { shared: Arc::new(Shared { config, pool, metadata, coordinators }) }
+        Ok(Self { shared: Arc::new(Shared { config, pool, metadata, coordinators }) })
     }
 
     /// A producer, to be configured.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::network::Address;
+use crate::security::{Security, TlsError};
 
 /// The name under which brokers see this client, unless told otherwise.
 const DEFAULT_CLIENT_ID: &str = "cairn-client";
@@ -26,6 +27,9 @@ pub enum ConfigError {
         /// What was given.
         given: Box<str>,
     },
+    /// TLS cannot be used as it was told.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A value is out of its range.
     #[error("{key} must be {wanted}, is {given}")]
     OutOfRange {
@@ -50,6 +54,7 @@ pub(crate) struct ClientConfig {
     pub(crate) metadata_max_age: Duration,
     pub(crate) response_max_bytes: usize,
     pub(crate) auto_create_topics: AutoCreateTopics,
+    pub(crate) security: Security,
 }
 
 /// Whether a producer's first record to an unknown topic may create it (when the broker allows it, too).
@@ -84,6 +89,7 @@ impl ClientBuilder {
                 metadata_max_age: Duration::from_secs(300),
                 response_max_bytes: DEFAULT_RESPONSE_MAX_BYTES,
                 auto_create_topics: AutoCreateTopics::Allow,
+                security: Security::default(),
             },
         }
     }
@@ -137,6 +143,12 @@ impl ClientBuilder {
         self
     }
 
+    /// What is done on each new connection: TLS, SASL (`security.protocol`). Default: neither.
+    pub fn security(mut self, security: Security) -> Self {
+        self.config.security = security;
+        self
+    }
+
     /// The client. Needs no runtime yet and connects to nothing.
     ///
     /// # Errors
@@ -164,7 +176,7 @@ impl ClientBuilder {
             self.config.response_max_bytes,
             self.config.response_max_bytes < 1024,
         )?;
-        Ok(crate::Client::from_config(self.config))
+        Ok(crate::Client::from_config(self.config)?)
     }
 }
 

@@ -20,6 +20,26 @@ pub enum RequestError {
         /// What the system said.
         reason: Arc<io::Error>,
     },
+    /// TLS was not agreed on: the certificate of one side is not what the other one trusts, or the port speaks no TLS.
+    #[error(
+        "no TLS with {address}: {reason}; check that the port speaks TLS, whom the client trusts, and the name in the broker's certificate"
+    )]
+    Tls {
+        /// The broker's address.
+        address: Arc<str>,
+        /// What is wrong.
+        reason: Arc<str>,
+    },
+    /// The broker does not take the client for who it says it is, or the broker is not who it says.
+    #[error("{address} refuses {mechanism}: {reason}; check sasl.mechanism, the user and the password or token")]
+    Authentication {
+        /// The broker's address.
+        address: Arc<str>,
+        /// The SASL mechanism.
+        mechanism: &'static str,
+        /// What the broker said, or what is wrong with what it said.
+        reason: Arc<str>,
+    },
     /// None of the brokers could be reached.
     #[error("no broker answers ({tried}): {last}; check the address and that a broker is running there")]
     NoBroker {
@@ -95,7 +115,9 @@ impl RequestError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::NoBroker { .. } => true,
+            Self::Connect { .. } => true,
+            Self::NoBroker { last, .. } => last.is_retriable(),
+            Self::Tls { .. } | Self::Authentication { .. } => false,
             Self::TimedOut { .. } | Self::OutOfTime { .. } => true,
             Self::Closed { .. } | Self::Malformed { .. } | Self::UnknownBroker { .. } => true,
             Self::Unsupported { .. } | Self::Encode { .. } => false,

@@ -101,6 +101,7 @@ mod consumer_protocol;
 mod error;
 mod network;
 mod producer;
+mod security;
 mod table;
 mod topic_partition;
 
@@ -124,5 +125,6 @@ pub use producer::{
     Acks, Compression, Delivery, FlushTimeout, Idempotence, PossiblyWritten, ProduceError, Producer, ProducerBuilder,
     ProducerRecord, RecordMetadata,
 };
+pub use security::{HostNames, Sasl, Security, SecurityError, Tls, TlsError, Token, TokenError};
 pub use table::{Restored, Table, TableBuilder, TableError};
 pub use topic_partition::TopicPartition;

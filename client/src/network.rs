@@ -3,6 +3,7 @@
 //! Must not know: topics, partitions, what the requests are for.
 
 mod address;
+mod authenticate;
 mod connection;
 mod dial;
 mod pool;

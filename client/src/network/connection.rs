@@ -19,9 +19,7 @@ use cairn_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use cairn_protocol::{DecodeError, EncodedFrame, Message, Reader, Request};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
@@ -85,9 +83,9 @@ pub(crate) struct Pending<R> {
 }
 
 impl Connection {
-    /// Starts the two tasks on a connected socket.
+    /// Starts the two tasks on the halves of a stream that is connected.
     pub(crate) fn start(
-        stream: TcpStream,
+        (read, write): (impl AsyncRead + Unpin + Send + 'static, impl AsyncWrite + Unpin + Send + 'static),
         address: Arc<str>,
         client_id: Arc<str>,
         request_timeout: Duration,
@@ -105,7 +103,6 @@ impl Connection {
             poison: OnceLock::new(),
             ended: CancellationToken::new(),
         });
-        let (read, write) = stream.into_split();
         tokio::spawn(write_requests(Arc::clone(&shared), write, outgoing));
         tokio::spawn(read_answers(Arc::clone(&shared), FramedRead::new(read, FrameCodec::new(response_max_bytes))));
         Self { shared, requests }
@@ -156,6 +153,28 @@ impl Connection {
             () = self.shared.ended.cancelled() => return Err(self.shared.error()),
         };
         self.send(version, request, timeout, Answer::Expected, room)?.answer().await
+    }
+
+    /// Waits until nothing is under way, and then has the connection for itself: others wait until this is dropped.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn quiet(&self) -> Result<Quiet, RequestError> {
+        let all = u32::try_from(IN_FLIGHT_MAX).expect("a few");
+        let room = tokio::select! {
+            room = Arc::clone(&self.shared.room).acquire_many_owned(all) => room.map_err(|_| self.shared.error())?,
+            () = self.shared.ended.cancelled() => return Err(self.shared.error()),
+        };
+        Ok(Quiet { connection: self.clone(), _room: room, turns: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// Ends it: all that wait are told this.
+    pub(crate) fn fail(&self, error: RequestError) -> RequestError {
+        self.shared.end(error)
+    }
+
+    /// For who has to end with it, and must not keep it.
+    pub(crate) fn downgrade(&self) -> WeakConnection {
+        WeakConnection { shared: Arc::clone(&self.shared), requests: self.requests.downgrade() }
     }
 
     /// Asks what the broker serves. A broker that does not know `version` answers in the shape of version 0 (KIP-511).
@@ -215,6 +234,46 @@ impl Connection {
             _requests: self.requests.clone(),
             request: PhantomData,
         })
+    }
+}
+
+/// A connection on which nobody else asks anything.
+pub(crate) struct Quiet {
+    connection: Connection,
+    _room: OwnedSemaphorePermit,
+    turns: Arc<Semaphore>,
+}
+
+impl Quiet {
+    /// Sends a request and waits for its answer.
+    ///
+    /// Cancel-safe for the connection.
+    pub(crate) async fn call<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, RequestError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| self.connection.shared.error())?;
+        self.connection.send(version, request, timeout, Answer::Expected, turn)?.answer().await
+    }
+}
+
+/// A connection that ends when others let go of it.
+pub(crate) struct WeakConnection {
+    shared: Arc<Shared>,
+    requests: mpsc::WeakSender<Outgoing>,
+}
+
+impl WeakConnection {
+    /// Ready when the connection has ended.
+    pub(crate) async fn ended(&self) {
+        self.shared.ended.cancelled().await;
+    }
+
+    /// The connection, where somebody still uses it.
+    pub(crate) fn upgrade(&self) -> Option<Connection> {
+        Some(Connection { shared: Arc::clone(&self.shared), requests: self.requests.upgrade()? })
     }
 }
 
@@ -280,7 +339,11 @@ impl Shared {
 }
 
 /// Writes requests until the connection ends or all handles are gone.
-async fn write_requests(shared: Arc<Shared>, mut socket: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Outgoing>) {
+async fn write_requests(
+    shared: Arc<Shared>,
+    mut socket: impl AsyncWrite + Unpin,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+) {
     let ended = shared.ended.clone();
     let result = ended.run_until_cancelled(write_until_closed(&shared, &mut socket, &mut outgoing)).await;
     match result {
@@ -292,7 +355,7 @@ async fn write_requests(shared: Arc<Shared>, mut socket: OwnedWriteHalf, mut out
 
 async fn write_until_closed(
     shared: &Shared,
-    socket: &mut OwnedWriteHalf,
+    socket: &mut (impl AsyncWrite + Unpin),
     outgoing: &mut mpsc::Receiver<Outgoing>,
 ) -> std::io::Result<()> {
     while let Some(Outgoing { mut frame, waiting, answer }) = outgoing.recv().await {
@@ -306,9 +369,11 @@ async fn write_until_closed(
                     return Ok(());
                 }
                 socket.write_all_buf(&mut frame).await?;
+                socket.flush().await?;
             }
             Answer::None => {
                 socket.write_all_buf(&mut frame).await?;
+                socket.flush().await?;
                 let _ = waiting.answer.send(Bytes::new());
             }
         }
@@ -317,7 +382,7 @@ async fn write_until_closed(
 }
 
 /// Hands answers to those who wait, until the connection ends.
-async fn read_answers(shared: Arc<Shared>, mut frames: FramedRead<OwnedReadHalf, FrameCodec>) {
+async fn read_answers(shared: Arc<Shared>, mut frames: FramedRead<impl AsyncRead + Unpin, FrameCodec>) {
     let ended = shared.ended.clone();
     let reading = async {
         loop {

@@ -1,4 +1,5 @@
-//! Makes connections: resolves a name, connects to the first address that answers, learns what the broker serves.
+//! Makes connections: resolves a name, connects to the first address that answers, encrypts, learns what the broker serves, and says who the
+//! client is.
 //!
 //! Must not know: which broker is wanted for what.
 
@@ -7,11 +8,17 @@ use std::sync::Arc;
 
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::messages::ApiVersionsRequest;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::authenticate::authenticate;
 use super::{Address, Connection, Versions};
 use crate::config::ClientConfig;
 use crate::error::RequestError;
+use crate::security::{Tls, TlsError};
 
 /// The newest ApiVersions that is tried; a broker that does not know it answers as version 0 (KIP-511).
 const API_VERSIONS: i16 = 3;
@@ -21,11 +28,13 @@ const SOFTWARE_NAME: &str = "cairn-client";
 #[derive(Clone)]
 pub(crate) struct Dialer {
     config: Arc<ClientConfig>,
+    tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Dialer {
-    pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
-        Self { config }
+    pub(crate) fn new(config: Arc<ClientConfig>) -> Result<Self, TlsError> {
+        let tls = config.security.tls.as_ref().map(Tls::config).transpose()?;
+        Ok(Self { config, tls })
     }
 
     /// A connection that is ready for requests.
@@ -41,16 +50,31 @@ impl Dialer {
             Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
         };
         stream.set_nodelay(true).map_err(failed)?;
-        let connection = Connection::start(
-            stream,
-            Arc::clone(&address),
-            Arc::clone(&self.config.client_id),
-            self.config.request_timeout,
-            self.config.response_max_bytes,
-        );
+        // Rare and large: boxed.
+        let connection = match &self.tls {
+            None => self.start(stream.into_split(), &address),
+            Some(tls) => {
+                let encrypting = tokio::time::timeout(self.config.connect_timeout, Box::pin(encrypt(tls, stream, to)));
+                let encrypted = encrypting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let encrypted = encrypted.map_err(|error| tls_error(&address, error))?;
+                self.start(tokio::io::split(encrypted), &address)
+            }
+        };
         connection.set_versions(self.learn_versions(&connection).await?);
-        tracing::debug!(%address, "connected");
+        if let Some(sasl) = &self.config.security.sasl {
+            Box::pin(authenticate(&connection, sasl, self.config.request_timeout)).await?;
+        }
+        tracing::debug!(%address, security = ?self.config.security, "connected");
         Ok(connection)
+    }
+
+    fn start(
+        &self,
+        halves: (impl AsyncRead + Unpin + Send + 'static, impl AsyncWrite + Unpin + Send + 'static),
+        address: &Arc<str>,
+    ) -> Connection {
+        let ClientConfig { client_id, request_timeout, response_max_bytes, .. } = &*self.config;
+        Connection::start(halves, Arc::clone(address), Arc::clone(client_id), *request_timeout, *response_max_bytes)
     }
 
     async fn learn_versions(&self, connection: &Connection) -> Result<Versions, RequestError> {
@@ -72,6 +96,20 @@ impl Dialer {
                 reason: Arc::new(io::Error::other(code.to_string())),
             }),
         }
+    }
+}
+
+async fn encrypt(tls: &Arc<rustls::ClientConfig>, stream: TcpStream, to: &Address) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(to.host.to_string()).map_err(io::Error::other)?;
+    TlsConnector::from(Arc::clone(tls)).connect(name, stream).await
+}
+
+/// What rustls says about the other side stays so; what the network says may pass.
+fn tls_error(address: &Arc<str>, error: io::Error) -> RequestError {
+    let address = Arc::clone(address);
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(reason) => RequestError::Tls { address, reason: reason.to_string().into() },
+        None => RequestError::Connect { address, reason: Arc::new(error) },
     }
 }
 
