@@ -152,6 +152,30 @@ impl Broker {
         broker.begin()
     }
 
+    /// Apache Kafka with listeners beside its own, of these names and protocols; tells their addresses in this order.
+    pub fn start_kafka_on(listeners: &[(&str, &str)], settings: &[&str]) -> anyhow::Result<(Broker, Vec<String>)> {
+        let mut broker = Broker::new(Kind::Kafka, settings)?;
+        let addresses: anyhow::Result<Vec<String>> =
+            listeners.iter().map(|_| Ok(format!("127.0.0.1:{}", free_port()?))).collect();
+        let addresses = addresses?;
+        let all = |own: String, each: &dyn Fn(&str, &str, &str) -> String| {
+            let others = listeners.iter().zip(&addresses);
+            let others = others.map(|((name, protocol), address)| each(name, protocol, address));
+            std::iter::once(own).chain(others).collect::<Vec<_>>().join(",")
+        };
+        let at = |name: &str, _: &str, address: &str| format!("{name}://{address}");
+        let (own, controller) = (broker.bootstrap(), format!("CONTROLLER://127.0.0.1:{}", broker.port + 1));
+        let advertised = all(format!("PLAINTEXT://{own}"), &at);
+        let protocols = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned();
+        let protocols = all(protocols, &|name, protocol, _| format!("{name}:{protocol}"));
+        broker.settings.extend([
+            format!("listeners={advertised},{controller}"),
+            format!("advertised.listeners={advertised}"),
+            format!("listener.security.protocol.map={protocols}"),
+        ]);
+        Ok((broker.begin()?, addresses))
+    }
+
     fn new(kind: Kind, settings: &[&str]) -> anyhow::Result<Broker> {
         Ok(Broker {
             kind,
@@ -171,7 +195,8 @@ impl Broker {
             Kind::Kafka => {
                 let dirs: Vec<String> = self.dirs().iter().map(|dir| dir.display().to_string()).collect();
                 let mut command = kafka_script();
-                command.env("KAFKA_PROPS", format!("{} log.dirs={}", self.settings.join(" "), dirs.join(",")));
+                let settings = format!("{}\nlog.dirs={}", self.settings.join("\n"), dirs.join(","));
+                command.env("KAFKA_LINES", settings);
                 run(command.arg("start").arg(self.kafka_folder()).arg(self.port.to_string()), b"")?;
             }
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_protocol::error_code::ErrorCode;
-use cairn_protocol::frame::{FrameCodec, request_frame};
+use cairn_protocol::frame::{FrameCodec, FrameError, request_frame};
 use cairn_protocol::header::ResponseHeader;
 use cairn_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use cairn_protocol::{DecodeError, EncodedFrame, Message, Reader, Request};
@@ -29,6 +29,9 @@ use crate::error::RequestError;
 
 /// How many requests may wait for an answer on one connection: as many as Kafka's brokers keep in order for a producer.
 pub(crate) const IN_FLIGHT_MAX: usize = 5;
+
+/// How long what a broker said last may take to be read after a write has failed.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
 
 /// A handle to a connection. It ends when the last handle is dropped.
 #[derive(Clone)]
@@ -122,6 +125,16 @@ impl Connection {
     /// Whether a request could go out now.
     pub(crate) fn has_room(&self) -> bool {
         self.shared.room.available_permits() > 0
+    }
+
+    /// Waits until a request could go out, or the connection has ended.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn room(&self) {
+        tokio::select! {
+            _room = self.shared.room.acquire() => {}
+            () = self.shared.ended.cancelled() => {}
+        }
     }
 
     pub(crate) fn address(&self) -> &Arc<str> {
@@ -327,14 +340,27 @@ impl Shared {
         self.end(RequestError::Malformed { address: Arc::clone(&self.address), api: R::KEY, reason })
     }
 
-    fn end_because(&self, reason: &(impl ToString + ?Sized)) {
-        let reason = reason.to_string().into();
-        self.end(RequestError::Closed { address: Arc::clone(&self.address), reason });
+    fn closed(&self, reason: &(impl ToString + ?Sized)) -> RequestError {
+        RequestError::Closed { address: Arc::clone(&self.address), reason: reason.to_string().into() }
+    }
+
+    /// Whether who reads finds out in a moment why the connection ended.
+    async fn is_told_why(&self) -> bool {
+        tokio::time::timeout(TOLD_WITHIN, self.ended.cancelled()).await.is_ok()
+    }
+
+    /// A broker says only after its handshake that it does not take the client's certificate.
+    fn unreadable(&self, error: &FrameError) -> RequestError {
+        let Some(source) = std::error::Error::source(error) else { return self.closed(error) };
+        let inner = source.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(reason) => RequestError::Tls { address: Arc::clone(&self.address), reason: reason.to_string().into() },
+            None => self.closed(source),
+        }
     }
 
     fn error(&self) -> RequestError {
-        let closed = || RequestError::Closed { address: Arc::clone(&self.address), reason: "it was closed".into() };
-        self.poison.get().cloned().unwrap_or_else(closed)
+        self.poison.get().cloned().unwrap_or_else(|| self.closed("it was closed"))
     }
 }
 
@@ -348,8 +374,10 @@ async fn write_requests(
     let result = ended.run_until_cancelled(write_until_closed(&shared, &mut socket, &mut outgoing)).await;
     match result {
         None => {}
-        Some(Ok(())) => shared.end_because("it is no longer used"),
-        Some(Err(error)) => shared.end_because(&error),
+        Some(Ok(())) => drop(shared.end(shared.closed("it is no longer used"))),
+        // Who cannot write may be told why by what is there to be read.
+        Some(Err(_)) if shared.is_told_why().await => {}
+        Some(Err(error)) => drop(shared.end(shared.closed(&error))),
     }
 }
 
@@ -387,25 +415,18 @@ async fn read_answers(shared: Arc<Shared>, mut frames: FramedRead<impl AsyncRead
     let reading = async {
         loop {
             match frames.next().await {
-                None => return "the broker closed it".to_owned(),
-                Some(Err(error)) => return describe(&error),
+                None => return shared.closed("the broker closed it"),
+                Some(Err(error)) => return shared.unreadable(&error),
                 Some(Ok(frame)) => {
                     if let Err(reason) = shared.hand_over(frame) {
-                        return reason.to_owned();
+                        return shared.closed(reason);
                     }
                 }
             }
         }
     };
-    if let Some(reason) = ended.run_until_cancelled(reading).await {
-        shared.end_because(&reason);
-    }
-}
-
-fn describe(error: &cairn_protocol::frame::FrameError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => source.to_string(),
-        None => error.to_string(),
+    if let Some(error) = ended.run_until_cancelled(reading).await {
+        shared.end(error);
     }
 }
 

@@ -163,7 +163,7 @@ impl Accumulator {
         &mut self,
         now: Instant,
         leader_of: impl Fn(&TopicPartition) -> Option<BrokerId>,
-        link_to: impl Fn(BrokerId) -> Link,
+        mut link_to: impl FnMut(BrokerId) -> Link,
     ) -> Drained {
         let mut drained = Drained::default();
         let mut bytes: HashMap<BrokerId, usize> = HashMap::new();

@@ -30,6 +30,7 @@ const INIT_PRODUCER_ID_VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
 /// What the sender waits for.
 enum Event {
     Connected { to: BrokerId, connection: Result<Connection, RequestError> },
+    Room(BrokerId),
     Answered { sent: Vec<Sent>, outcomes: Result<Vec<Outcome>, RequestError> },
     Refreshed,
     Identity(Result<Identity, ProduceError>),
@@ -40,6 +41,8 @@ struct Sender {
     lane: Lane,
     links: HashMap<BrokerId, Connection>,
     connecting: HashSet<BrokerId>,
+    /// Brokers whose connections have no room, and are waited for.
+    full: HashSet<BrokerId>,
     asking_identity: bool,
     renewal: Renewal,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
@@ -53,6 +56,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         lane,
         links: HashMap::new(),
         connecting: HashSet::new(),
+        full: HashSet::new(),
         asking_identity: false,
         renewal: Renewal::default(),
         events: FuturesUnordered::new(),
@@ -101,13 +105,30 @@ impl Sender {
     fn drain(&mut self) -> Drained {
         let view = self.shared.client.metadata().view();
         self.links.retain(|_, connection| connection.is_alive());
+        let mut full = Vec::new();
         let link_to = |id: BrokerId| match self.links.get(&id) {
             Some(connection) if connection.has_room() => Link::Ready,
-            Some(_) => Link::Busy,
+            Some(_) => {
+                full.push(id);
+                Link::Busy
+            }
             None if self.connecting.contains(&id) => Link::Busy,
             None => Link::Absent,
         };
-        self.shared.accumulator.lock().drain(Instant::now(), |to| view.leader(to), link_to)
+        let drained = self.shared.accumulator.lock().drain(Instant::now(), |to| view.leader(to), link_to);
+        full.into_iter().for_each(|to| self.wait_for_room(to));
+        drained
+    }
+
+    /// A connection may have no room although nothing of this producer is under way: while the client says anew who it is.
+    fn wait_for_room(&mut self, to: BrokerId) {
+        let Some(connection) = self.links.get(&to).cloned() else { return };
+        if self.full.insert(to) {
+            self.events.push(Box::pin(async move {
+                connection.room().await;
+                Event::Room(to)
+            }));
+        }
     }
 
     fn send(&mut self, to: BrokerId, mut batches: Vec<Sent>) {
@@ -197,6 +218,7 @@ impl Sender {
                     }
                 }
             }
+            Event::Room(to) => drop(self.full.remove(&to)),
             Event::Refreshed => self.renewal.on_done(),
             Event::Identity(Ok(identity)) => {
                 self.asking_identity = false;

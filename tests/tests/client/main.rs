@@ -4,6 +4,7 @@
 
 mod faults;
 mod members;
+mod security;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
     suite.case("faults", || faults::judge().map(Verdict::Passed));
     suite.case("members-classic", || members::judge(members::Protocol::Classic).map(Verdict::Passed));
     suite.case("members-consumer", || members::judge(members::Protocol::Consumer).map(Verdict::Passed));
+    // Cairn serves neither TLS nor SASL yet.
+    suite.case("security-on-kafka", || security::judge().map(Verdict::Passed));
     suite.close()
 }
 
