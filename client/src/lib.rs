@@ -70,6 +70,9 @@
 //!
 //! **Administer.** [`Client::admin`] has topics, configs, groups and their offsets, reassignments, elections and log dirs.
 //!
+//! **Stay safe.** [`ClientBuilder::security`] takes TLS ([`Tls`]) and a login ([`Sasl`]), or what Java's properties say
+//! ([`Security::from_properties`]). Who is refused hears it at once, and what is wrong.
+//!
 //! **Test.** `cairn_broker::InProcessBroker` is a whole broker in your test's own process, there in milliseconds, without a file or a fixed
 //! port: `let broker = InProcessBroker::start(&[]).await?; let client = Client::new(broker.bootstrap())?;`. Any number of them run beside
 //! each other. `cli/examples/in_process_broker.rs` is a whole test.
