@@ -7,7 +7,7 @@ mod metadata;
 mod renewal;
 mod view;
 
-pub(crate) use coordinator::{Coordinators, FindError};
+pub(crate) use coordinator::{CoordinatorOf, Coordinators, FindError};
 pub(crate) use metadata::{Metadata, Unknown};
 pub(crate) use renewal::Renewal;
 pub(crate) use view::{PartitionInfo, TopicInfo, View};

@@ -38,6 +38,7 @@ use self::membership::Membership;
 use self::membership::handover::Handover;
 pub use self::membership::{Assignor, GroupProtocol, Rebalance, RebalanceKind, Rebalances};
 pub use self::offsets::CommittedOffset;
+pub(crate) use self::offsets::Committer;
 use self::progress::Progress;
 use self::record::Cursor;
 pub use self::record::{ConsumerRecord, RecordBatches};
@@ -288,6 +289,12 @@ impl Consumer {
     pub async fn commit_offsets(&self, offsets: &HashMap<TopicPartition, CommittedOffset>) -> Result<(), OffsetsError> {
         let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
         offsets::commit(&self.shared.client, group, || self.shared.membership.committer(group), offsets).await
+    }
+
+    /// For whom it would commit now, and as whom.
+    pub(crate) fn committer(&self) -> Result<(Arc<str>, Committer), OffsetsError> {
+        let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
+        Ok((Arc::clone(group), self.shared.membership.committer(group)?))
     }
 }
 

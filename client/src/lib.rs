@@ -34,6 +34,9 @@
 //! **Write.** [`Producer::send`] waits for room in the buffer and gives a [`Delivery`], which resolves when the record is in the log; dropping
 //! the delivery is fire and forget. Records with the same key go to the same partition, where Java's producer would put them.
 //!
+//! **Write all or nothing.** A [`TransactionalProducer`] begins a [`Transaction`], in which records to many partitions, and the offsets of the
+//! group that they were made from, are committed as one: see `client/examples/exactly_once.rs`.
+//!
 //! **Read.** A [`Consumer`] reads partitions that you [assign](Consumer::assign), or shares topics with the other members of its group once
 //! it has [subscribed](Consumer::subscribe), by names or by [pattern](Consumer::subscribe_pattern). [`recv`](Consumer::recv) gives record
 //! after record, [`stream`](Consumer::stream) the same as a `Stream`, and [`recv_batches`](Consumer::recv_batches) what a fetch brought, whose
@@ -77,7 +80,7 @@
 //! port: `let broker = InProcessBroker::start(&[]).await?; let client = Client::new(broker.bootstrap())?;`. Any number of them run beside
 //! each other. `cli/examples/in_process_broker.rs` is a whole test.
 //!
-//! The examples in `client/examples` end by themselves and take the bootstrap address: produce, consume, group, table, admin.
+//! The examples in `client/examples` end by themselves and take the bootstrap address: produce, consume, group, exactly_once, table, admin.
 //!
 //! # What is promised
 //!
@@ -126,7 +129,7 @@ pub use consumer::{
 pub use error::{MetadataError, RequestError};
 pub use producer::{
     Acks, Compression, Delivery, FlushTimeout, Idempotence, PossiblyWritten, ProduceError, Producer, ProducerBuilder,
-    ProducerRecord, RecordMetadata,
+    ProducerRecord, RecordMetadata, Transaction, TransactionError, TransactionalProducer,
 };
 pub use security::{HostNames, Sasl, Security, SecurityError, Tls, TlsError, Token, TokenError};
 pub use table::{Restored, Table, TableBuilder, TableError};

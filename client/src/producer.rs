@@ -13,6 +13,7 @@ mod partitioner;
 mod record;
 mod request;
 mod sender;
+mod transaction;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,11 +27,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::accumulator::Accumulator;
-use self::config::ProducerConfig;
 pub use self::config::{Acks, Compression, Idempotence, ProducerBuilder};
+use self::config::{ProducerConfig, Transactional};
 pub use self::error::{PossiblyWritten, ProduceError};
 pub use self::fate::{Delivery, RecordMetadata};
 pub use self::record::ProducerRecord;
+use self::transaction::Coordinator;
+pub use self::transaction::{Transaction, TransactionError, TransactionalProducer};
 use crate::cluster::{TopicInfo, Unknown};
 use crate::config::AutoCreateTopics;
 use crate::topic_partition::TopicPartition;
@@ -53,6 +56,8 @@ pub struct Producer {
 struct Shared {
     client: Client,
     config: ProducerConfig,
+    /// Of a producer that writes in transactions.
+    coordinator: Option<Arc<Coordinator>>,
     accumulator: Mutex<Accumulator>,
     /// Bytes that records may still take.
     room: Arc<Semaphore>,
@@ -95,11 +100,16 @@ pub struct FlushTimeout {
 
 impl Producer {
     pub(crate) fn start(client: Client, config: ProducerConfig) -> Self {
+        let coordinator = config.transactional.as_ref().map(|transactional| {
+            let Transactional { id, timeout } = transactional;
+            Arc::new(Coordinator::new(client.clone(), Arc::clone(id), *timeout))
+        });
         let room = Arc::new(Semaphore::new(config.buffer_bytes));
         let accumulator = Accumulator::new(config.clone(), client.config().backoff, Arc::clone(&room));
         let shared = Arc::new(Shared {
             client,
             config,
+            coordinator,
             accumulator: Mutex::new(accumulator),
             room,
             pressed: AtomicUsize::new(0),
@@ -118,6 +128,10 @@ impl Producer {
     /// # Errors
     /// When the record cannot be sent at all. What happens later is told by the [`Delivery`].
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, ProduceError> {
+        self.put(record).await
+    }
+
+    async fn put(&self, record: ProducerRecord) -> Result<Delivery, ProduceError> {
         let shared = &self.shared;
         let bytes = record.bytes_max();
         let max = shared.config.request_bytes_max - REQUEST_OVERHEAD_BYTES - HEADER_BYTES;
@@ -185,6 +199,14 @@ impl Producer {
     }
 }
 
+impl Producer {
+    /// The same in transactions, where it was configured so.
+    fn in_transactions(self) -> Option<TransactionalProducer> {
+        let coordinator = Arc::clone(self.shared.coordinator.as_ref()?);
+        Some(TransactionalProducer::new(self, coordinator))
+    }
+}
+
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Producer").field("config", &self.shared.config).finish_non_exhaustive()
@@ -198,6 +220,17 @@ impl Shared {
             *closing = to.max(*closing);
             further
         });
+        self.news.notify_one();
+    }
+
+    /// By then every batch is written or has failed.
+    fn longest_delivery(&self) -> Duration {
+        self.config.delivery_timeout + self.client.config().request_timeout
+    }
+
+    /// Nothing of the transaction is sent any more.
+    fn fail_transaction(&self, error: &ProduceError) {
+        self.accumulator.lock().fail_transaction(error);
         self.news.notify_one();
     }
 

@@ -33,7 +33,7 @@ impl Admin {
     /// When there is no such group or member (`UNKNOWN_MEMBER_ID`); others may be removed.
     pub async fn remove_members(&self, group: &str, members: &[RemovedMember]) -> Result<(), AdminError> {
         let name: Arc<str> = group.into();
-        self.retry_at_coordinator(group, || async {
+        self.retry_at_coordinator(&name, || async {
             let request = LeaveGroupRequest {
                 group_id: group.into(),
                 members: members.iter().map(RemovedMember::identity).collect(),

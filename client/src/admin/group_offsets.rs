@@ -52,7 +52,7 @@ impl Admin {
     /// When there is no such group, or it is subscribed to one of the topics (`GROUP_SUBSCRIBED_TO_TOPIC`).
     pub async fn delete_group_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<(), AdminError> {
         let name: Arc<str> = group.into();
-        self.retry_at_coordinator(group, || async {
+        self.retry_at_coordinator(&name, || async {
             let request = OffsetDeleteRequest { group_id: group.into(), topics: topics(partitions) };
             let answer = self.ask_coordinator(&name, DELETE_VERSIONS, |_| request).await?;
             checked(&called(group), answer.error_code, None)?;

@@ -201,7 +201,7 @@ impl Admin {
         Ok(GroupDescription::of_next(described, self.coordinator_of(group)))
     }
 
-    fn coordinator_of(&self, group: &str) -> BrokerId {
+    fn coordinator_of(&self, group: &Arc<str>) -> BrokerId {
         self.client.coordinators().known(group).unwrap_or(BrokerId(-1))
     }
 
@@ -226,7 +226,11 @@ impl Admin {
     }
 
     /// As [`Self::retry`], and looks for the coordinator anew after what may mean that it is another.
-    pub(super) async fn retry_at_coordinator<T, F>(&self, group: &str, attempt: impl Fn() -> F) -> Result<T, AdminError>
+    pub(super) async fn retry_at_coordinator<T, F>(
+        &self,
+        group: &Arc<str>,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, AdminError>
     where
         F: Future<Output = Result<T, AdminError>>,
     {

@@ -1,4 +1,4 @@
-//! Which broker coordinates which group.
+//! Which broker coordinates which group, and which transactional id.
 //!
 //! Must not know: what coordinators are asked.
 
@@ -19,7 +19,31 @@ use crate::network::{Connection, Lane};
 const BY_LIST_FROM: i16 = 4;
 const VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
 
-/// Why a group's coordinator is not known.
+/// What is coordinated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum CoordinatorOf {
+    Group,
+    Transaction,
+}
+
+impl CoordinatorOf {
+    fn code(self) -> i8 {
+        match self {
+            Self::Group => 0,
+            Self::Transaction => 1,
+        }
+    }
+
+    /// Transactions came with version 1.
+    fn versions(self) -> std::ops::RangeInclusive<i16> {
+        match self {
+            Self::Group => VERSIONS,
+            Self::Transaction => 1..=*VERSIONS.end(),
+        }
+    }
+}
+
+/// Why a coordinator is not known.
 #[derive(Clone, Debug)]
 pub(crate) enum FindError {
     Request(RequestError),
@@ -35,12 +59,12 @@ impl From<RequestError> for FindError {
 /// The coordinators that were found.
 pub(crate) struct Coordinators {
     metadata: Arc<Metadata>,
-    of_groups: Mutex<HashMap<Arc<str>, BrokerId>>,
+    found: Mutex<HashMap<(CoordinatorOf, Arc<str>), BrokerId>>,
 }
 
 impl Coordinators {
     pub(crate) fn new(metadata: Arc<Metadata>) -> Self {
-        Self { metadata, of_groups: Mutex::default() }
+        Self { metadata, found: Mutex::default() }
     }
 
     /// A connection to the group's coordinator.
@@ -52,35 +76,61 @@ impl Coordinators {
         lane: Lane,
         timeout: std::time::Duration,
     ) -> Result<Connection, FindError> {
-        let known = self.of_groups.lock().get(group).copied();
+        self.connect_of(CoordinatorOf::Group, group, lane, timeout).await
+    }
+
+    /// A connection to the coordinator.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn connect_of(
+        &self,
+        of: CoordinatorOf,
+        name: &Arc<str>,
+        lane: Lane,
+        timeout: std::time::Duration,
+    ) -> Result<Connection, FindError> {
+        let key = (of, Arc::clone(name));
+        let known = self.found.lock().get(&key).copied();
         let id = match known {
             Some(id) => id,
             None => {
-                let id = self.find(group, timeout).await?;
-                self.of_groups.lock().insert(Arc::clone(group), id);
+                let id = self.find(of, name, timeout).await?;
+                self.found.lock().insert(key, id);
                 id
             }
         };
         Ok(self.metadata.connect(id, lane).await?)
     }
 
-    /// The coordinator as it was found last.
-    pub(crate) fn known(&self, group: &str) -> Option<BrokerId> {
-        self.of_groups.lock().get(group).copied()
+    /// The group's coordinator as it was found last.
+    pub(crate) fn known(&self, group: &Arc<str>) -> Option<BrokerId> {
+        self.found.lock().get(&(CoordinatorOf::Group, Arc::clone(group))).copied()
+    }
+
+    /// What was found of a group is wrong, or does not answer.
+    pub(crate) fn forget(&self, group: &Arc<str>) {
+        self.forget_of(CoordinatorOf::Group, group);
     }
 
     /// What was found is wrong, or does not answer.
-    pub(crate) fn forget(&self, group: &str) {
-        self.of_groups.lock().remove(group);
+    pub(crate) fn forget_of(&self, of: CoordinatorOf, name: &Arc<str>) {
+        self.found.lock().remove(&(of, Arc::clone(name)));
     }
 
-    async fn find(&self, group: &Arc<str>, timeout: std::time::Duration) -> Result<BrokerId, FindError> {
+    async fn find(
+        &self,
+        of: CoordinatorOf,
+        name: &Arc<str>,
+        timeout: std::time::Duration,
+    ) -> Result<BrokerId, FindError> {
         let connection = self.metadata.connect_any(Lane::Control).await?;
-        let version = connection.version_of::<FindCoordinatorRequest>(VERSIONS)?;
+        let version = connection.version_of::<FindCoordinatorRequest>(of.versions())?;
+        let key_type = of.code();
         let request = if version >= BY_LIST_FROM {
-            FindCoordinatorRequest { coordinator_keys: vec![(&**group).into()], ..FindCoordinatorRequest::default() }
+            let coordinator_keys = vec![(&**name).into()];
+            FindCoordinatorRequest { key_type, coordinator_keys, ..FindCoordinatorRequest::default() }
         } else {
-            FindCoordinatorRequest { key: (&**group).into(), ..FindCoordinatorRequest::default() }
+            FindCoordinatorRequest { key_type, key: (&**name).into(), ..FindCoordinatorRequest::default() }
         };
         let answer = connection.call(version, &request, timeout).await?;
         let (code, id) = match answer.coordinators.first() {

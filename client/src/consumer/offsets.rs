@@ -379,7 +379,7 @@ async fn connect(client: &Client, group: &Arc<str>) -> Result<crate::network::Co
 }
 
 /// Whether to try again, perhaps at another coordinator.
-fn retry_at_coordinator(client: &Client, group: &str, error: &OffsetsError) -> bool {
+fn retry_at_coordinator(client: &Client, group: &Arc<str>, error: &OffsetsError) -> bool {
     let code = match error {
         OffsetsError::Request(_) => None,
         OffsetsError::Group { code, .. } | OffsetsError::Refused { code, .. } => Some(*code),

@@ -32,6 +32,7 @@ pub(crate) struct Accumulator {
     /// Partitions that have something to send, in turn, so that none starves.
     active: VecDeque<TopicPartition>,
     identity: Option<Identity>,
+    transaction: Option<InTransaction>,
     next_number: u64,
     /// Numbers of the batches that are neither written nor failed.
     outstanding: BTreeSet<BatchNumber>,
@@ -40,6 +41,17 @@ pub(crate) struct Accumulator {
     /// Batches below this number do not linger.
     hurry_until: u64,
     spare_builders: Vec<BatchBuilder>,
+}
+
+/// The transaction that has begun last.
+struct InTransaction {
+    identity: Identity,
+    /// Partitions that the coordinator knows of.
+    added: HashSet<TopicPartition>,
+    /// Why it has to be aborted.
+    failed: Option<ProduceError>,
+    /// A batch that had sequence numbers was given up.
+    has_lost_place: bool,
 }
 
 #[derive(Default)]
@@ -77,6 +89,8 @@ pub(crate) struct Drained {
     pub(crate) leaderless: HashSet<Arc<str>>,
     /// Batches wait for a producer id.
     pub(crate) wants_identity: bool,
+    /// Partitions that have to be added to the transaction first, and as whom.
+    pub(crate) unadded: Vec<TopicPartition>,
     /// When to look again, if nothing happens before.
     pub(crate) wake_at: Option<Instant>,
 }
@@ -98,6 +112,7 @@ impl Accumulator {
             topics: HashMap::new(),
             active: VecDeque::new(),
             identity: None,
+            transaction: None,
             next_number: 0,
             outstanding: BTreeSet::new(),
             done: watch::Sender::new(0),
@@ -120,6 +135,9 @@ impl Accumulator {
         reserved_bytes: usize,
         now: Instant,
     ) -> Result<Appended, ProduceError> {
+        if let Some(error) = self.failed_transaction() {
+            return Err(error);
+        }
         // Validated by the caller against the topic's partitions.
         let index = usize::try_from(partition.0).unwrap_or(0);
         let topic = topic_of(&mut self.topics, &record.topic);
@@ -166,6 +184,9 @@ impl Accumulator {
         mut link_to: impl FnMut(BrokerId) -> Link,
     ) -> Drained {
         let mut drained = Drained::default();
+        if let Some(error) = self.failed_transaction() {
+            self.abort(|_| error.clone());
+        }
         let mut bytes: HashMap<BrokerId, usize> = HashMap::new();
         for _ in 0..self.active.len() {
             let Some(to) = self.active.pop_front() else { break };
@@ -197,6 +218,10 @@ impl Accumulator {
             }
             if self.config.is_idempotent() && !partition.adopt(&mut self.identity) {
                 drained.wants_identity = true;
+                continue;
+            }
+            if self.transaction.as_ref().is_some_and(|transaction| !transaction.added.contains(&to)) {
+                drained.unadded.push(to);
                 continue;
             }
             let taken = bytes.entry(leader).or_default();
@@ -231,6 +256,48 @@ impl Accumulator {
     /// The producer id that the broker has given.
     pub(crate) fn on_identity(&mut self, identity: Identity) {
         self.identity = Some(identity);
+    }
+
+    /// A transaction begins; nothing of the one before is left.
+    pub(crate) fn begin_transaction(&mut self, identity: Identity) {
+        if self.transaction.as_ref().is_none_or(|before| before.identity != identity) {
+            self.topics.values_mut().flat_map(|topic| &mut topic.partitions).for_each(Partition::renew);
+        }
+        self.identity = Some(identity);
+        self.transaction = Some(InTransaction { identity, added: HashSet::new(), failed: None, has_lost_place: false });
+    }
+
+    /// Under which identity partitions are added.
+    pub(crate) fn transaction_identity(&self) -> Option<Identity> {
+        self.transaction.as_ref().map(|transaction| transaction.identity)
+    }
+
+    pub(crate) fn on_added(&mut self, identity: Identity, partitions: Vec<TopicPartition>) {
+        if let Some(transaction) = self.transaction.as_mut().filter(|it| it.identity == identity) {
+            transaction.added.extend(partitions);
+        }
+    }
+
+    /// Whether the coordinator knows of any partition.
+    pub(crate) fn has_added(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| !transaction.added.is_empty())
+    }
+
+    /// Why the transaction cannot be committed, if so.
+    pub(crate) fn failed_transaction(&self) -> Option<ProduceError> {
+        self.transaction.as_ref()?.failed.clone()
+    }
+
+    /// Whether sequence numbers may be missing.
+    pub(crate) fn has_lost_place(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.has_lost_place)
+    }
+
+    /// The transaction cannot be committed any more; what came first counts.
+    pub(crate) fn fail_transaction(&mut self, error: &ProduceError) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.failed.get_or_insert_with(|| error.clone());
+        }
     }
 
     /// Keeps an emptied builder for another batch.
@@ -274,6 +341,9 @@ impl Accumulator {
         if let Some(partition) = partition_of(&mut self.topics, &sent.to)
             && partition.is_first(sent.batch.number)
         {
+            if self.transaction.is_some() {
+                return self.on_refused(&sent, error);
+            }
             self.forget_identity(&sent);
         }
         self.on_retry(sent, Known::NotWritten, error, now);
@@ -281,6 +351,9 @@ impl Accumulator {
 
     /// The broker does not know this producer id, or an epoch fenced it.
     pub(crate) fn on_identity_refused(&mut self, mut sent: Sent, error: ProduceError, now: Instant) {
+        if self.transaction.is_some() {
+            return self.on_refused(&sent, error);
+        }
         // Whether an earlier attempt was written cannot be learnt any more: as Java's producer, prefer twice to never.
         sent.batch.known = Known::NotWritten;
         self.forget_identity(&sent);
@@ -366,6 +439,10 @@ impl Accumulator {
     }
 
     fn finish(&mut self, batch: &Batch, outcome: Result<Written, ProduceError>) {
+        if let (Some(transaction), Err(error)) = (&mut self.transaction, &outcome) {
+            transaction.failed.get_or_insert_with(|| error.clone());
+            transaction.has_lost_place |= batch.stamp.is_some();
+        }
         self.room.add_permits(batch.reserved_bytes);
         self.outstanding.remove(&batch.number);
         let lowest = self.outstanding.first().map_or(self.next_number, |number| number.batch);
@@ -375,9 +452,10 @@ impl Accumulator {
 }
 
 fn new_builder(config: &ProducerConfig) -> Result<BatchBuilder, ProduceError> {
-    BatchBuilder::new()
+    let builder = BatchBuilder::new()
         .with_compression(config.compression, None)
-        .map_err(|error| ProduceError::Encode { reason: error.to_string().into() })
+        .map_err(|error| ProduceError::Encode { reason: error.to_string().into() })?;
+    Ok(if config.transactional.is_some() { builder.transactional() } else { builder })
 }
 
 /// A topic's state, made when it is new. Looks before it makes: a record to a known topic clones nothing.

@@ -2,11 +2,12 @@
 //!
 //! Must not know: how records are sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use cairn_protocol::records::Compression;
 
-use super::Producer;
+use super::{Producer, TransactionalProducer};
 use crate::Client;
 use crate::config::{ConfigError, out_of_range};
 
@@ -54,6 +55,15 @@ pub(crate) struct ProducerConfig {
     pub(crate) buffer_bytes: usize,
     pub(crate) delivery_timeout: Duration,
     pub(crate) max_block: Duration,
+    /// Where records are written in transactions.
+    pub(crate) transactional: Option<Transactional>,
+}
+
+/// Who writes in transactions.
+#[derive(Clone, Debug)]
+pub(crate) struct Transactional {
+    pub(crate) id: Arc<str>,
+    pub(crate) timeout: Duration,
 }
 
 impl ProducerConfig {
@@ -68,6 +78,7 @@ impl ProducerConfig {
 pub struct ProducerBuilder {
     client: Client,
     config: ProducerConfig,
+    transaction_timeout: Duration,
     /// None as long as it follows from `acks`.
     idempotence: Option<Idempotence>,
 }
@@ -86,7 +97,9 @@ impl ProducerBuilder {
                 buffer_bytes: 32 * 1024 * 1024,
                 delivery_timeout: Duration::from_secs(120),
                 max_block: Duration::from_secs(60),
+                transactional: None,
             },
+            transaction_timeout: Duration::from_secs(60),
             idempotence: None,
         }
     }
@@ -143,6 +156,28 @@ impl ProducerBuilder {
     pub fn max_block(mut self, timeout: Duration) -> Self {
         self.config.max_block = timeout;
         self
+    }
+
+    /// After how long the coordinator aborts a transaction by itself (`transaction.timeout.ms`). Default 60 s.
+    pub fn transaction_timeout(mut self, timeout: Duration) -> Self {
+        self.transaction_timeout = timeout;
+        self
+    }
+
+    /// A producer that writes in transactions, under a name that stays the same when the application is started anew
+    /// (`transactional.id`): the newer one with it takes over from the older. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When a setting makes no sense.
+    pub fn build_transactional(mut self, id: impl Into<Arc<str>>) -> Result<TransactionalProducer, ConfigError> {
+        let id: Arc<str> = id.into();
+        out_of_range("transactional.id", "not empty", &id, id.is_empty())?;
+        let timeout = self.transaction_timeout;
+        out_of_range("transaction.timeout.ms", "longer than nothing", timeout, timeout.is_zero())?;
+        let is_off = self.idempotence == Some(Idempotence::Off) || self.config.acks != Acks::All;
+        out_of_range("enable.idempotence", "on, with acks=all, in transactions", self.idempotence, is_off)?;
+        self.config.transactional = Some(Transactional { id, timeout });
+        Ok(self.build()?.in_transactions().expect("it was configured so"))
     }
 
     /// The producer. Must be called inside a tokio runtime, where its one task runs.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::ids::Timestamp;
 
+use super::TransactionError;
 use crate::error::{MetadataError, RequestError};
 use crate::topic_partition::TopicPartition;
 
@@ -88,6 +89,12 @@ pub enum ProduceError {
         /// Whether it may be in the log all the same.
         written: PossiblyWritten,
     },
+    /// The transaction was aborted before the record was written.
+    #[error("transaction was aborted")]
+    Aborted,
+    /// The transaction cannot go on.
+    #[error(transparent)]
+    Transaction(Arc<TransactionError>),
     /// The producer was closed before: the record was not taken.
     #[error("producer is closed")]
     Closed,
@@ -113,7 +120,8 @@ impl ProduceError {
             Self::Metadata(error) => error.is_retriable(),
             Self::Request(error) => error.is_retriable(),
             Self::TooLarge { .. } | Self::NoSuchPartition { .. } | Self::InvalidTimestamp { .. } => false,
-            Self::Encode { .. } | Self::GivenUp { .. } | Self::Closed => false,
+            Self::Transaction(error) => error.is_retriable(),
+            Self::Encode { .. } | Self::GivenUp { .. } | Self::Aborted | Self::Closed => false,
         }
     }
 

@@ -156,6 +156,12 @@ impl Partition {
         batch
     }
 
+    /// Nothing is under way or waits, and another identity follows.
+    pub(crate) fn renew(&mut self) {
+        self.identity = None;
+        self.gap = false;
+    }
+
     fn in_flight_max(&self, config: &ProducerConfig) -> usize {
         if config.is_idempotent() && self.is_known { IN_FLIGHT_MAX } else { 1 }
     }

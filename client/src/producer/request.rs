@@ -16,7 +16,7 @@ use cairn_protocol::records::BatchBuilder;
 
 use super::accumulator::Sent;
 use super::batch::Known;
-use super::config::Acks;
+use super::config::ProducerConfig;
 use super::fate::Written;
 use crate::error::{RequestError, check};
 use crate::network::Pending;
@@ -58,7 +58,7 @@ impl Outcome {
 /// One request of all batches; each is of another partition. Gives the builders that became free.
 pub(super) fn build(
     batches: &mut [Sent],
-    acks: Acks,
+    config: &ProducerConfig,
     timeout: Duration,
 ) -> Result<(ProduceRequest, Vec<BatchBuilder>), RequestError> {
     let mut builders = Vec::new();
@@ -76,8 +76,8 @@ pub(super) fn build(
         topics[place].partition_data.push(PartitionProduceData { index: to.partition.0, records: Some(bytes) });
     }
     let request = ProduceRequest {
-        transactional_id: None,
-        acks: acks.on_the_wire(),
+        transactional_id: config.transactional.as_ref().map(|transactional| (&*transactional.id).into()),
+        acks: config.acks.on_the_wire(),
         timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         topic_data: topics,
     };

@@ -17,14 +17,17 @@ use tokio::time::Instant;
 use super::accumulator::{Drained, Link, Sent};
 use super::batch::{Identity, Known};
 use super::request::{self, Outcome};
-use super::{Acks, Closing, ProduceError, Shared};
+use super::{Acks, Closing, ProduceError, Shared, TransactionError};
 use crate::client::Ask;
 use crate::cluster::Renewal;
 use crate::error::{RequestError, check};
 use crate::network::{Answer, Connection, Lane, Pending};
+use crate::topic_partition::TopicPartition;
 
 /// Produce from the first version with record batches v2. 13 has topic ids instead of names.
 const PRODUCE_VERSIONS: std::ops::RangeInclusive<i16> = 3..=12;
+/// From version 12 on partitions are added to a transaction by what is written (KIP-890).
+const TRANSACTIONAL_VERSIONS: std::ops::RangeInclusive<i16> = 3..=11;
 const INIT_PRODUCER_ID_VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
 
 /// What the sender waits for.
@@ -34,6 +37,7 @@ enum Event {
     Answered { sent: Vec<Sent>, outcomes: Result<Vec<Outcome>, RequestError> },
     Refreshed,
     Identity(Result<Identity, ProduceError>),
+    Added { identity: Identity, partitions: Vec<TopicPartition>, outcome: Result<(), TransactionError> },
 }
 
 struct Sender {
@@ -44,6 +48,7 @@ struct Sender {
     /// Brokers whose connections have no room, and are waited for.
     full: HashSet<BrokerId>,
     asking_identity: bool,
+    adding: bool,
     renewal: Renewal,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
 }
@@ -58,6 +63,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         connecting: HashSet::new(),
         full: HashSet::new(),
         asking_identity: false,
+        adding: false,
         renewal: Renewal::default(),
         events: FuturesUnordered::new(),
     };
@@ -83,7 +89,7 @@ impl Sender {
             self.shared.accumulator.lock().abort(|batch| ProduceError::GivenUp { written: batch.possibly_written() });
         }
         loop {
-            let Drained { requests, absent, leaderless, wants_identity, wake_at } = self.drain();
+            let Drained { requests, absent, leaderless, wants_identity, unadded, wake_at } = self.drain();
             for to in absent {
                 self.connect(to);
             }
@@ -92,6 +98,9 @@ impl Sender {
             }
             if wants_identity {
                 self.ask_identity();
+            }
+            if !unadded.is_empty() {
+                self.add_to_transaction(unadded);
             }
             if requests.is_empty() {
                 return wake_at;
@@ -147,10 +156,11 @@ impl Sender {
     /// Writes the request in this very call: the order of calls is the order on the wire.
     fn write(&mut self, to: BrokerId, batches: &mut [Sent]) -> Result<Pending<ProduceRequest>, RequestError> {
         let connection = self.links.get(&to).ok_or(RequestError::UnknownBroker { id: to.0 })?;
-        let version = connection.version_of::<ProduceRequest>(PRODUCE_VERSIONS)?;
         let config = &self.shared.config;
+        let versions = if config.transactional.is_some() { TRANSACTIONAL_VERSIONS } else { PRODUCE_VERSIONS };
+        let version = connection.version_of::<ProduceRequest>(versions)?;
         let timeout = self.shared.client.config().request_timeout;
-        let (request, builders) = request::build(batches, config.acks, timeout)?;
+        let (request, builders) = request::build(batches, config, timeout)?;
         if !builders.is_empty() {
             let mut accumulator = self.shared.accumulator.lock();
             builders.into_iter().for_each(|builder| accumulator.recycle(builder));
@@ -175,7 +185,24 @@ impl Sender {
         }
     }
 
+    /// One request at a time: what comes meanwhile goes into the next.
+    fn add_to_transaction(&mut self, partitions: Vec<TopicPartition>) {
+        let identity = self.shared.accumulator.lock().transaction_identity();
+        let (Some(coordinator), Some(identity)) = (self.shared.coordinator.clone(), identity) else { return };
+        if std::mem::replace(&mut self.adding, true) {
+            return;
+        }
+        self.events.push(Box::pin(async move {
+            let outcome = coordinator.add_partitions(identity, &partitions).await;
+            Event::Added { identity, partitions, outcome }
+        }));
+    }
+
     fn ask_identity(&mut self) {
+        // Whoever writes in transactions is told by who begins them.
+        if self.shared.coordinator.is_some() {
+            return;
+        }
         if std::mem::replace(&mut self.asking_identity, true) {
             return;
         }
@@ -220,6 +247,14 @@ impl Sender {
             }
             Event::Room(to) => drop(self.full.remove(&to)),
             Event::Refreshed => self.renewal.on_done(),
+            Event::Added { identity, partitions, outcome } => {
+                self.adding = false;
+                let mut accumulator = self.shared.accumulator.lock();
+                match outcome {
+                    Ok(()) => accumulator.on_added(identity, partitions),
+                    Err(error) => accumulator.fail_transaction(&ProduceError::Transaction(Arc::new(error))),
+                }
+            }
             Event::Identity(Ok(identity)) => {
                 self.asking_identity = false;
                 tracing::debug!(producer_id = %identity.id, "producer id received");

@@ -5,6 +5,7 @@
 mod faults;
 mod members;
 mod security;
+mod transactions;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,8 +22,9 @@ fn main() -> ExitCode {
     suite.case("faults", || faults::judge().map(Verdict::Passed));
     suite.case("members-classic", || members::judge(members::Protocol::Classic).map(Verdict::Passed));
     suite.case("members-consumer", || members::judge(members::Protocol::Consumer).map(Verdict::Passed));
-    // Cairn serves neither TLS nor SASL yet.
+    // Cairn serves neither TLS nor SASL yet, nor transactions.
     suite.case("security-on-kafka", || security::judge().map(Verdict::Passed));
+    suite.case("transactions-on-kafka", || transactions::judge().map(Verdict::Passed));
     suite.close()
 }
 
