@@ -196,8 +196,10 @@ impl Transaction {
         let late = written.is_err().then_some(ProduceError::GivenUp { written: PossiblyWritten::Yes });
         let failed = failed.or(late);
         if let Some(error) = failed {
+            self.standing.is_fenced |= is_fenced(&error);
             self.abort_open().await?;
-            return Err(TransactionError::Failed(Arc::new(error)));
+            let because = TransactionError::Failed(Arc::new(error));
+            return Err(if self.standing.is_fenced { self.coordinator.fenced() } else { because });
         }
         if !self.has_something() {
             self.standing.is_open = false;
@@ -253,5 +255,16 @@ impl Transaction {
     fn heed<T>(&mut self, outcome: Result<T, TransactionError>) -> Result<T, TransactionError> {
         self.standing.is_fenced |= matches!(outcome, Err(TransactionError::Fenced { .. }));
         outcome
+    }
+}
+
+/// Whether a record was not written because a newer producer has taken over.
+fn is_fenced(error: &ProduceError) -> bool {
+    match error {
+        ProduceError::Refused { code, .. } => {
+            matches!(code, ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch)
+        }
+        ProduceError::Transaction(error) => matches!(**error, TransactionError::Fenced { .. }),
+        _ => false,
     }
 }
