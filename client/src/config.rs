@@ -78,7 +78,7 @@ impl ClientBuilder {
     /// `bootstrap` is `HOST:PORT`, several separated by commas (Kafka: `bootstrap.servers`).
     pub(crate) fn new(bootstrap: &str) -> Self {
         Self {
-            bootstrap: bootstrap.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Box::from).collect(),
+            bootstrap: addresses(bootstrap),
             config: ClientConfig {
                 bootstrap: Vec::new(),
                 client_id: DEFAULT_CLIENT_ID.into(),
@@ -92,6 +92,24 @@ impl ClientBuilder {
                 security: Security::default(),
             },
         }
+    }
+
+    /// Other bootstrap servers instead.
+    pub(crate) fn bootstrap(mut self, bootstrap: &str) -> Self {
+        self.bootstrap = addresses(bootstrap);
+        self
+    }
+
+    /// The first wait between two attempts.
+    pub(crate) fn first_backoff(mut self, first: Duration) -> Self {
+        self.config.backoff.first = first;
+        self
+    }
+
+    /// The longest wait between two attempts.
+    pub(crate) fn longest_backoff(mut self, longest: Duration) -> Self {
+        self.config.backoff.longest = longest;
+        self
     }
 
     /// The name under which brokers see this client (`client.id`).
@@ -178,6 +196,10 @@ impl ClientBuilder {
         )?;
         Ok(crate::Client::from_config(self.config)?)
     }
+}
+
+fn addresses(text: &str) -> Vec<Box<str>> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Box::from).collect()
 }
 
 /// An error about `key` when `is_wrong`.

@@ -76,6 +76,9 @@
 //! **Stay safe.** [`ClientBuilder::security`] takes TLS ([`Tls`]) and a login ([`Sasl`]), or what Java's properties say
 //! ([`Security::from_properties`]). Who is refused hears it at once, and what is wrong.
 //!
+//! **Bring your settings.** The builders have methods for all settings, and [`ClientBuilder::properties`], [`ProducerBuilder::properties`] and
+//! [`ConsumerBuilder::properties`] take them by Kafka's names.
+//!
 //! **Test.** `cairn_broker::InProcessBroker` is a whole broker in your test's own process, there in milliseconds, without a file or a fixed
 //! port: `let broker = InProcessBroker::start(&[]).await?; let client = Client::new(broker.bootstrap())?;`. Any number of them run beside
 //! each other. `cli/examples/in_process_broker.rs` is a whole test.
@@ -107,6 +110,7 @@ mod consumer_protocol;
 mod error;
 mod network;
 mod producer;
+mod properties;
 mod security;
 mod table;
 mod topic_partition;
@@ -131,6 +135,7 @@ pub use producer::{
     Acks, Compression, Delivery, FlushTimeout, Idempotence, PossiblyWritten, ProduceError, Producer, ProducerBuilder,
     ProducerRecord, RecordMetadata, Transaction, TransactionError, TransactionalProducer,
 };
+pub use properties::PropertyError;
 pub use security::{HostNames, Sasl, Security, SecurityError, Tls, TlsError, Token, TokenError};
 pub use table::{Restored, Table, TableBuilder, TableError};
 pub use topic_partition::TopicPartition;

@@ -40,6 +40,9 @@ impl IsolationLevel {
     }
 }
 
+/// Kafka's `auto.commit.interval.ms`, where offsets are committed by themselves.
+const AUTO_COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumerConfig {
     pub(crate) group: Option<Arc<str>>,
@@ -60,6 +63,7 @@ pub(crate) struct ConsumerConfig {
 pub struct ConsumerBuilder {
     client: Client,
     config: ConsumerConfig,
+    auto_commit_interval: Duration,
 }
 
 impl ConsumerBuilder {
@@ -78,6 +82,7 @@ impl ConsumerBuilder {
                 prefetch_bytes: 32 * 1024 * 1024,
                 member: MemberConfig::default(),
             },
+            auto_commit_interval: AUTO_COMMIT_INTERVAL,
         }
     }
 
@@ -180,6 +185,21 @@ impl ConsumerBuilder {
     /// counts as read when the next one is asked for; so only one task should ask. Default: only [`Consumer::commit`] commits.
     pub fn auto_commit(mut self, interval: Duration) -> Self {
         self.config.member.auto_commit = Some(interval);
+        self
+    }
+
+    /// `enable.auto.commit`, at Kafka's interval unless another one is given.
+    pub(crate) fn auto_commit_is(mut self, on: bool) -> Self {
+        self.config.member.auto_commit = on.then_some(self.auto_commit_interval);
+        self
+    }
+
+    /// `auto.commit.interval.ms`, which alone does not turn it on.
+    pub(crate) fn auto_commit_interval(mut self, interval: Duration) -> Self {
+        self.auto_commit_interval = interval;
+        if self.config.member.auto_commit.is_some() {
+            self.config.member.auto_commit = Some(interval);
+        }
         self
     }
 

@@ -50,9 +50,12 @@ const NAMES: [&str; 11] = [
 
 impl Security {
     /// Whether a property is about security.
-    #[must_use]
-    pub fn knows(name: &str) -> bool {
+    pub(crate) fn knows(name: &str) -> bool {
         NAMES.contains(&name)
+    }
+
+    pub(crate) fn names() -> [&'static str; 11] {
+        NAMES
     }
 
     /// Security as the Java clients are told it: `security.protocol`, `sasl.mechanism` (`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`; tokens need
