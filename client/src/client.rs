@@ -17,6 +17,7 @@ use crate::error::RequestError;
 use crate::network::{Connection, Dialer, Lane, Pool};
 use crate::producer::ProducerBuilder;
 use crate::security::TlsError;
+use crate::stats::{ClientStats, Traffic};
 use crate::table::TableBuilder;
 
 /// A Kafka cluster, seen from here. Cloning it is cheap, and all clones share connections and metadata.
@@ -33,6 +34,7 @@ struct Shared {
     pool: Arc<Pool>,
     metadata: Arc<Metadata>,
     coordinators: Coordinators,
+    traffic: Arc<Traffic>,
 }
 
 /// Which broker is asked.
@@ -60,10 +62,11 @@ impl Client {
 
     pub(crate) fn from_config(config: ClientConfig) -> Result<Self, TlsError> {
         let config = Arc::new(config);
-        let pool = Arc::new(Pool::new(Dialer::new(Arc::clone(&config))?, config.backoff));
-        let metadata = Arc::new(Metadata::new(Arc::clone(&config), Arc::clone(&pool)));
+        let traffic = Arc::new(Traffic::default());
+        let pool = Arc::new(Pool::new(Dialer::new(Arc::clone(&config), Arc::clone(&traffic))?, config.backoff));
+        let metadata = Arc::new(Metadata::new(Arc::clone(&config), Arc::clone(&pool), Arc::clone(&traffic)));
         let coordinators = Coordinators::new(Arc::clone(&metadata));
-        Ok(Self { shared: Arc::new(Shared { config, pool, metadata, coordinators }) })
+        Ok(Self { shared: Arc::new(Shared { config, pool, metadata, coordinators, traffic }) })
     }
 
     /// A producer, to be configured.
@@ -85,6 +88,12 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    /// What it and all that was made from it have sent and received so far.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.shared.traffic.snapshot()
     }
 
     pub(crate) fn config(&self) -> &ClientConfig {

@@ -45,6 +45,7 @@ pub use self::record::{ConsumerRecord, RecordBatches};
 use crate::Client;
 use crate::cluster::Unknown;
 use crate::error::MetadataError;
+use crate::stats::{ConsumerStats, Counter};
 use crate::topic_partition::TopicPartition;
 
 /// How long a consumer that closes tries to commit.
@@ -69,6 +70,9 @@ struct Shared {
     assignment: Mutex<Assignment>,
     /// Bytes in the queue.
     buffered_bytes: AtomicUsize,
+    fetches: Counter,
+    bytes_fetched: Counter,
+    commits: Counter,
     /// There is something new for the fetcher to see.
     news: Notify,
     closed: CancellationToken,
@@ -96,6 +100,9 @@ impl Consumer {
             client,
             config,
             buffered_bytes: AtomicUsize::new(0),
+            fetches: Counter::default(),
+            bytes_fetched: Counter::default(),
+            commits: Counter::default(),
             news: Notify::new(),
             closed: closed.clone(),
             handover: Handover::new(Instant::now()),
@@ -288,7 +295,23 @@ impl Consumer {
     /// When there is no group, or the coordinator refused.
     pub async fn commit_offsets(&self, offsets: &HashMap<TopicPartition, CommittedOffset>) -> Result<(), OffsetsError> {
         let group = self.shared.config.group.as_ref().ok_or(OffsetsError::NoGroup)?;
-        offsets::commit(&self.shared.client, group, || self.shared.membership.committer(group), offsets).await
+        let by = || self.shared.membership.committer(group);
+        offsets::commit(&self.shared.client, group, by, offsets).await?;
+        self.shared.commits.add(1);
+        Ok(())
+    }
+
+    /// What it has read so far, and what it holds. Commits that happen by themselves are not among those that are counted.
+    #[must_use]
+    pub fn stats(&self) -> ConsumerStats {
+        let partitions = self.shared.assignment.lock().partitions().len() as u64;
+        ConsumerStats {
+            fetches: self.shared.fetches.get(),
+            bytes_fetched: self.shared.bytes_fetched.get(),
+            bytes_prefetched: self.shared.buffered_bytes.load(Ordering::Acquire) as u64,
+            partitions,
+            commits: self.shared.commits.get(),
+        }
     }
 
     /// For whom it would commit now, and as whom.

@@ -76,6 +76,8 @@
 //! **Stay safe.** [`ClientBuilder::security`] takes TLS ([`Tls`]) and a login ([`Sasl`]), or what Java's properties say
 //! ([`Security::from_properties`]). Who is refused hears it at once, and what is wrong.
 //!
+//! **Look inside.** What happens is told through `tracing`, and in numbers by [`Client::stats`], [`Producer::stats`] and [`Consumer::stats`].
+//!
 //! **Bring your settings.** The builders have methods for all settings, and [`ClientBuilder::properties`], [`ProducerBuilder::properties`] and
 //! [`ConsumerBuilder::properties`] take them by Kafka's names.
 //!
@@ -112,6 +114,7 @@ mod network;
 mod producer;
 mod properties;
 mod security;
+mod stats;
 mod table;
 mod topic_partition;
 
@@ -137,5 +140,6 @@ pub use producer::{
 };
 pub use properties::PropertyError;
 pub use security::{HostNames, Sasl, Security, SecurityError, Tls, TlsError, Token, TokenError};
+pub use stats::{ClientStats, ConsumerStats, ProducerStats};
 pub use table::{Restored, Table, TableBuilder, TableError};
 pub use topic_partition::TopicPartition;

@@ -36,6 +36,7 @@ use self::transaction::Coordinator;
 pub use self::transaction::{Transaction, TransactionError, TransactionalProducer};
 use crate::cluster::{TopicInfo, Unknown};
 use crate::config::AutoCreateTopics;
+use crate::stats::ProducerStats;
 use crate::topic_partition::TopicPartition;
 use crate::{Client, MetadataError};
 
@@ -178,6 +179,12 @@ impl Producer {
             Ok(_) => Ok(()),
             Err(_) => Err(FlushTimeout { after: timeout }),
         }
+    }
+
+    /// What it has written so far, and what it holds.
+    #[must_use]
+    pub fn stats(&self) -> ProducerStats {
+        self.shared.accumulator.lock().stats()
     }
 
     /// Takes no more records, delivers what it has, and ends. After `timeout` the rest is given up: its deliveries fail.

@@ -19,6 +19,7 @@ use crate::backoff::Attempts;
 use crate::config::ClientConfig;
 use crate::error::{MetadataError, RequestError};
 use crate::network::{Address, Connection, Lane, Pool, Target};
+use crate::stats::Traffic;
 
 /// Versions that are spoken. Version 4 is the first that can refuse to create topics.
 const VERSIONS: std::ops::RangeInclusive<i16> = 4..=12;
@@ -39,11 +40,12 @@ pub(crate) struct Metadata {
     view: ArcSwap<View>,
     /// Held while asking: who waits for it looks first whether the answer has come meanwhile.
     asking: tokio::sync::Mutex<()>,
+    traffic: Arc<Traffic>,
 }
 
 impl Metadata {
-    pub(crate) fn new(config: Arc<ClientConfig>, pool: Arc<Pool>) -> Self {
-        Self { config, pool, view: ArcSwap::default(), asking: tokio::sync::Mutex::default() }
+    pub(crate) fn new(config: Arc<ClientConfig>, pool: Arc<Pool>, traffic: Arc<Traffic>) -> Self {
+        Self { config, pool, view: ArcSwap::default(), asking: tokio::sync::Mutex::default(), traffic }
     }
 
     /// What is known now.
@@ -116,6 +118,7 @@ impl Metadata {
         let answer = self.ask(&view, &request).await?;
         let (updated, errors) = view.updated(&answer, Instant::now());
         self.view.store(Arc::new(updated));
+        self.traffic.metadata_refreshes.add(1);
         Ok(errors)
     }
 

@@ -328,6 +328,8 @@ impl Fetcher {
             return;
         }
         self.shared.buffered_bytes.fetch_add(fetched.bytes.len(), Ordering::AcqRel);
+        self.shared.fetches.add(1);
+        self.shared.bytes_fetched.add(fetched.bytes.len());
         let batches = RecordBatches::new(want.partition.clone(), fetched, want.what.offset, want);
         // Nobody takes it when the consumer is gone, and then this task is about to end.
         let _ = self.queue.send(Ok(batches));

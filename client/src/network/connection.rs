@@ -9,9 +9,9 @@ use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use cairn_protocol::error_code::ErrorCode;
 use cairn_protocol::frame::{FrameCodec, FrameError, request_frame};
 use cairn_protocol::header::ResponseHeader;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::versions::Versions;
 use crate::error::RequestError;
+use crate::stats::Traffic;
 
 /// How many requests may wait for an answer on one connection: as many as Kafka's brokers keep in order for a producer.
 pub(crate) const IN_FLIGHT_MAX: usize = 5;
@@ -52,6 +53,7 @@ struct Shared {
     waiting: Mutex<VecDeque<Waiting>>,
     poison: OnceLock<RequestError>,
     ended: CancellationToken,
+    traffic: Arc<Traffic>,
 }
 
 struct Outgoing {
@@ -71,7 +73,18 @@ pub(crate) enum Answer {
 struct Waiting {
     correlation_id: i32,
     answer: oneshot::Sender<Bytes>,
+    since: Instant,
     _room: OwnedSemaphorePermit,
+    _settled: Settled,
+}
+
+/// Counts a request as one that waits no more.
+struct Settled(Arc<Traffic>);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        self.0.settled.add(1);
+    }
 }
 
 /// An answer that is to come.
@@ -93,6 +106,7 @@ impl Connection {
         client_id: Arc<str>,
         request_timeout: Duration,
         response_max_bytes: usize,
+        traffic: Arc<Traffic>,
     ) -> Self {
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT_MAX);
         let shared = Arc::new(Shared {
@@ -105,6 +119,7 @@ impl Connection {
             waiting: Mutex::default(),
             poison: OnceLock::new(),
             ended: CancellationToken::new(),
+            traffic,
         });
         tokio::spawn(write_requests(Arc::clone(&shared), write, outgoing));
         tokio::spawn(read_answers(Arc::clone(&shared), FramedRead::new(read, FrameCodec::new(response_max_bytes))));
@@ -114,7 +129,9 @@ impl Connection {
     /// What the broker serves. Before this is set, no version can be chosen.
     pub(crate) fn set_versions(&self, versions: Versions) {
         // A second call would be a bug of ours, and a harmless one.
-        let _ = self.shared.versions.set(versions);
+        if self.shared.versions.set(versions).is_ok() {
+            self.shared.traffic.made.add(1);
+        }
     }
 
     /// Whether requests can still be sent.
@@ -236,7 +253,9 @@ impl Connection {
         let frame = request_frame(version, correlation_id, Some(&shared.client_id), request)
             .map_err(|error| RequestError::Encode { api: R::KEY, reason: error.to_string().into() })?;
         let (sender, receiver) = oneshot::channel();
-        let waiting = Waiting { correlation_id, answer: sender, _room: room };
+        shared.traffic.requests.add(1);
+        let settled = Settled(Arc::clone(&shared.traffic));
+        let waiting = Waiting { correlation_id, answer: sender, since: Instant::now(), _room: room, _settled: settled };
         // The channel has a place for every permit, so it is never full; it is closed when the connection has ended.
         self.requests.try_send(Outgoing { frame, waiting, answer }).map_err(|_| shared.error())?;
         Ok(Pending {
@@ -310,6 +329,7 @@ impl<R: Request> Pending<R> {
             Ok(Ok(frame)) => Ok(frame),
             Ok(Err(_)) => Err(self.shared.error()),
             Err(_) => {
+                self.shared.traffic.timed_out.add(1);
                 let address = Arc::clone(&self.shared.address);
                 Err(self.shared.end(RequestError::TimedOut { address, api: R::KEY, after: self.timeout }))
             }
@@ -322,6 +342,15 @@ fn decode<R: Request>(frame: Bytes, version: i16) -> Result<R::Response, DecodeE
     // The correlation id was compared when the frame was read. Bytes behind the body are ignored, as Kafka's clients do.
     ResponseHeader::decode(&mut reader, R::KEY, version)?;
     R::Response::decode(&mut reader, version)
+}
+
+/// Counts the connections that were ready for requests.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.versions.get().is_some() {
+            self.traffic.ended.add(1);
+        }
+    }
 }
 
 impl Shared {
@@ -387,6 +416,7 @@ async fn write_until_closed(
     outgoing: &mut mpsc::Receiver<Outgoing>,
 ) -> std::io::Result<()> {
     while let Some(Outgoing { mut frame, waiting, answer }) = outgoing.recv().await {
+        shared.traffic.bytes_out.add(frame.remaining());
         match answer {
             Answer::Expected => {
                 // Before the write: the answer may be faster than this task.
@@ -432,6 +462,7 @@ async fn read_answers(shared: Arc<Shared>, mut frames: FramedRead<impl AsyncRead
 
 impl Shared {
     fn hand_over(&self, frame: Bytes) -> Result<(), &'static str> {
+        self.traffic.bytes_in.add(frame.len());
         let Some(correlation_id) = frame.first_chunk().map(|bytes| i32::from_be_bytes(*bytes)) else {
             return Err("it sent an answer without a correlation id");
         };
@@ -439,6 +470,9 @@ impl Shared {
         if waiting.correlation_id != correlation_id {
             return Err("it answered in another order than it was asked");
         }
+        let micros = usize::try_from(waiting.since.elapsed().as_micros()).unwrap_or(usize::MAX);
+        self.traffic.answers.add(1);
+        self.traffic.answered_micros.add(micros);
         // Nobody may be waiting any more.
         let _ = waiting.answer.send(frame);
         Ok(())

@@ -19,6 +19,7 @@ use super::{Address, Connection, Versions};
 use crate::config::ClientConfig;
 use crate::error::RequestError;
 use crate::security::{Tls, TlsError};
+use crate::stats::Traffic;
 
 /// The newest ApiVersions that is tried; a broker that does not know it answers as version 0 (KIP-511).
 const API_VERSIONS: i16 = 3;
@@ -29,18 +30,27 @@ const SOFTWARE_NAME: &str = "cairn-client";
 pub(crate) struct Dialer {
     config: Arc<ClientConfig>,
     tls: Option<Arc<rustls::ClientConfig>>,
+    traffic: Arc<Traffic>,
 }
 
 impl Dialer {
-    pub(crate) fn new(config: Arc<ClientConfig>) -> Result<Self, TlsError> {
+    pub(crate) fn new(config: Arc<ClientConfig>, traffic: Arc<Traffic>) -> Result<Self, TlsError> {
         let tls = config.security.tls.as_ref().map(Tls::config).transpose()?;
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, traffic })
     }
 
     /// A connection that is ready for requests.
     ///
     /// Cancel-safe: what was connected so far is closed.
     pub(crate) async fn dial(&self, to: &Address) -> Result<Connection, RequestError> {
+        let dialled = self.try_dial(to).await;
+        if dialled.is_err() {
+            self.traffic.failed.add(1);
+        }
+        dialled
+    }
+
+    async fn try_dial(&self, to: &Address) -> Result<Connection, RequestError> {
         let address: Arc<str> = to.to_string().into();
         let failed =
             |reason: io::Error| RequestError::Connect { address: Arc::clone(&address), reason: Arc::new(reason) };
@@ -74,7 +84,14 @@ impl Dialer {
         address: &Arc<str>,
     ) -> Connection {
         let ClientConfig { client_id, request_timeout, response_max_bytes, .. } = &*self.config;
-        Connection::start(halves, Arc::clone(address), Arc::clone(client_id), *request_timeout, *response_max_bytes)
+        Connection::start(
+            halves,
+            Arc::clone(address),
+            Arc::clone(client_id),
+            *request_timeout,
+            *response_max_bytes,
+            Arc::clone(&self.traffic),
+        )
     }
 
     async fn learn_versions(&self, connection: &Connection) -> Result<Versions, RequestError> {

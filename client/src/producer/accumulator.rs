@@ -18,6 +18,7 @@ use super::partition::{Next, Partition};
 use super::partitioner::Sticky;
 use super::{ProduceError, ProducerRecord};
 use crate::backoff::Backoff;
+use crate::stats::ProducerStats;
 use crate::topic_partition::TopicPartition;
 
 /// How many emptied builders are kept for the next batches, so that their buffers are used again.
@@ -41,6 +42,8 @@ pub(crate) struct Accumulator {
     /// Batches below this number do not linger.
     hurry_until: u64,
     spare_builders: Vec<BatchBuilder>,
+    /// What has become of batches; what is in use now is added when it is asked for.
+    stats: ProducerStats,
 }
 
 /// The transaction that has begun last.
@@ -118,6 +121,7 @@ impl Accumulator {
             done: watch::Sender::new(0),
             hurry_until: 0,
             spare_builders: Vec::new(),
+            stats: ProducerStats::default(),
         }
     }
 
@@ -244,6 +248,12 @@ impl Accumulator {
         self.hurry_until
     }
 
+    pub(crate) fn stats(&self) -> ProducerStats {
+        let in_use = self.config.buffer_bytes.saturating_sub(self.room.available_permits());
+        let (bytes_buffered, batches_outstanding) = (in_use as u64, self.outstanding.len() as u64);
+        ProducerStats { bytes_buffered, batches_outstanding, ..self.stats }
+    }
+
     /// Tells the lowest number that is outstanding.
     pub(crate) fn done(&self) -> watch::Receiver<u64> {
         self.done.subscribe()
@@ -323,6 +333,7 @@ impl Accumulator {
             sent.batch.known = known;
         }
         sent.batch.failures += 1;
+        self.stats.retries += 1;
         let wait = self.backoff.wait_after(sent.batch.failures);
         sent.batch.last_error = Some(error);
         let Some(partition) = partition_of(&mut self.topics, &sent.to) else { return };
@@ -442,6 +453,14 @@ impl Accumulator {
         if let (Some(transaction), Err(error)) = (&mut self.transaction, &outcome) {
             transaction.failed.get_or_insert_with(|| error.clone());
             transaction.has_lost_place |= batch.stamp.is_some();
+        }
+        let records = u64::from(batch.count.unsigned_abs());
+        match &outcome {
+            Ok(_) => {
+                self.stats.records_written += records;
+                self.stats.batches_written += 1;
+            }
+            Err(_) => self.stats.records_failed += records,
         }
         self.room.add_permits(batch.reserved_bytes);
         self.outstanding.remove(&batch.number);

@@ -21,6 +21,7 @@ use super::batch::Identity;
 use super::{Delivery, FlushTimeout, PossiblyWritten, ProduceError, Producer, ProducerRecord};
 use crate::consumer::{CommittedOffset, Consumer, OffsetsError};
 use crate::error::RequestError;
+use crate::stats::ProducerStats;
 use crate::topic_partition::TopicPartition;
 
 /// Why a transaction was not done.
@@ -116,6 +117,12 @@ impl TransactionalProducer {
             Transaction { producer: self.producer.clone(), coordinator: Arc::clone(&self.coordinator), standing };
         transaction.begin().await?;
         Ok(transaction)
+    }
+
+    /// What it has written so far, committed or not, and what it holds.
+    #[must_use]
+    pub fn stats(&self) -> ProducerStats {
+        self.producer.stats()
     }
 
     /// Ends it; see [`Producer::close`]. What was not committed is not seen.

@@ -113,3 +113,40 @@ async fn an_operation_ends_in_time_whatever_is_silent() {
     // Far from what the timeouts of connections and requests would add up to.
     tokio::time::timeout(Duration::from_secs(9), all).await.expect("all ended in time");
 }
+
+#[tokio::test]
+async fn the_numbers_follow_what_happened() {
+    let broker = FakeBroker::start(&[("t", 1)]).await;
+    // The first answer to a Produce is lost, and so is its connection.
+    broker.inject(ApiKey::Produce, [Fault::CloseAfter]);
+    let client = Client::builder(&broker.bootstrap())
+        .retry_backoff(Duration::from_millis(1), Duration::from_millis(5))
+        .build()
+        .expect("valid");
+    assert_eq!(client.stats(), cairn_client::ClientStats::default(), "nothing is connected yet");
+    let producer = client.producer().linger(Duration::ZERO).build().expect("valid");
+    for number in 0..10 {
+        producer.send_and_wait(ProducerRecord::to("t").value(number.to_string())).await.expect("written");
+    }
+    let stats = producer.stats();
+    assert_eq!((stats.records_written, stats.records_failed, stats.batches_written, stats.retries), (10, 0, 10, 1));
+    assert_eq!((stats.bytes_buffered, stats.batches_outstanding), (0, 0));
+
+    let consumer = client.consumer().build().expect("valid");
+    consumer.assign_topic("t", StartAt::Beginning).await.expect("the topic is there");
+    for _ in 0..10 {
+        consumer.recv().await.expect("a record");
+    }
+    let stats = consumer.stats();
+    assert!(stats.fetches >= 1 && stats.bytes_fetched > 10, "{stats:?}");
+    assert_eq!((stats.partitions, stats.bytes_prefetched, stats.commits), (1, 0, 0));
+    consumer.close().await;
+
+    let stats = client.stats();
+    let produced = broker.requests(ApiKey::Produce) as u64;
+    assert!(produced == 11 && stats.requests >= produced, "{stats:?}");
+    assert!(stats.connections_made >= 4, "control, consumer, and the producer's two: {stats:?}");
+    assert!(stats.connections_open < stats.connections_made && stats.connections_failed == 0, "{stats:?}");
+    assert!(stats.answers < stats.requests && stats.requests_timed_out == 0, "one was lost: {stats:?}");
+    assert!(stats.bytes_out > stats.requests && stats.bytes_in > stats.answers && stats.metadata_refreshes >= 1);
+}
